@@ -1,0 +1,29 @@
+"""The `playhead` command. Sets the metrics folder before anything imports prometheus-client, which reads it once."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    shared = os.environ.get("PLAYHEAD_METRICS_DIR") or os.environ.get(METRICS_DIR_VARIABLE)
+    folder = Path(shared) if shared else Path(tempfile.mkdtemp(prefix="playhead-metrics-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ[METRICS_DIR_VARIABLE] = str(folder)
+    try:
+        from playhead.app.cli import run
+
+        code = run(sys.argv[1:])
+    finally:
+        if not shared:
+            shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The command line: parse, load settings, run one command, and turn every foreseen error into one clear line.
+
+Owns: names and options of commands. Must not know: how the parts are wired (`composition.py`).
+A start is mostly imports, so each command imports its own parts.
+Commands that load much import it themselves: `run` would otherwise start a second later.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from playhead.app.databases import logins, revealed
+from playhead.app.development import add_options, run_development
+from playhead.app.errors import CommandFailed
+from playhead.auth.tokens import issue
+from playhead.db import DatabaseUnavailable, LoginError, MigrationError, ensure_logins, migrate
+from playhead.runtime.logging import configure
+from playhead.runtime.settings import Settings, SettingsError, load
+from playhead.sessions.store import StoreUnavailable
+from playhead.storage import StorageFailed
+
+SERVER_SETTINGS = ("redis_url", "jwt_key", "media_keys")
+TOKEN_HOURS = 12.0
+
+
+FORESEEN = (
+    SettingsError,
+    CommandFailed,
+    DatabaseUnavailable,
+    StoreUnavailable,
+    StorageFailed,
+    LoginError,
+    MigrationError,
+)
+"""What can be wrong with the input, the settings or the machine: told in a sentence, without a traceback."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carries out one command line and answers the exit code: 0 done, 1 failed, 2 wrong usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except FORESEEN as error:
+        print(f"playhead: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="playhead", description="One playhead, every device.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function)
+        return command
+
+    add("serve", _serve, "Serve REST, sockets, media and the player page.")
+    add("worker", _worker, "Turn uploads into HLS.")
+    migrating = add("migrate", _migrate, "Bring the database up to date and make the logins that processes use.")
+    migrating.add_argument("--reset-logins", action="store_true", help="give existing logins a new password")
+    ingesting = add("ingest", _ingest, "Take in an audio file, as an upload would.")
+    ingesting.add_argument("file", type=Path, metavar="FILE")
+    ingesting.add_argument("--title", help="default: the file's name")
+    ingesting.add_argument("--owner", type=uuid.UUID, default=uuid.UUID(int=0), help="listener who owns it (UUID)")
+    ingesting.add_argument("--script-id", type=uuid.UUID, help="default: a new one")
+    ingesting.add_argument("--visibility", choices=("private", "listeners"), default="listeners")
+    token = add("token", _token, "Print a token for a listener (HS… keys only).")
+    token.add_argument("--listener", type=uuid.UUID, required=True, help="the listener's id (UUID)")
+    token.add_argument("--hours", type=float, default=TOKEN_HOURS, help=f"valid for so long (default {TOKEN_HOURS:g})")
+    token.add_argument("--scope", action="append", default=[], help="such as scripts:write; may be given several times")
+    config = add("config", _config, "Print the effective settings, without secrets.")
+    config.add_argument("--markdown", action="store_true", help="print the reference of all settings instead")
+    developing = add("run", _run, "Run everything on this machine: servers, worker, a sample script, the player page.")
+    add_options(developing)
+    return parser
+
+
+def _async(settings: Settings, main: Coroutine[Any, Any, int]) -> int:
+    configure(settings.log_level, settings.log_format)
+    return asyncio.run(main)
+
+
+def _connected(required: Sequence[str] = ()) -> Settings:
+    """The settings of a process that needs the database too; all that is missing is told at once."""
+    told = []
+    try:
+        settings = load(required)
+    except SettingsError as error:
+        told.append(str(error))
+        settings = load()
+    try:
+        logins(settings)
+    except SettingsError as error:
+        told.append(str(error))
+    if told:
+        raise SettingsError("\n".join(told))
+    return settings
+
+
+def _serve(_options: argparse.Namespace) -> int:
+
+    from playhead.app.serving import serve
+
+    settings = _connected(SERVER_SETTINGS)
+    return _async(settings, serve(settings))
+
+
+def _worker(_options: argparse.Namespace) -> int:
+    from playhead.app.working import work
+
+    settings = _connected()
+    return _async(settings, work(settings))
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    settings = load(required=("database_url",))
+    return _async(settings, _migrated(settings, options.reset_logins))
+
+
+async def _migrated(settings: Settings, reset_logins: bool) -> int:
+    assert settings.database_url is not None
+    owner_url = settings.database_url.get_secret_value()
+    applied = await migrate(owner_url)
+    await ensure_logins(
+        owner_url,
+        settings.data_dir,
+        app_url=revealed(settings.database_app_url),
+        service_url=revealed(settings.database_service_url),
+        reset=reset_logins,
+    )
+    print(f"Applied {len(applied)} migrations; the database is up to date.")
+    return 0
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from playhead.app.ingesting import LocalFile, ingest_file
+
+    if not options.file.is_file():
+        raise CommandFailed(f"There is no file {options.file}.")
+    settings = _connected()
+    file = LocalFile(
+        path=options.file,
+        title=options.title or options.file.stem,
+        owner_id=str(options.owner),
+        script_id=str(options.script_id or uuid.uuid4()),
+        visibility=options.visibility,
+    )
+    return _async(settings, ingest_file(settings, file))
+
+
+def _token(options: argparse.Namespace) -> int:
+    settings = load(required=("jwt_key",))
+    assert settings.jwt_key is not None
+    algorithm = settings.jwt_algorithms[0]
+    if not algorithm.startswith("HS"):
+        raise CommandFailed(f"Tokens signed with {algorithm} come from whoever holds the private key.")
+    token = issue(
+        settings.jwt_key.get_secret_value(),
+        listener_id=str(options.listener),
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        expires_at_s=int(time.time() + options.hours * 3600),
+        scopes=options.scope,
+        algorithm=algorithm,
+    )
+    print(token)
+    return 0
+
+
+def _config(options: argparse.Namespace) -> int:
+    from playhead.app.documentation import settings_markdown, settings_text
+
+    print(settings_markdown() if options.markdown else settings_text(load()))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    return asyncio.run(run_development(options))

@@ -1,0 +1,44 @@
+"""What the server and the worker stand on: a migrated PostgreSQL with its logins, and a Valkey.
+
+Owns: which servers are ours and which are given by DATABASE_URL and REDIS_URL. Must not know: what runs on them.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playhead.app.databases import revealed
+from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
+from playhead.db import ensure_logins, migrate
+from playhead.runtime.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backing:
+    """URLs with which server and worker connect; they hold passwords."""
+
+    app_url: str = field(repr=False)
+    service_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+
+
+async def start_backing(settings: Settings, data_dir: Path, servers: ExitStack) -> Backing:
+    """Starts what is not given and brings the database up to date. `servers` stops what was started here.
+
+    Raises EmbeddedError, MigrationError, LoginError, DatabaseUnavailable.
+    """
+    app_url, service_url = revealed(settings.database_app_url), revealed(settings.database_service_url)
+    owner_url = revealed(settings.database_url)
+    own_database = owner_url is None and (app_url is None or service_url is None)
+    if own_database:
+        owner_url = servers.enter_context(EmbeddedPostgres(data_dir / "postgres")).url()
+        app_url = service_url = None
+    redis_url = revealed(settings.redis_url) or servers.enter_context(EmbeddedValkey(data_dir / "valkey")).url
+    if owner_url is not None:
+        await migrate(owner_url)
+        # Our own server serves nobody else: its logins may be set anew when the passwords of the folder were lost.
+        logins = await ensure_logins(owner_url, data_dir, app_url=app_url, service_url=service_url, reset=own_database)
+        app_url, service_url = logins.app_url, logins.service_url
+    assert app_url is not None
+    assert service_url is not None
+    return Backing(app_url=app_url, service_url=service_url, redis_url=redis_url)

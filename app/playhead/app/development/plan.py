@@ -1,0 +1,121 @@
+"""Which processes `playhead run` starts, where they listen, and with which settings.
+
+Owns: ports, addresses and the environment of each child. Must not know: how processes are started or stopped.
+"""
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from playhead.app.development.backing import Backing
+from playhead.app.development.children import Child
+from playhead.app.development.keys import MEDIA_KEY_ID, DevelopmentKeys
+from playhead.runtime.settings import Settings
+
+OWNER_ONLY = ("PLAYHEAD_DATABASE_URL", "DATABASE_URL")
+"""Variables that servers and workers are not told: they have logins of their own."""
+EVERY_ADDRESS = ("0.0.0.0", "::")
+_DOCUMENTATION_ADDRESS = ("192.0.2.1", 9)
+"""Of a network that exists nowhere (RFC 5737): asking for the way there sends nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where one server process listens, and how its page and its API are reached from other devices."""
+
+    host: str
+    port: int
+    metrics_port: int
+    public_url: str
+
+    @property
+    def local_url(self) -> str:
+        """How this machine reaches it."""
+        host = "127.0.0.1" if self.host in EVERY_ADDRESS else self.host
+        return f"http://{_in_url(host)}:{self.port}"
+
+
+def addresses(settings: Settings, servers: int) -> list[Address]:
+    """One address per server process, on consecutive ports from `port` and `metrics_port`."""
+    host = outside_address() if settings.host in EVERY_ADDRESS else settings.host
+    return [
+        Address(
+            host=settings.host,
+            port=settings.port + number,
+            metrics_port=settings.metrics_port + number,
+            public_url=settings.public_url or f"http://{_in_url(host)}:{settings.port + number}",
+        )
+        for number in range(servers)
+    ]
+
+
+def outside_address() -> str:
+    """The address of this machine that others on its network reach; 127.0.0.1 without a network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_DOCUMENTATION_ADDRESS)
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def common_environment(
+    settings: Settings, data_dir: Path, backing: Backing, keys: DevelopmentKeys, player_dir: Path | None
+) -> dict[str, str]:
+    """What every child is told. Settings that the person gave stand; what is missing for a start is filled in."""
+    environment = {
+        "PLAYHEAD_DATA_DIR": str(data_dir),
+        "PLAYHEAD_METRICS_DIR": str(settings.metrics_dir or data_dir / "metrics"),
+        "PLAYHEAD_DATABASE_APP_URL": backing.app_url,
+        "PLAYHEAD_DATABASE_SERVICE_URL": backing.service_url,
+        "PLAYHEAD_REDIS_URL": backing.redis_url,
+    }
+    if player_dir is not None:
+        environment["PLAYHEAD_PLAYER_DIR"] = str(player_dir)
+    if settings.jwt_key is None:
+        environment["PLAYHEAD_JWT_KEY"] = keys.jwt_key
+    if not settings.media_keys:
+        environment["PLAYHEAD_MEDIA_KEYS"] = json.dumps({MEDIA_KEY_ID: keys.media_key})
+    if "log_format" not in settings.model_fields_set:
+        environment["PLAYHEAD_LOG_FORMAT"] = "console"
+    return environment
+
+
+def children(
+    program: Sequence[str],
+    places: Sequence[Address],
+    inherited: Mapping[str, str],
+    common: Mapping[str, str],
+    logs: Path,
+) -> list[Child]:
+    """The server processes and the worker, started as `program serve` and `program worker`."""
+    base = {**{name: value for name, value in inherited.items() if name not in OWNER_ONLY}, **common}
+    servers = [
+        Child(
+            name=f"server on port {place.port}",
+            arguments=[*program, "serve"],
+            environment={
+                **base,
+                "PLAYHEAD_HOST": place.host,
+                "PLAYHEAD_PORT": str(place.port),
+                "PLAYHEAD_METRICS_PORT": str(place.metrics_port),
+                "PLAYHEAD_PUBLIC_URL": place.public_url,
+            },
+            log_path=logs / f"server-{place.port}.log",
+        )
+        for place in places
+    ]
+    metrics_port = places[-1].metrics_port + 1
+    worker = Child(
+        name="worker",
+        arguments=[*program, "worker"],
+        environment={**base, "PLAYHEAD_METRICS_PORT": str(metrics_port)},
+        log_path=logs / "worker.log",
+    )
+    return [*servers, worker]

@@ -1,0 +1,151 @@
+"""`playhead serve`: one process with REST, sockets, media and the player page on one port, metrics on another.
+
+Stops in order on SIGTERM or Ctrl-C: no new connections, requests in flight are answered, sockets are closed (clients
+reconnect elsewhere), what waits for PostgreSQL is written.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from playhead.app.composition import Core, core
+from playhead.app.databases import database
+from playhead.app.machine import media_storage, metrics_server, upload_ingest
+from playhead.app.player_build import source_folder
+from playhead.app.signals import stop_requested
+from playhead.cache import Cache, RedisBackend
+from playhead.db import BookmarkRepository, Database, Source
+from playhead.http.app import create_app
+from playhead.http.health import valkey_check
+from playhead.http.services import Services, Unplayable
+from playhead.runtime.metrics import Metrics, Vitals, create_metrics
+from playhead.runtime.settings import Settings, SettingsError, environment_name
+from playhead.transcode import Ingest, PrepareQueue, Refusal
+
+log = structlog.get_logger(__name__)
+
+BACKLOG_CONNECTIONS = 1_024
+
+
+async def serve(settings: Settings) -> int:
+    """Serves until it is told to stop. Raises SettingsError for what is wrong with this machine or its settings."""
+    metrics = create_metrics()
+    async with (
+        stop_requested() as stop,
+        database(settings) as opened,
+        core(settings, opened, metrics) as parts,
+        _measured(settings, metrics, parts),
+    ):
+        app = create_app(_services(settings, opened, parts, metrics))
+        parts.realtime.attach(app)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=settings.shutdown_grace_s,
+            auto_decompress=False,  # encoded bodies are refused; aiohttp would decode one before anybody asks for it
+        )
+        await runner.setup()
+        try:
+            await _listen(runner, settings)
+            log.info("Serving.", action="serving", host=settings.host, port=settings.port)
+            await stop.wait()
+            log.info("Stopping.", action="stopping")
+            # sockets first: the runner waits for handlers, and a socket's handler lives as long as the socket
+            for site in list(runner.sites):
+                await site.stop()
+            await parts.realtime.stop()
+        finally:
+            await runner.cleanup()
+    return 0
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG_CONNECTIONS)
+    try:
+        await site.start()
+    except OSError as error:
+        raise SettingsError(
+            f"Port {settings.port} on {settings.host} cannot be used: {error.strerror}. "
+            f"Stop what uses it, or set {environment_name('port')}."
+        ) from None
+
+
+@asynccontextmanager
+async def _measured(settings: Settings, metrics: Metrics, parts: Core) -> AsyncIterator[None]:
+    """`/metrics` on its own port, and the vital signs in it."""
+    server = metrics_server(settings)
+    vitals = Vitals(
+        metrics,
+        [
+            (metrics.sessions_pending, lambda: parts.writer.pending),
+            (metrics.sessions_refused, lambda: parts.writer.refused),
+            (metrics.store_up, lambda: parts.bus.connected),
+        ],
+    )
+    vitals.start()
+    try:
+        yield
+    finally:
+        await vitals.stop()
+        await asyncio.to_thread(server.stop)
+
+
+class UploadIngest:
+    """Binds the transcoder's measuring to what the REST surface asks for."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    async def __call__(self, source_key: str, source_bytes: int, media_version: str) -> Source | Unplayable:
+        measured = await self._ingest(source_key, media_version)
+        return Unplayable(measured.reason) if isinstance(measured, Refusal) else measured
+
+
+class PrepareRequests:
+    """Binds the queue to what the REST surface asks for: a script that is queued already is as good as queued now."""
+
+    def __init__(self, queue: PrepareQueue) -> None:
+        self._queue = queue
+
+    async def __call__(self, script_id: str) -> None:
+        await self._queue.enqueue(script_id)
+
+
+def _services(settings: Settings, opened: Database, parts: Core, metrics: Metrics) -> Services:
+    storage = media_storage(settings)
+    return Services(
+        sessions=parts.service,
+        presence=parts.presence,
+        scripts=parts.scripts,
+        bookmarks=BookmarkRepository(opened),
+        storage=storage,
+        links=parts.links,
+        signer=parts.signer,
+        verifier=parts.verifier,
+        cache=Cache(RedisBackend(parts.store.client), time.monotonic, metrics.cache_away.set),
+        metrics=metrics,
+        clock=parts.clock,
+        new_id=lambda: str(uuid.uuid4()),
+        ingest=UploadIngest(upload_ingest(settings, storage)),
+        enqueue=PrepareRequests(PrepareQueue(opened.jobs())),
+        readiness={"postgresql": opened.check, "valkey": valkey_check(parts.store.client)},
+        upload_bytes_max=settings.upload_bytes_max,
+        media_base_url=settings.media_base_url,
+        cors_origins=settings.cors_origins,
+        player_dir=player_folder(settings),
+    )
+
+
+def player_folder(settings: Settings) -> Path | None:
+    """Where the built page is: as set, else the repository's."""
+    if settings.player_dir is not None:
+        return settings.player_dir
+    source = source_folder()
+    return None if source is None else source / "dist"

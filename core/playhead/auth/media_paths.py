@@ -1,0 +1,95 @@
+"""Signed media paths: `/p/<token>/t/<script_id>/<media_version>/…`, the token bound to that prefix and to a time.
+
+    token = base64url(claims) "." base64url(HMAC-SHA256(key, base64url(claims)))
+    claims = {"v": 1, "k": key id, "p": prefix, "e": expiry in Unix seconds, "s": session id if there is one}
+
+Relative addresses in playlists inherit the token, so media and playlists are the same bytes for every listener.
+Two keys are valid at a time: the first of the settings signs, both verify.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TOKEN_VERSION = 1
+TOKEN_BYTES_MAX = 1_024
+
+
+class InvalidMediaToken(Exception):
+    """The media token is malformed, forged, expired or made for another path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaClaims:
+    """What a media token allows: everything below `prefix`, until `expires_at_s`."""
+
+    key_id: str
+    prefix: str
+    expires_at_s: int
+    session_id: str | None = None
+
+
+def media_prefix(script_id: str, media_version: str) -> str:
+    """The part of the path that a token is bound to, and the cache key of all below it."""
+    return f"/t/{script_id}/{media_version}/"
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class MediaSigner:
+    """Signs and verifies media paths with `keys`: key id to secret, the first one signs."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        if not keys:
+            raise ValueError("media paths need at least one signing key")
+        self._keys = {key_id: secret.encode() for key_id, secret in keys.items()}
+        self._signing_key_id = next(iter(keys))
+
+    def sign(self, prefix: str, expires_at_s: int, session_id: str | None = None) -> str:
+        """The signed form of `prefix`: `/p/<token><prefix>`."""
+        claims: dict[str, object] = {"v": TOKEN_VERSION, "k": self._signing_key_id, "p": prefix, "e": expires_at_s}
+        if session_id is not None:
+            claims["s"] = session_id
+        body = _encode(json.dumps(claims, separators=(",", ":")).encode())
+        return f"/p/{body}.{self._mac(self._signing_key_id, body)}{prefix}"
+
+    def verify(self, token: str, path: str, now_s: int) -> MediaClaims:
+        """The claims of `token`, which must allow `path` (from `/t/` on) at `now_s`. Raises InvalidMediaToken."""
+        if len(token) > TOKEN_BYTES_MAX or not token.isascii():
+            raise InvalidMediaToken("The media token is too long, or no ASCII text.")
+        body, _, mac = token.partition(".")
+        claims = self._claims(body, mac)
+        if claims.expires_at_s <= now_s:
+            raise InvalidMediaToken("The media token has expired. Ask for a new stream URL.")
+        if not path.startswith(claims.prefix):
+            raise InvalidMediaToken("The media token is for another script.")
+        return claims
+
+    def _claims(self, body: str, mac: str) -> MediaClaims:
+        try:
+            raw = json.loads(_decode(body))
+            claims = MediaClaims(key_id=raw["k"], prefix=raw["p"], expires_at_s=raw["e"], session_id=raw.get("s"))
+            known = raw["v"] == TOKEN_VERSION and claims.key_id in self._keys and _well_formed(claims)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise InvalidMediaToken("The media token is malformed.") from None
+        # compared as text: base64 has several spellings of the same bytes
+        if not known or not hmac.compare_digest(mac.encode(), self._mac(claims.key_id, body).encode()):
+            raise InvalidMediaToken("The media token is not valid.")
+        return claims
+
+    def _mac(self, key_id: str, body: str) -> str:
+        return _encode(hmac.digest(self._keys[key_id], body.encode(), hashlib.sha256))
+
+
+def _well_formed(claims: MediaClaims) -> bool:
+    texts = (claims.prefix, claims.session_id or "")
+    return all(isinstance(text, str) for text in texts) and type(claims.expires_at_s) is int

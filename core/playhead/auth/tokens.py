@@ -1,0 +1,115 @@
+"""Listener tokens: JWTs verified strictly (RFC 8725): fixed algorithms; `exp`, `aud` and a UUID `sub` required."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jwt
+
+TOKEN_BYTES_MAX = 8_192
+SCOPES_MAX = 64
+LEEWAY_S = 5
+"""How far the issuer's clock may differ from ours."""
+
+Role = Literal["authenticated", "service_role"]
+UPLOAD_SCOPE = "scripts:write"
+"""Uploads with it are for every listener, unless they say otherwise."""
+
+
+class InvalidToken(Exception):
+    """The token is missing, malformed, expired or not meant for this service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A verified listener: `listener_id` is the token's `sub` in canonical form, `expires_at_s` its `exp`."""
+
+    listener_id: str
+    role: Role
+    scopes: frozenset[str]
+    expires_at_s: int
+
+    @property
+    def claims(self) -> dict[str, str]:
+        """What row level security needs to know of the principal."""
+        return {"sub": self.listener_id, "role": self.role}
+
+    def expired(self, now_ms: int) -> bool:
+        """Whether the token it came from has run out by `now_ms`, the issuer's clock being given its leeway."""
+        return now_ms > (self.expires_at_s + LEEWAY_S) * 1000
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether what this principal uploads is for every listener by default."""
+        return self.role == "service_role" or UPLOAD_SCOPE in self.scopes
+
+
+class TokenVerifier:
+    """Verifies tokens with one key (a secret, or a public key in PEM) and the algorithms that are allowed with it."""
+
+    def __init__(self, key: str, algorithms: Sequence[str], audience: str, issuer: str | None = None) -> None:
+        self._key = key
+        self._algorithms = list(algorithms)
+        self._audience = audience
+        self._issuer = issuer
+
+    def verify(self, token: object) -> Principal:
+        """The principal of `token`. Raises InvalidToken, which says in general terms what is wrong."""
+        if not isinstance(token, str) or not token.isascii() or not 0 < len(token) <= TOKEN_BYTES_MAX:
+            raise InvalidToken("A token is needed: a JWT as text.")
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=self._algorithms,
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "aud", "sub"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise InvalidToken("The token has expired. Get a new one.") from None
+        except jwt.PyJWTError:
+            raise InvalidToken("The token is not valid for this service.") from None
+        return _principal(claims)
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    try:
+        listener_id = str(uuid.UUID(claims["sub"]))
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidToken("The token's `sub` must be a UUID.") from None
+    role = claims.get("role", "authenticated")
+    if role not in ("authenticated", "service_role"):
+        raise InvalidToken("The token's `role` must be `authenticated` or `service_role`.")
+    return Principal(listener_id=listener_id, role=role, scopes=_scopes(claims), expires_at_s=int(claims["exp"]))
+
+
+def _scopes(claims: dict[str, Any]) -> frozenset[str]:
+    """Scopes from `scope` (RFC 8693: words in one text) or `scopes` (a list)."""
+    text = claims.get("scope", "")
+    words = text.split() if isinstance(text, str) else []
+    listed = claims.get("scopes", [])
+    more = [word for word in listed if isinstance(word, str)] if isinstance(listed, list) else []
+    return frozenset([*words, *more][:SCOPES_MAX])
+
+
+def issue(
+    key: str,
+    *,
+    listener_id: str,
+    audience: str,
+    expires_at_s: int,
+    issuer: str | None = None,
+    role: Role = "authenticated",
+    scopes: Sequence[str] = (),
+    algorithm: str = "HS256",
+) -> str:
+    """A token for `listener_id`, for development, tests and own services. Expires at Unix time `expires_at_s`."""
+    claims: dict[str, Any] = {"sub": listener_id, "aud": audience, "exp": expires_at_s, "role": role}
+    if issuer is not None:
+        claims["iss"] = issuer
+    if scopes:
+        claims["scope"] = " ".join(scopes)
+    return jwt.encode(claims, key, algorithm=algorithm)

@@ -1,0 +1,129 @@
+"""Every metric of every process, in one table; labels are bounded sets, never ids.
+
+prometheus-client runs in multiprocess mode from the start: each process writes files into one folder, and whoever
+serves `/metrics` adds them up. The folder must be set before the library is imported: see `playhead.app.__main__`.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
+
+from playhead.runtime.tasks import cancelled
+
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+VITALS_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The instruments. Names end in their unit; `_total` counts."""
+
+    sockets: Gauge
+    sockets_ended: Counter
+    commands: Counter
+    ack_seconds: Histogram
+    deliveries: Counter
+    delivery_seconds: Histogram
+    loop_lag_seconds: Histogram
+    requests: Counter
+    request_seconds: Histogram
+    sessions_pending: Gauge
+    sessions_refused: Gauge
+    store_up: Gauge
+    cache_away: Gauge
+    jobs: Counter
+    segments: Counter
+
+
+class _Maker:
+    """Registers instruments, all named `playhead_…` and with the same buckets of latency."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"playhead_{name}_total", text, labels, registry=self._registry)
+
+    def histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"playhead_{name}", text, labels, registry=self._registry, buckets=LATENCY_BUCKETS_S)
+
+    def gauge(self, name: str, text: str, added_up: Literal["livesum", "livemin", "livemax"]) -> Gauge:
+        return Gauge(f"playhead_{name}", text, registry=self._registry, multiprocess_mode=added_up)
+
+
+def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
+    """The instruments of this process, registered once in `registry` (tests pass their own)."""
+    make = _Maker(registry or CollectorRegistry())
+    return Metrics(
+        sockets=make.gauge("sockets", "Open sockets.", "livesum"),
+        sockets_ended=make.counter("sockets_ended", "Sockets that the server ended, by reason.", "reason"),
+        commands=make.counter("commands", "Commands by surface, kind and result.", "surface", "command", "result"),
+        ack_seconds=make.histogram("ack_seconds", "From a command's arrival to its answer.", "surface"),
+        deliveries=make.counter("deliveries", "Events written to sockets.", "event"),
+        delivery_seconds=make.histogram("delivery_seconds", "From a commit to its event's arrival at this node."),
+        loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
+        requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
+        request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),
+        sessions_pending=make.gauge("sessions_pending", "Changed sessions that wait for PostgreSQL.", "livesum"),
+        sessions_refused=make.gauge(
+            "sessions_refused", "Session states that PostgreSQL refused since the start; each is a bug.", "livesum"
+        ),
+        store_up=make.gauge("store_up", "1 while the subscription to the state store stands.", "livemin"),
+        cache_away=make.gauge(
+            "cache_away", "1 while the cache lives in memory because Redis does not answer.", "livemax"
+        ),
+        jobs=make.counter("jobs", "Transcode jobs by result.", "result"),
+        segments=make.counter("segments", "Segments encoded.", "rung"),
+    )
+
+
+class MetricsServer:
+    """Serves `/metrics` on a port of its own: all processes that share the metrics folder, added up."""
+
+    def __init__(self, host: str, port: int) -> None:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        self._server, self._thread = start_http_server(port, host, registry)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_port)
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+Reading = tuple[Gauge, Callable[[], float]]
+"""A gauge and what it shows; in multiprocess mode a gauge cannot ask by itself."""
+
+
+class Vitals:
+    """Twice a second: gauges, and how late the event loop wakes a sleeper, the first sign of a busy process."""
+
+    def __init__(self, metrics: Metrics, readings: Sequence[Reading] = ()) -> None:
+        self._metrics = metrics
+        self._readings = readings
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._measure(), name="vitals")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            await cancelled(self._task)
+
+    async def _measure(self) -> None:
+        while True:
+            for gauge, read in self._readings:
+                gauge.set(read())
+            asleep_at_s = time.perf_counter()
+            await asyncio.sleep(VITALS_INTERVAL_S)
+            self._metrics.loop_lag_seconds.observe(max(0.0, time.perf_counter() - asleep_at_s - VITALS_INTERVAL_S))

@@ -1,0 +1,247 @@
+"""Every setting of every process: one model, read from the environment, all errors reported at once.
+
+Each field's description is its documentation: `playhead config` prints it, and docs/settings.md is generated from it.
+A command names the settings that it cannot do without (`load(required=…)`), so that `migrate` needs no signing key.
+"""
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "PLAYHEAD_"
+SECRET_BYTES_MIN = 32
+"""HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
+PEM_START = "-----BEGIN "
+
+JwtAlgorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA"]
+
+
+class SettingsError(Exception):
+    """The settings do not fit. Correct the variables that are listed and start again."""
+
+
+def _aliased(name: str) -> AliasChoices:
+    return AliasChoices(ENV_PREFIX + name, name)
+
+
+def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
+    if value is not None and value.get_secret_value() and not value.get_secret_value().startswith(schemes):
+        raise ValueError(f"must begin with {' or '.join(schemes)}")
+    return value
+
+
+class Settings(BaseSettings):
+    """The effective settings of one process."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", populate_by_name=True)
+
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=_aliased("DATABASE_URL"),
+        description="PostgreSQL with the owner's login; used by `migrate`, and to derive the other two logins.",
+    )
+    database_app_url: SecretStr | None = Field(
+        None, description="PostgreSQL with the login `playhead_app`, which row level security binds."
+    )
+    database_service_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL with the login `playhead_service`, which writes sessions, scripts' status and jobs.",
+    )
+    database_pool_size_max: int = Field(8, ge=1, le=200, description="Connections per pool (two pools a process).")
+    database_statement_cache_size: int = Field(
+        100,
+        ge=0,
+        le=10_000,
+        description="Prepared statements kept per connection; 0 behind a pooler in transaction mode.",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias=_aliased("REDIS_URL"),
+        description="Valkey 8+ or Redis 7+: redis://, rediss:// or unix://; its maxmemory-policy must be noeviction.",
+    )
+
+    data_dir: Path = Field(Path(".playhead"), description="Folder for what the process keeps on disk: logins, media.")
+    media_dir: Path | None = Field(
+        None, description="Folder for sources and segments; default `media` in the data folder."
+    )
+
+    host: str = Field("127.0.0.1", description="Address the server listens on.")
+    port: int = Field(8080, ge=0, le=65_535, description="Port for REST, sockets, media and the player page.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics port; keep it inside your network.")
+    metrics_port: int = Field(9464, ge=0, le=65_535, description="Port of `/metrics`.")
+    metrics_dir: Path | None = Field(
+        None,
+        description="Folder in which the processes of one machine share their metrics; default: one for this process.",
+    )
+    public_url: str | None = Field(
+        None, description="How clients reach this server, for stream URLs; default http://HOST:PORT."
+    )
+    media_url: str | None = Field(
+        None, description="Where clients fetch media, when a CDN stands in front; default: public_url."
+    )
+    player_dir: Path | None = Field(
+        None, description="Folder of the built player page; default: player/dist of the repository."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins of browser apps that may call this server, separated by commas; `*` for all."
+    )
+
+    jwt_algorithms: Annotated[tuple[JwtAlgorithm, ...], NoDecode] = Field(
+        ("HS256",), description="Algorithms that tokens may be signed with, separated by commas."
+    )
+    jwt_key: SecretStr | None = Field(
+        None, description="Secret (HS…) or public key in PEM (RS…, ES…, EdDSA) that tokens are verified with."
+    )
+    jwt_audience: str = Field("authenticated", min_length=1, description="The `aud` that a token must carry.")
+    jwt_issuer: str | None = Field(None, description="The `iss` that a token must carry; unset: not checked.")
+    media_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default_factory=dict,
+        description='JSON {"key id": "secret"} for signed media paths: the first signs, all verify. Two at most.',
+    )
+
+    upload_bytes_max: int = Field(2 * 1024**3, ge=1, description="Largest file that POST /scripts takes, in bytes.")
+    encoder_slots: int = Field(2, ge=1, le=64, description="ffmpeg processes that a worker runs at once.")
+    job_attempts_max: int = Field(
+        3, ge=1, le=20, description="Times a transcode is tried before the script is marked failed."
+    )
+    connections_per_listener_max: int = Field(
+        32, ge=1, le=1_000, description="Sockets that one listener may hold at once."
+    )
+    shutdown_grace_s: float = Field(
+        10.0, ge=0, le=300, description="Seconds that a stopping process waits for what is in flight."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
+    log_format: Literal["json", "console"] = Field("json", description="`json` for machines, `console` for people.")
+
+    @field_validator("cors_origins", "jwt_algorithms", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _one_family(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one algorithm")
+        if len({name.startswith("HS") for name in value}) > 1:
+            raise ValueError("HS… takes a secret and the others a public key: name algorithms of one kind only")
+        return value
+
+    @field_validator("media_keys", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError('must be JSON, as in {"key id": "secret"}') from None
+
+    @field_validator("media_keys")
+    @classmethod
+    def _strong_media_keys(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if len(value) > 2:
+            raise ValueError("two keys at most: the one that signs and the one before it")
+        for key_id, secret in value.items():
+            if len(secret.get_secret_value().encode()) < SECRET_BYTES_MIN:
+                raise ValueError(f"the secret of key {key_id!r} is shorter than {SECRET_BYTES_MIN} bytes")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, "redis://", "rediss://", "unix://")
+
+    @field_validator("database_url", "database_app_url", "database_service_url")
+    @classmethod
+    def _postgresql_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, "postgresql://", "postgres://")
+
+    @field_validator("public_url", "media_url")
+    @classmethod
+    def _no_slash_at_the_end(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        if value is not None and not value.partition("//")[2].strip("/"):
+            raise ValueError("must name a host after http:// or https://")
+        return None if value is None else value.rstrip("/")
+
+    @field_validator("jwt_key")
+    @classmethod
+    def _strong_jwt_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        algorithms = info.data.get("jwt_algorithms", ())
+        if value is None or not algorithms:
+            return value
+        key, algorithm = value.get_secret_value(), algorithms[0]
+        if key.startswith(PEM_START) is algorithm.startswith("HS"):
+            raise ValueError(
+                f"{algorithm} takes {'a secret, not a' if key.startswith(PEM_START) else 'a public'} key in PEM"
+            )
+        bytes_min = max((int(name[2:]) // 8 for name in algorithms if name.startswith("HS")), default=0)
+        if len(key.encode()) < bytes_min:
+            raise ValueError(f"a secret for {', '.join(algorithms)} must have at least {bytes_min} bytes")
+        return value
+
+    @property
+    def media_path(self) -> Path:
+        return self.media_dir or self.data_dir / "media"
+
+    @property
+    def public_base_url(self) -> str:
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def media_base_url(self) -> str:
+        return self.media_url or self.public_base_url
+
+
+def environment_name(field: str) -> str:
+    """The variable that sets `field`, as people should write it."""
+    return ENV_PREFIX + field.upper()
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    location = [str(part) for part in error["loc"]]
+    field = location[0] if location else ""
+    if not field:
+        return f"{error['msg'].removeprefix('Value error, ')}"
+    name = field.upper() if field.upper().startswith(ENV_PREFIX) else environment_name(field)
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def load(required: Collection[str] = (), **overrides: Any) -> Settings:
+    """Settings from the environment, with `overrides` (by field name) on top.
+
+    Raises SettingsError that lists every wrong and every missing variable, one a line, without any value.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        problems = [_explain(row) for row in error.errors(include_input=False, include_url=False)]
+        missing = [_lacking(name) for name in required if not overrides.get(name) and not _in_environment(name)]
+        raise SettingsError(_listed("The settings do not fit:", [*problems, *missing])) from None
+    missing = [_lacking(name) for name in required if not getattr(settings, name)]
+    if missing:
+        raise SettingsError(_listed("Settings are missing:", missing))
+    return settings
+
+
+def _listed(title: str, problems: Collection[str]) -> str:
+    return "\n".join([title, *(f"  {problem}" for problem in problems)])
+
+
+def _lacking(name: str) -> str:
+    return f"{environment_name(name)} is not set: {Settings.model_fields[name].description}"
+
+
+def _in_environment(name: str) -> bool:
+    """Whether a variable sets this field, by either of its names; they are read without regard to case."""
+    alias = Settings.model_fields[name].validation_alias
+    names = {environment_name(name), *(alias.choices if isinstance(alias, AliasChoices) else ())}
+    return any(value and variable.upper() in names for variable, value in os.environ.items())

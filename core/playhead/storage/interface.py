@@ -1,0 +1,89 @@
+"""What every storage promises. The promises are tests: tests/integration/storage/test_contract.py runs them on each.
+
+Keys are relative names with parts separated by '/'. A part begins with a letter or digit and goes on with letters,
+digits, '.', '_' and '-', so that no key can leave the root, hide, or mean two things on two file systems.
+"""
+
+import re
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+OBJECT_BYTES_MAX = 16 * 1024 * 1024
+"""Largest object that is written or read in one piece. A segment has under 200 kB; sources are streamed."""
+DISK_RESERVE_BYTES = 1024**3
+"""What uploads leave free: segments, and a database beside them, must still be written."""
+KEY_CHARS_MAX = 512
+KEY_PART_CHARS_MAX = 128
+
+_PART = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{KEY_PART_CHARS_MAX - 1}}}")
+
+
+class InvalidKey(ValueError):
+    """The key is not a relative name of plain parts. It was made of something that was not checked."""
+
+
+class ObjectMissing(LookupError):
+    """There is no object of this name."""
+
+
+class ObjectTooLarge(ValueError):
+    """The object is larger than OBJECT_BYTES_MAX: stream it with `upload`, read it through `local_path`."""
+
+
+class StorageFailed(Exception):
+    """The storage could not be read or written: disk full, no permission, not reachable. Nothing half-made is left."""
+
+
+class Upload(Protocol):
+    """An object while it is written."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Appends `chunk`. Raises StorageFailed."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written so far, in 64 hex digits."""
+        ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
+class Storage(Protocol):
+    """Every method may raise InvalidKey and StorageFailed."""
+
+    async def put(self, key: str, body: bytes) -> bool:
+        """Stores `body` whole or not at all. False: an object was there already, and stays. Raises ObjectTooLarge."""
+        ...
+
+    async def get(self, key: str) -> bytes | None:
+        """The object, or None. Raises ObjectTooLarge."""
+        ...
+
+    async def exists(self, key: str) -> bool: ...
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Deletes the object called `prefix` and all whose key begins with `prefix/`; answers how many there were."""
+        ...
+
+    async def free_bytes(self) -> int | None:
+        """How much can still be written; None where there is no bound that is known."""
+        ...
+
+    async def local_path(self, key: str) -> Path:
+        """A file with the object's content, for programs that read files. Raises ObjectMissing."""
+        ...
+
+    def upload(self, key: str) -> AbstractAsyncContextManager[Upload]:
+        """Writes an object in chunks. It appears whole when the block ends, in place of an older one of that name;
+        an exception or a cancellation in the block leaves nothing."""
+        ...
+
+
+def checked(key: str) -> str:
+    """`key` itself. Raises InvalidKey."""
+    if len(key) > KEY_CHARS_MAX or not all(_PART.fullmatch(part) for part in key.split("/")):
+        raise InvalidKey(f"not a key: {key[:80]!r}")
+    return key

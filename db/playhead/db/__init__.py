@@ -1,0 +1,53 @@
+"""PostgreSQL: migrations, logins, pools, and one repository per table. The only package that speaks to the driver.
+
+Owns: the schema, row level security, what is stored and how it is read. Must not know: commands, HTTP, sockets, files.
+How it works: `migrate` and `ensure_logins` prepare a database with its owner's login; `open_database` gives two pools,
+and the repositories run each call as the listener it is for (`as_user`), or as the service where no listener may write.
+"""
+
+from playhead.db.bookmarks import Bookmark, BookmarkRefusal, BookmarkRepository
+from playhead.db.errors import DatabaseUnavailable, InvalidValue
+from playhead.db.job_queue import QUEUE_CHANNEL
+from playhead.db.logins import LoginError, Logins, ensure_logins, stored_logins
+from playhead.db.migrate import MigrationError, migrate
+from playhead.db.paging import Page
+from playhead.db.pool import Claims, Database, open_database
+from playhead.db.scripts import (
+    ClaimedScript,
+    CreatedScript,
+    Creation,
+    Script,
+    ScriptRepository,
+    Source,
+    Status,
+    Visibility,
+)
+from playhead.db.sessions import SessionRepository
+
+__all__ = [
+    "QUEUE_CHANNEL",
+    "Bookmark",
+    "BookmarkRefusal",
+    "BookmarkRepository",
+    "ClaimedScript",
+    "Claims",
+    "CreatedScript",
+    "Creation",
+    "Database",
+    "DatabaseUnavailable",
+    "InvalidValue",
+    "LoginError",
+    "Logins",
+    "MigrationError",
+    "Page",
+    "Script",
+    "ScriptRepository",
+    "SessionRepository",
+    "Source",
+    "Status",
+    "Visibility",
+    "ensure_logins",
+    "migrate",
+    "open_database",
+    "stored_logins",
+]

@@ -1,0 +1,45 @@
+"""Every limit of what is stored, named. The migrations hold the same numbers as check constraints; tests hold both."""
+
+TITLE_CHARS_MAX = 300
+"""Code points in a script's title; at least one."""
+ERROR_CHARS_MAX = 2_000
+"""Code points in the reason why a script failed; longer reasons are cut."""
+SOURCE_KEY_CHARS_MAX = 200
+SOURCE_CODEC_CHARS_MAX = 64
+DURATION_MS_MAX = 30 * 24 * 3_600 * 1_000
+"""The longest script: thirty days."""
+DEVICE_ID_CHARS_MAX = 200
+
+BOOKMARKS_MAX = 1_000
+"""Bookmarks of one listener in one script."""
+BOOKMARK_TITLE_CHARS_MAX = 200
+BOOKMARK_NOTE_CHARS_MAX = 4_000
+
+PAGE_SIZE = 50
+"""Rows in a page when nobody says how many."""
+PAGE_SIZE_MAX = 200
+UNFINISHED_MAX = 1_000
+"""Scripts that one sweep for lost jobs looks at, oldest first."""
+STATES_MAX = 5_000
+"""States in one upsert; more would hold a connection for too long."""
+
+POOL_CONNECTIONS_MAX = 8
+"""Connections of each of the two pools."""
+STATEMENT_CACHE_SIZE = 100
+"""Prepared statements per connection; must be 0 behind a pooler in transaction mode."""
+CONNECT_TIMEOUT_S = 3.0
+"""How long a pool tries to connect."""
+OWNER_CONNECT_TIMEOUT_S = 10.0
+"""The same for migrations and for making the logins: nobody waits for those, and a database may have to wake up."""
+ACQUIRE_TIMEOUT_S = 2.5
+"""How long a request waits for a free connection, a new one being made included."""
+STATEMENT_TIMEOUT_S = 4.5
+"""When PostgreSQL itself ends a transaction's statement; before COMMAND_TIMEOUT_S, so that the connection is kept."""
+COMMAND_TIMEOUT_S = 5.0
+"""How long one statement may take. A frozen server costs this once: then its connection is cut."""
+CANCEL_TIMEOUT_S = 1.0
+"""How long PostgreSQL may take to confirm that a statement is cancelled; then its connection is cut."""
+BATCH_TIMEOUT_S = 15.0
+"""How long one batch of states may take. Written behind the requests, so nobody waits for it."""
+CLOSE_TIMEOUT_S = 5.0
+"""How long closing waits for statements under way."""

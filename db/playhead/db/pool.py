@@ -1,0 +1,189 @@
+"""Connections for requests and for the service, and as whom their statements run.
+
+| pool    | login            | statements run                                                                        |
+| ------- | ---------------- | ------------------------------------------------------------------------------------- |
+| app     | playhead_app     | in `as_user`: one transaction as `authenticated` with one listener's claims            |
+| service | playhead_service | in `as_service`: each by itself, with what the login inherits from service_role        |
+
+Neither leaves anything behind in its connection (role and claims end with the transaction), so connections go back to
+the pool without the driver's reset, and both work behind a pooler in transaction mode (`statement_cache_size=0`).
+Pools connect when first used: a server may start while PostgreSQL is away, and says so in its readiness. A server that
+stops answering costs a caller one timeout: the connection is cut, for a rollback would wait as long again.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
+
+import asyncpg
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
+from pgqueuer.adapters.persistence.queries import Queries
+
+from playhead.db.errors import DatabaseUnavailable, translated
+from playhead.db.job_queue import queue_queries
+from playhead.db.limits import (
+    ACQUIRE_TIMEOUT_S,
+    CANCEL_TIMEOUT_S,
+    CLOSE_TIMEOUT_S,
+    COMMAND_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
+    POOL_CONNECTIONS_MAX,
+    STATEMENT_CACHE_SIZE,
+    STATEMENT_TIMEOUT_S,
+)
+from playhead.db.migrate import read_migrations
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Claims = Mapping[str, str]
+"""The verified claims of a token, of which `sub` counts: the listener's id. Other claims give no rights here."""
+
+
+_LIMITED = f"set local statement_timeout = {round(STATEMENT_TIMEOUT_S * 1_000)}"
+
+
+def begin_as(claims: Claims) -> str:
+    """The message that begins a listener's transaction, in one round trip.
+
+    Nothing of the claims gets in but a UUID in canonical form, so nothing can end the quotes. Raises ValueError.
+    """
+    listener_id = uuid.UUID(claims["sub"])
+    told = json.dumps({"sub": str(listener_id), "role": "authenticated"})
+    return f"begin; set local role authenticated; {_LIMITED}; select set_config('request.jwt.claims', '{told}', true)"
+
+
+class Database:
+    """The two pools. Made by `open_database`."""
+
+    def __init__(self, app: Pool, service: Pool, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> None:
+        self._app = app
+        self._service = service
+        self._acquire_timeout_s = acquire_timeout_s
+        self._newest = read_migrations()[-1]
+
+    @asynccontextmanager
+    async def as_user(self, claims: Claims) -> AsyncIterator[Connection]:
+        """A transaction in which row level security lets see and change what the listener of `claims` may.
+
+        Committed at the end, rolled back by an exception. The body holds database calls alone. Raises
+        DatabaseUnavailable and InvalidValue.
+        """
+        async with self._lent(self._app) as connection, _transaction(connection, begin_as(claims)):
+            yield connection
+
+    @asynccontextmanager
+    async def as_service(self) -> AsyncIterator[Connection]:
+        """A connection that sees and writes sessions, scripts and jobs of everybody; each statement commits by itself.
+
+        Who may ask for what is checked by the caller. Raises DatabaseUnavailable and InvalidValue.
+        """
+        async with self._lent(self._service) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def as_service_at_once(self) -> AsyncIterator[Connection]:
+        """`as_service`, all statements in one transaction: committed at the end, rolled back by an exception."""
+        async with self._lent(self._service) as connection, _transaction(connection, f"begin; {_LIMITED}"):
+            yield connection
+
+    @asynccontextmanager
+    async def _lent(self, pool: Pool) -> AsyncIterator[Connection]:
+        with translated():
+            connection = await pool.acquire(timeout=self._acquire_timeout_s)
+            try:
+                yield connection
+            finally:
+                # Where a statement is still under way, the driver asks PostgreSQL to cancel it, so that none piles up
+                # behind a lock, and cuts the connection when the time is over: nothing is left to be told.
+                with suppress(TimeoutError):
+                    await pool.release(connection, timeout=CANCEL_TIMEOUT_S)
+
+    def jobs(self) -> Queries:
+        """pgqueuer's queries over the service's pool; a worker that listens keeps one of its connections."""
+        return queue_queries(AsyncpgPoolDriver(self._service))
+
+    async def check(self) -> None:
+        """Returns when both logins work and the database is migrated; else raises DatabaseUnavailable."""
+        try:
+            async with self.as_service() as connection:
+                applied = await connection.fetchval(
+                    "select exists (select from playhead.migrations where version = $1)", self._newest.version
+                )
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+            applied = False
+        if not applied:
+            raise DatabaseUnavailable(f"The database lacks {self._newest.name}. Run `playhead migrate`.")
+        async with self.as_user({"sub": str(uuid.UUID(int=0))}) as connection:
+            await connection.execute("select from audio_scripts limit 0")
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection, begin: str) -> AsyncIterator[None]:
+    try:
+        await connection.execute(begin)
+        yield
+        ended = await connection.execute("commit")
+    except (TimeoutError, asyncio.CancelledError, GeneratorExit):
+        # no answer is to be had, or nobody waits for one; PostgreSQL rolls back what loses its connection
+        connection.terminate()
+        raise
+    except BaseException:
+        await _roll_back(connection)
+        raise
+    if ended != "COMMIT":
+        # PostgreSQL answers ROLLBACK when a statement has failed and its error was swallowed
+        raise AssertionError("a failed transaction was to be committed")
+
+
+async def _roll_back(connection: Connection) -> None:
+    try:
+        await connection.execute("rollback")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.CancelledError) as error:
+        connection.terminate()
+        if isinstance(error, asyncio.CancelledError):
+            raise
+
+
+@asynccontextmanager
+async def open_database(
+    app_url: str,
+    service_url: str,
+    *,
+    connections_max: int = POOL_CONNECTIONS_MAX,
+    statement_cache_size: int = STATEMENT_CACHE_SIZE,
+    acquire_timeout_s: float = ACQUIRE_TIMEOUT_S,
+) -> AsyncIterator[Database]:
+    """Two pools of at most `connections_max` connections each, closed at the end. Asks no server yet."""
+    pools = [_pool(url, connections_max, statement_cache_size) for url in (app_url, service_url)]
+    try:
+        for pool in pools:
+            await pool
+        yield Database(pools[0], pools[1], acquire_timeout_s)
+    finally:
+        await asyncio.gather(*(_close(pool) for pool in pools))
+
+
+def _pool(url: str, connections_max: int, statement_cache_size: int) -> Pool:
+    return asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=connections_max,
+        statement_cache_size=statement_cache_size,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        reset=_leave_as_it_is,
+    )
+
+
+async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Instead of `RESET ALL` and the like at each release: nothing was set. An open transaction is ended anyway."""
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_S)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        pool.terminate()

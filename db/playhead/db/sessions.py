@@ -1,0 +1,222 @@
+"""Sessions as the state store last told them: SessionState of the core, stored and given back unchanged.
+
+Written and read as the service; that a session is the asking listener's is checked by the use-case layer, and by row
+level security where `get` is given claims. A write is fenced: of two states of a session the later one by
+`(epoch, revision, version)` stays, in whatever order, however often and from how many processes they arrive.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from playhead.db.codecs import (
+    intervals_from,
+    ms_from_time,
+    multirange_text,
+    seqs_from,
+    seqs_text,
+    time_from_ms,
+    time_from_us,
+    us_from_time,
+)
+from playhead.db.errors import InvalidValue
+from playhead.db.limits import BATCH_TIMEOUT_S, PAGE_SIZE, STATES_MAX
+from playhead.db.paging import AFTER_ALL, Page, Place, decode_cursor, page, rows_wanted
+from playhead.db.pool import Claims, Database
+from playhead.playback.state import Loop, SessionState
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """`sent`: the type of the parameter; `cast`: what the statement makes of it, where that is another."""
+
+    name: str
+    sent: str
+    cast: str = ""
+    fixed: bool = False
+    """Never changed by a later state."""
+
+
+_COLUMNS = (
+    _Column("id", "uuid", fixed=True),
+    _Column("listener_id", "uuid", fixed=True),
+    _Column("script_id", "uuid", fixed=True),
+    _Column("duration_ms", "bigint"),
+    _Column("epoch", "bigint"),
+    _Column("revision", "bigint"),
+    _Column("version", "bigint"),
+    _Column("playing", "boolean"),
+    _Column("position_ms", "bigint"),
+    _Column("anchored_at_ms", "bigint"),
+    _Column("rate", "double precision"),
+    _Column("loop_start_ms", "bigint"),
+    _Column("loop_end_ms", "bigint"),
+    _Column("loop_enabled", "boolean"),
+    _Column("mode", "text"),
+    _Column("active_device_id", "text"),
+    _Column("active_connection_id", "text"),
+    _Column("heard_ms", "bigint"),
+    _Column("heard_at_ms", "bigint"),
+    _Column("listened", "text", cast="::int8multirange"),
+    _Column("report_seqs", "text", cast="::jsonb"),
+    _Column("started_at", "timestamptz", fixed=True),
+    _Column("changed_at", "timestamptz"),
+    _Column("ended_at", "timestamptz"),
+    _Column("finished", "boolean"),
+)
+_NAMES = ", ".join(column.name for column in _COLUMNS)
+_NEWEST_FIRST = "order by started_at desc, id desc"
+
+# States of scripts that were deleted meanwhile are left out: they must not keep the others from being stored.
+UPSERT = f"""
+insert into audio_sessions as stored ({_NAMES})
+select {", ".join(f"new.{column.name}{column.cast}" for column in _COLUMNS)}
+from unnest({", ".join(f"${number}::{column.sent}[]" for number, column in enumerate(_COLUMNS, 1))}) as new ({_NAMES})
+where exists (select from audio_scripts where audio_scripts.id = new.script_id)
+on conflict (id) do update set
+    {", ".join(f"{column.name} = excluded.{column.name}" for column in _COLUMNS if not column.fixed)}
+where (stored.epoch, stored.revision, stored.version) < (excluded.epoch, excluded.revision, excluded.version)
+    and stored.listener_id = excluded.listener_id and stored.script_id = excluded.script_id
+"""
+GET = f"select {_NAMES} from audio_sessions where id = $1"
+LATEST = f"""
+select {_NAMES} from audio_sessions where listener_id = $1 and script_id = $2 {_NEWEST_FIRST} limit 1
+"""
+LIST_RECENT = f"""
+select {_NAMES} from audio_sessions
+where listener_id = $1 and (started_at, id) < ($2, $3) {_NEWEST_FIRST} limit $4
+"""
+LIST_LIVE = f"""
+select {_NAMES} from audio_sessions
+where listener_id = $1 and (started_at, id) < ($2, $3) and ended_at is null {_NEWEST_FIRST} limit $4
+"""
+
+
+class SessionRepository:
+    """Rows of `audio_sessions`. Every method may raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def upsert_many(self, states: Sequence[SessionState]) -> int:
+        """Stores each state that is later than the stored one; answers how many were.
+
+        One statement, so all or none. Not counted: older states, and states of scripts that are gone. Raises
+        InvalidValue for more than STATES_MAX states, and for one that breaks a rule of the table.
+        """
+        if len(states) > STATES_MAX:
+            raise InvalidValue(f"At most {STATES_MAX} states are stored at once.")
+        rows = [_values(state) for state in latest_of_each(states)]
+        if not rows:
+            return 0
+        async with self._database.as_service() as connection:
+            columns = (list(column) for column in zip(*rows, strict=True))
+            tag = await connection.execute(UPSERT, *columns, timeout=BATCH_TIMEOUT_S)
+        return int(tag.rpartition(" ")[2])
+
+    async def get(self, session_id: str, *, claims: Claims | None = None) -> SessionState | None:
+        """The session as last stored; with `claims`, only if it is that listener's."""
+        opened = self._database.as_service() if claims is None else self._database.as_user(claims)
+        async with opened as connection:
+            return _state_or_none(await connection.fetchrow(GET, session_id))
+
+    async def latest(self, listener_id: str, script_id: str) -> SessionState | None:
+        """The listener's last session of the script, live or ended: where playback resumes."""
+        async with self._database.as_service() as connection:
+            return _state_or_none(await connection.fetchrow(LATEST, listener_id, script_id))
+
+    async def list_of(
+        self, listener_id: str, *, live: bool = False, limit: int = PAGE_SIZE, cursor: str | None = None
+    ) -> Page[SessionState]:
+        """The listener's sessions, latest started first; `live`: only those that have not ended.
+
+        Raises InvalidValue for a wrong limit or cursor.
+        """
+        wanted = rows_wanted(limit)
+        after = decode_cursor(cursor) if cursor else AFTER_ALL
+        statement = LIST_LIVE if live else LIST_RECENT
+        async with self._database.as_service() as connection:
+            rows = await connection.fetch(statement, listener_id, time_from_us(after.key), after.row_id, wanted)
+        return page([_state(row) for row in rows], limit, _place)
+
+
+def latest_of_each(states: Iterable[SessionState]) -> list[SessionState]:
+    """The latest state of each session, ordered by id: a statement refuses one row twice, and one order of locks for
+    all writers keeps them from deadlocks."""
+    latest: dict[str, SessionState] = {}
+    for state in states:
+        known = latest.get(state.session_id)
+        if known is None or (known.order, known.version) < (state.order, state.version):
+            latest[state.session_id] = state
+    return [latest[session_id] for session_id in sorted(latest)]
+
+
+def _values(state: SessionState) -> tuple[object, ...]:
+    """In the order of `_COLUMNS`."""
+    loop = state.loop
+    return (
+        state.session_id,
+        state.listener_id,
+        state.script_id,
+        state.duration_ms,
+        state.epoch,
+        state.revision,
+        state.version,
+        state.playing,
+        state.position_ms,
+        state.anchored_at_ms,
+        state.rate,
+        loop and loop.start_ms,
+        loop and loop.end_ms,
+        loop is not None and loop.enabled,
+        state.mode,
+        state.active_device_id,
+        state.active_connection_id,
+        state.heard_ms,
+        state.heard_at_ms,
+        multirange_text(state.listened),
+        seqs_text(state.report_seqs),
+        time_from_ms(state.started_at_ms),
+        time_from_ms(state.changed_at_ms),
+        None if state.ended_at_ms is None else time_from_ms(state.ended_at_ms),
+        state.finished,
+    )
+
+
+def _state(row: Any) -> SessionState:
+    start_ms, end_ms, ended_at = row["loop_start_ms"], row["loop_end_ms"], row["ended_at"]
+    return SessionState(
+        session_id=str(row["id"]),
+        listener_id=str(row["listener_id"]),
+        script_id=str(row["script_id"]),
+        duration_ms=row["duration_ms"],
+        epoch=row["epoch"],
+        revision=row["revision"],
+        version=row["version"],
+        playing=row["playing"],
+        position_ms=row["position_ms"],
+        anchored_at_ms=row["anchored_at_ms"],
+        rate=row["rate"],
+        loop=None if start_ms is None else Loop(start_ms=start_ms, end_ms=end_ms, enabled=row["loop_enabled"]),
+        mode=row["mode"],
+        active_device_id=row["active_device_id"],
+        active_connection_id=row["active_connection_id"],
+        heard_ms=row["heard_ms"],
+        heard_at_ms=row["heard_at_ms"],
+        listened=intervals_from(row["listened"]),
+        report_seqs=seqs_from(row["report_seqs"]),
+        started_at_ms=ms_from_time(row["started_at"]),
+        changed_at_ms=ms_from_time(row["changed_at"]),
+        ended_at_ms=None if ended_at is None else ms_from_time(ended_at),
+        finished=row["finished"],
+    )
+
+
+def _state_or_none(row: "asyncpg.Record | None") -> SessionState | None:
+    return None if row is None else _state(row)
+
+
+def _place(state: SessionState) -> Place:
+    return Place(us_from_time(time_from_ms(state.started_at_ms)), state.session_id)

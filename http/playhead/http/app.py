@@ -1,0 +1,78 @@
+"""The aiohttp application: every route of the table, the pages for people, and what surrounds each request."""
+
+from importlib.metadata import version
+
+from aiohttp import web
+
+from playhead.http.docs_page import docs_body, problem_anchor
+from playhead.http.middlewares import middlewares, set_headers
+from playhead.http.openapi import openapi
+from playhead.http.origin import ORIGIN, Origin
+from playhead.http.pages import index, player_file, respond_page
+from playhead.http.problems import HTTP_REASONS, PROBLEMS_PATH, problem, respond
+from playhead.http.route import Endpoint, Good, Route
+from playhead.http.routes import ROUTES
+from playhead.http.services import SERVICES, Services
+from playhead.http.uploads import UPLOADS, Uploads
+from playhead.playback.rejections import REASONS, Code
+
+DOCUMENT = web.AppKey("openapi", dict)
+DOCS = web.AppKey("docs", str)
+CODES = frozenset(code.value for code in (*REASONS, *HTTP_REASONS))
+
+
+async def _openapi(request: web.Request) -> web.StreamResponse:
+    return web.json_response(request.app[DOCUMENT])
+
+
+async def _docs(request: web.Request) -> web.StreamResponse:
+    return respond_page("playhead: the API", request.app[DOCS])
+
+
+async def _problem(request: web.Request) -> web.StreamResponse:
+    """The `type` of a problem leads to its documentation."""
+    code = request.match_info["code"]
+    if code not in CODES:
+        return respond(problem(Code.NOT_FOUND))
+    return web.Response(status=303, headers={"Location": f"/docs#{problem_anchor(code)}"})
+
+
+def _page(path: str, name: str, summary: str, endpoint: Endpoint) -> Route:
+    return Route(
+        method="GET",
+        path=path,
+        name=name,
+        tag="operations",
+        summary=summary,
+        access="open",
+        endpoint=endpoint,
+        good=(Good(200, summary),),
+    )
+
+
+PAGES = (
+    _page("/", "player", "The player page.", index),
+    _page("/player/{name}", "player_file", "A file of the player page.", player_file),
+    _page("/openapi.json", "openapi", "This API as an OpenAPI document.", _openapi),
+    _page("/docs", "docs", "This API as a page.", _docs),
+    _page(f"{PROBLEMS_PATH}/{{code}}", "problem", "What a problem's `type` stands for.", _problem),
+)
+"""For people, and about the API: not part of the document."""
+
+
+def create_app(services: Services) -> web.Application:
+    """The application; others (Socket.IO) may attach themselves to it before it starts."""
+    by_name = {route.name: route for route in (*ROUTES, *PAGES)}
+    app = web.Application(middlewares=middlewares(services.metrics, services.cors_origins, by_name))
+    app[SERVICES] = services
+    app[ORIGIN] = Origin(services.signer, services.scripts, services.storage, services.clock)
+    app[UPLOADS] = Uploads(services)
+    app[DOCUMENT] = openapi(ROUTES, version("playhead"))
+    app[DOCS] = docs_body(app[DOCUMENT])
+    app.on_response_prepare.append(set_headers)
+    for route in by_name.values():
+        resource = app.router.add_resource(route.path, name=route.name)
+        resource.add_route(route.method, route.endpoint)
+        if route.method == "GET":
+            resource.add_route("HEAD", route.endpoint)
+    return app

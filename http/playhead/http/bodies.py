@@ -1,0 +1,170 @@
+"""What REST takes beside what both surfaces take: who acts, pages, uploads.
+
+Commands are the models of `playhead.sessions.requests` with `device_id`, the device that acts: `rest` where none is
+named. Fields of GET and DELETE stand in the query, where every value is text.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from playhead.db.limits import (
+    BOOKMARK_NOTE_CHARS_MAX,
+    BOOKMARK_TITLE_CHARS_MAX,
+    PAGE_SIZE,
+    PAGE_SIZE_MAX,
+    TITLE_CHARS_MAX,
+)
+from playhead.db.paging import CURSOR_CHARS_MAX
+from playhead.playback.commands import REST_DEVICE_ID, Origin, Report
+from playhead.sessions.codec import milliseconds
+from playhead.sessions.requests import (
+    Counter,
+    DeviceId,
+    Id,
+    LoopRequest,
+    PauseRequest,
+    PlayRequest,
+    Rate,
+    RateRequest,
+    Seconds,
+    SeekRequest,
+    SessionRequest,
+    TransferRequest,
+)
+
+_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+def _whole_number(value: object) -> object:
+    """Query text as people write numbers: no sign, no leading zero, no underscore."""
+    if isinstance(value, str) and not _WHOLE_NUMBER.fullmatch(value):
+        raise ValueError("must be a whole number in plain digits")
+    return value
+
+
+def _storable(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain NUL")
+    return value
+
+
+PageSize = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=PAGE_SIZE_MAX)]
+Cursor = Annotated[str, Field(max_length=CURSOR_CHARS_MAX)]
+ScriptTitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_CHARS_MAX), AfterValidator(_storable)
+]
+BookmarkTitle = Annotated[str, Field(max_length=BOOKMARK_TITLE_CHARS_MAX), AfterValidator(_storable)]
+BookmarkNote = Annotated[str, Field(max_length=BOOKMARK_NOTE_CHARS_MAX), AfterValidator(_storable)]
+
+
+class Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Acting(Fields):
+    """Who asks. A device that names itself acts as itself, connected or not."""
+
+    device_id: DeviceId | None = Field(default=None, description=f"The device that acts; default `{REST_DEVICE_ID}`.")
+
+
+class PlayBody(PlayRequest):
+    """Resume a session, or play a script. Sounds on `device_id`, which also acts."""
+
+
+class PauseBody(Acting, PauseRequest):
+    pass
+
+
+class SeekBody(Acting, SeekRequest):
+    pass
+
+
+class LoopBody(Acting, LoopRequest):
+    pass
+
+
+class RateBody(Acting, RateRequest):
+    pass
+
+
+class TransferBody(TransferRequest):
+    """Move the sound to `device_id`, which must be connected."""
+
+
+class ProgressBody(Acting, SessionRequest):
+    """Where the sound of the active device is. Without `revision`: a plain report, taken when it goes forward."""
+
+    position: Seconds
+    playback_rate: Rate
+    revision: Counter | None = Field(default=None, description="The revision that the device shows.")
+    seq: Counter | None = Field(default=None, description="Counts this device's reports; a repeat changes nothing.")
+
+    def command(self) -> Report:
+        return Report(
+            position_ms=milliseconds(self.position), rate=self.playback_rate, revision=self.revision, seq=self.seq
+        )
+
+
+class SessionPath(Fields):
+    session_id: Id
+
+
+class EndFields(SessionPath, Acting):
+    command_id: Id | None = Field(
+        default=None, description="Names this command; it comes back in the cause of the state."
+    )
+
+
+class ScriptPath(Fields):
+    script_id: Id
+
+
+class StreamFields(ScriptPath):
+    quality: Literal["low", "medium", "high", "auto"] = Field(
+        default="auto", description="A rung, or `auto`: the player chooses as it goes."
+    )
+
+
+class PageFields(Fields):
+    limit: PageSize = Field(default=PAGE_SIZE, description="Rows in the page.")
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
+
+
+class ScriptPageFields(PageFields, ScriptPath):
+    pass
+
+
+class BookmarkBody(Fields):
+    """A place to mark."""
+
+    command_id: Id | None = Field(default=None, description="Taken as in every body; a bookmark has no cause to show.")
+    script_id: Id
+    position: Seconds
+    title: BookmarkTitle | None = None
+    note: BookmarkNote | None = None
+
+
+class BookmarkPath(Fields):
+    bookmark_id: Id
+
+
+class UploadFields(Fields):
+    """What is said of an upload, in the query or in the form."""
+
+    title: ScriptTitle | None = Field(default=None, description="Default: the file's name without its ending.")
+    script_id: Id | None = Field(default=None, description="An id of the app's own; default: a new one.")
+    visibility: Literal["private", "listeners"] | None = Field(
+        default=None,
+        description="Who may hear it; default: `listeners` with the scope `scripts:write`, else `private`.",
+    )
+
+
+Command = PlayBody | PauseBody | SeekBody | LoopBody | RateBody | TransferBody | ProgressBody
+"""Bodies that mean a command."""
+
+
+def origin_of(device_id: str | None, command_id: str | None) -> Origin:
+    """Who acts over REST."""
+    return Origin(device_id=device_id or REST_DEVICE_ID, command_id=command_id)

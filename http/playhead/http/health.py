@@ -1,0 +1,54 @@
+"""Whether this process can serve: `/readyz` asks every part at once and names those that fail.
+
+What PostgreSQL or Valkey said of it may tell where they are, so that goes to the log alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from redis.asyncio import Redis
+
+log = structlog.get_logger(__name__)
+
+CHECK_TIMEOUT_S = 2.0
+EVICTION_POLICY = "noeviction"
+NO_ANSWER = "does not answer; see the log"
+OK = "ok"
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when the part works; raises NotReady, or whatever the part raises when it does not."""
+
+
+class NotReady(Exception):
+    """A part does not work. The text says what to do; `/readyz` shows it, so it holds no secret and no address."""
+
+
+def valkey_check(client: Redis) -> Check:
+    """Valkey answers, and keeps what it was given: under another eviction policy it would forget sessions."""
+
+    async def check() -> None:
+        memory = await client.info("memory")
+        policy = memory.get("maxmemory_policy")
+        if policy != EVICTION_POLICY:
+            raise NotReady(f"maxmemory-policy is {policy}; set it to {EVICTION_POLICY}")
+
+    return check
+
+
+async def run_checks(checks: Mapping[str, Check], timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, str]:
+    """By name: `ok`, or what is wrong. All at once; one that takes longer than `timeout_s` does not answer."""
+    results = await asyncio.gather(*(_run(name, check, timeout_s) for name, check in checks.items()))
+    return dict(zip(checks, results, strict=True))
+
+
+async def _run(name: str, check: Check, timeout_s: float) -> str:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await check()
+    except NotReady as error:
+        return str(error)
+    except Exception as error:
+        log.warning("A part is not ready.", action="not_ready", part=name, error=f"{type(error).__name__}: {error}")
+        return NO_ANSWER
+    return OK

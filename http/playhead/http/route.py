@@ -1,0 +1,155 @@
+"""What a route is: method and path, bound to a model, a use case and its answers.
+
+    request → authenticate → decode into the model → use case → answer, or rejection → problem
+
+Everything that is said of a route (OpenAPI, the page of routes, the metrics' labels) is derived from these values.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from playhead.auth.tokens import Principal
+from playhead.http.authentication import authenticate
+from playhead.http.decoding import decode
+from playhead.http.problems import AnyCode, Problem, problem_of, respond
+from playhead.http.services import SERVICES, Services
+from playhead.playback.rejections import Code, Rejection
+
+API = "/api/v1/audio"
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+Access = Literal["bearer", "signed path", "open"]
+Tag = Literal["playback", "scripts", "bookmarks", "media", "operations"]
+In = TypeVar("In", bound=BaseModel)
+In_co = TypeVar("In_co", bound=BaseModel, covariant=True)
+
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Guarded = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[In_co]):
+    """One decoded request: who asks for what."""
+
+    services: Services
+    principal: Principal
+    fields: In_co
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a use case answers: a model (None: no content) and its status."""
+
+    body: BaseModel | None
+    status: int = 200
+
+
+UseCase = Callable[[Call[In]], Awaitable[Answer | Rejection]]
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """One good answer of a route, as it is documented: a model in JSON, or content of another type."""
+
+    status: int
+    description: str
+    model: type[BaseModel] | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One row of the table. `fields`: everything it takes from path, query or body; `command`: counted as one."""
+
+    method: Method
+    path: str
+    name: str
+    tag: Tag
+    summary: str
+    access: Access
+    endpoint: Endpoint = field(repr=False)
+    fields: type[BaseModel] | None = None
+    good: tuple[Good, ...]
+    refusals: tuple[AnyCode, ...] = ()
+    content: Mapping[str, Mapping[str, Any]] | None = None
+    """JSON Schemas of the body by media type, where it is not the model in JSON."""
+    command: bool = False
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        return tuple(re.findall(r"{(\w+)}", self.path))
+
+    @property
+    def takes_json(self) -> bool:
+        """Whether its fields stand in a JSON body."""
+        return self.content is None and _takes_json(self.method, self.path, self.fields)
+
+
+def _takes_json(method: Method, path: str, fields: type[BaseModel] | None) -> bool:
+    names = set(fields.model_fields) if fields is not None else set()
+    return method in ("POST", "PUT") and bool(names - set(re.findall(r"{(\w+)}", path)))
+
+
+def guarded(endpoint: Guarded) -> Endpoint:
+    """`endpoint` for those who show a valid token; 401 for everybody else, before anything else is looked at."""
+
+    async def check(request: web.Request) -> web.StreamResponse:
+        principal = authenticate(request, request.app[SERVICES].verifier)
+        return respond(principal) if isinstance(principal, Problem) else await endpoint(request, principal)
+
+    return check
+
+
+def api(
+    method: Method,
+    path: str,
+    name: str,
+    use_case: UseCase[In],
+    *,
+    fields: type[In],
+    tag: Tag,
+    summary: str,
+    good: tuple[Good, ...],
+    refusals: tuple[AnyCode, ...] = (),
+    command: bool = False,
+) -> Route:
+    """The route of a use case, below `API`, for listeners with a token."""
+    has_body = _takes_json(method, path, fields)
+
+    async def endpoint(request: web.Request, principal: Principal) -> web.StreamResponse:
+        decoded = await decode(request, fields, has_body=has_body)
+        if isinstance(decoded, Problem):
+            return respond(decoded)
+        services = request.app[SERVICES]
+        answer = await use_case(Call(services=services, principal=principal, fields=decoded))
+        if isinstance(answer, Rejection):
+            return respond(problem_of(answer, services.clock.now_ms()))
+        return respond_with(answer)
+
+    return Route(
+        method=method,
+        path=API + path,
+        name=name,
+        tag=tag,
+        summary=summary,
+        access="bearer",
+        endpoint=guarded(endpoint),
+        fields=fields,
+        good=good,
+        refusals=(*refusals, Code.UNAUTHORIZED, Code.INVALID, Code.UNAVAILABLE),
+        command=command,
+    )
+
+
+def respond_with(answer: Answer) -> web.Response:
+    """The response of a use case's answer; it is the caller's alone, so nobody may keep it."""
+    headers = {"Cache-Control": "no-store"}
+    if answer.body is None:
+        return web.Response(status=answer.status, headers=headers)
+    body = answer.body.model_dump_json().encode()
+    return web.Response(body=body, status=answer.status, content_type="application/json", headers=headers)

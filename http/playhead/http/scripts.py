@@ -1,0 +1,154 @@
+"""The use cases of scripts: list, look at, stream, prepare. Visibility is asked of PostgreSQL before anything else.
+
+What is cached, and for how long:
+
+    audio:stream:<script>:<quality>   24 h   the stream answer without its signature, which is made per request
+    audio:prepare:<script>:status      5 min  that a worker was asked; so polling asks the queue once in 5 min
+
+How far a script is comes from the row that the visibility check has read anyway: a copy could only be older.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from playhead.db import Script
+from playhead.http.answers import (
+    ScriptsAnswer,
+    StreamAnswer,
+    prepare_answer,
+    script_answer,
+)
+from playhead.http.bodies import PageFields, ScriptPath, StreamFields
+from playhead.http.route import Answer, Call
+from playhead.http.services import Services
+from playhead.media import FIRST_RUNG, rung_named
+from playhead.media.playlists import MEDIA_NAME, MULTIVARIANT_NAME
+from playhead.playback.rejections import Code, Rejection
+from playhead.sessions.codec import seconds
+from playhead.sessions.streams import StreamLink
+
+STREAM_TTL_S = 24 * 3_600.0
+PREPARE_TTL_S = 5 * 60.0
+ASKED = b"asked"
+FAILED_LATELY = "The script has failed a moment ago. Try again in 5 minutes."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsigned:
+    """All of a stream answer that is the same for every listener. `playlist`: below the script's version."""
+
+    duration: float
+    bitrate: int
+    ready: bool
+    media_version: str
+    playlist: str
+
+
+async def list_scripts(call: Call[PageFields]) -> Answer | Rejection:
+    fields, principal = call.fields, call.principal
+    page = await call.services.scripts.list_visible(principal.claims, limit=fields.limit, cursor=fields.cursor)
+    rows = [script_answer(script, principal.listener_id) for script in page.items]
+    return Answer(ScriptsAnswer(scripts=rows, next_cursor=page.next_cursor))
+
+
+async def script(call: Call[ScriptPath]) -> Answer | Rejection:
+    found = await call.services.scripts.get(call.principal.claims, call.fields.script_id)
+    if found is None:
+        return Rejection(code=Code.NOT_FOUND)
+    return Answer(script_answer(found, call.principal.listener_id))
+
+
+async def stream(call: Call[StreamFields]) -> Answer | Rejection:
+    services = call.services
+    found = await services.scripts.get(call.principal.claims, call.fields.script_id)
+    if found is None:
+        return Rejection(code=Code.NOT_FOUND)
+    if found.status == "failed":
+        return Rejection(code=Code.SCRIPT_FAILED)
+    unsigned, cached = await _unsigned(services, found, call.fields.quality)
+    link = services.links.link(found.script_id, found.media_version, found.duration_ms, unsigned.playlist)
+    return Answer(_stream_answer(unsigned, link, cached))
+
+
+def _stream_answer(unsigned: Unsigned, link: StreamLink, cached: bool) -> StreamAnswer:
+    return StreamAnswer(
+        stream_url=link.url,
+        duration=unsigned.duration,
+        bitrate=unsigned.bitrate,
+        format="hls",
+        cached=cached,
+        expires_at=datetime.fromtimestamp(link.expires_at_s, UTC),
+        ready=unsigned.ready,
+        media_version=unsigned.media_version,
+    )
+
+
+async def _unsigned(services: Services, found: Script, quality: str) -> tuple[Unsigned, bool]:
+    """The cached part, unless it is of another version of the script, or of another release of ours: then anew."""
+    key = f"audio:stream:{found.script_id}:{quality}"
+
+    async def make() -> bytes:
+        return json.dumps(asdict(_describe(found, quality))).encode()
+
+    kept = await services.cache.get_or_make(key, STREAM_TTL_S, make)
+    unsigned = _decoded(kept.value)
+    if unsigned is not None and _still_true(unsigned, found):
+        return unsigned, kept.cached
+    await services.cache.put(key, await make(), STREAM_TTL_S)
+    return _describe(found, quality), False
+
+
+def _decoded(value: bytes) -> Unsigned | None:
+    try:
+        return Unsigned(**json.loads(value))
+    except (ValueError, TypeError):
+        return None
+
+
+def _still_true(unsigned: Unsigned, found: Script) -> bool:
+    return unsigned.media_version == found.media_version and unsigned.ready == (found.status == "ready")
+
+
+def _describe(found: Script, quality: str) -> Unsigned:
+    rung = rung_named(quality)
+    return Unsigned(
+        duration=seconds(found.duration_ms),
+        bitrate=(rung or FIRST_RUNG).bits_per_s,
+        ready=found.status == "ready",
+        media_version=found.media_version,
+        playlist=MULTIVARIANT_NAME if rung is None else f"{rung.name}/{MEDIA_NAME}",
+    )
+
+
+async def prepare(call: Call[ScriptPath]) -> Answer | Rejection:
+    """Sees to it that a worker knows of the script. A failed one is put back to work, once in PREPARE_TTL_S."""
+    services, claims = call.services, call.principal.claims
+    found = await services.scripts.get(claims, call.fields.script_id)
+    if found is None:
+        return Rejection(code=Code.NOT_FOUND)
+    if found.status == "ready":
+        return Answer(prepare_answer(found), status=202)
+    if found.status == "failed" and not await _source_is_kept(services, found):
+        return Rejection(code=Code.SCRIPT_FAILED)
+    asked_before = await _ask_once(services, found)
+    if found.status == "failed" and asked_before:
+        return Rejection(code=Code.SCRIPT_FAILED, detail=FAILED_LATELY)
+    return Answer(prepare_answer(await services.scripts.get(claims, found.script_id) or found), status=202)
+
+
+async def _ask_once(services: Services, found: Script) -> bool:
+    """Asks a worker, unless one was asked less than PREPARE_TTL_S ago: whether that was so."""
+
+    async def ask() -> bytes:
+        if found.status == "failed":
+            await services.scripts.requeue(found.script_id)
+        await services.enqueue(found.script_id)
+        return ASKED
+
+    kept = await services.cache.get_or_make(f"audio:prepare:{found.script_id}:status", PREPARE_TTL_S, ask)
+    return kept.cached
+
+
+async def _source_is_kept(services: Services, found: Script) -> bool:
+    return found.source_key is not None and await services.storage.exists(found.source_key)

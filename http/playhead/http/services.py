@@ -1,0 +1,76 @@
+"""What the routes need, given by the composition root, and where a request finds it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+
+from playhead.auth.media_paths import MediaSigner
+from playhead.auth.tokens import TokenVerifier
+from playhead.cache import Cache
+from playhead.db import BookmarkRepository, ScriptRepository, Source
+from playhead.http.health import Check
+from playhead.runtime.clock import Clock
+from playhead.runtime.metrics import Metrics
+from playhead.sessions.presence import Presence
+from playhead.sessions.service import SessionService
+from playhead.sessions.streams import StreamLinks
+from playhead.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Unplayable:
+    """Why a file cannot become a script, for its owner to read."""
+
+    reason: str
+
+
+class Ingest(Protocol):
+    """Measures an upload that lies in the storage."""
+
+    async def __call__(self, source_key: str, source_bytes: int, media_version: str) -> Source | Unplayable:
+        """Everything that a script's row says of its source, which may lie under another key from now on."""
+        ...
+
+
+class Enqueue(Protocol):
+    """Asks a worker to prepare a script."""
+
+    async def __call__(self, script_id: str) -> object:
+        """Harmless when repeated; what it answers says nothing here. May raise DatabaseUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The use cases, and what stands below them.
+
+    `media_base_url`: where stream addresses point to, which the player page must be allowed to fetch from.
+    `player_dir` None, or without an index.html: the page says how to build it.
+    `readiness`: by the name that `/readyz` answers.
+    """
+
+    sessions: SessionService
+    presence: Presence
+    scripts: ScriptRepository
+    bookmarks: BookmarkRepository
+    storage: Storage
+    links: StreamLinks
+    signer: MediaSigner
+    verifier: TokenVerifier
+    cache: Cache
+    metrics: Metrics
+    clock: Clock
+    new_id: Callable[[], str]
+    ingest: Ingest
+    enqueue: Enqueue
+    readiness: Mapping[str, Check]
+    upload_bytes_max: int
+    media_base_url: str
+    cors_origins: tuple[str, ...] = ()
+    player_dir: Path | None = None
+
+
+SERVICES = web.AppKey("services", Services)

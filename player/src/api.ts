@@ -1,0 +1,89 @@
+/**
+ * The REST calls the page makes: scripts, stream addresses, bookmarks.
+ * A refusal (RFC 9457 problem) is thrown as `Refusal` with the same codes as on the socket.
+ */
+
+import { Refusal } from "./refusal.ts";
+import type { Bookmark, Script, Stream } from "./wire.ts";
+
+const BASE = "/api/v1/audio";
+const PAGE_SIZE = 50;
+
+interface Problem {
+  code?: string;
+  title?: string;
+  detail?: string;
+  retry?: boolean;
+}
+
+export class Api {
+  readonly #token: string;
+  readonly #unauthorized: (error: Refusal) => void;
+
+  /** `unauthorized` hears when the token is not taken (any more). */
+  constructor(token: string, unauthorized: (error: Refusal) => void) {
+    this.#token = token;
+    this.#unauthorized = unauthorized;
+  }
+
+  async scripts(cursor: string | null): Promise<{ scripts: Script[]; next_cursor: string | null }> {
+    return await this.#call("GET", `/scripts?${pageQuery(cursor)}`);
+  }
+
+  async stream(scriptId: string): Promise<Stream> {
+    return await this.#call("GET", `/stream/${encodeURIComponent(scriptId)}?quality=auto`);
+  }
+
+  /** All bookmarks of a script, ordered by position. */
+  async bookmarks(scriptId: string): Promise<Bookmark[]> {
+    const all: Bookmark[] = [];
+    let cursor: string | null = null;
+    do {
+      const page: { bookmarks: Bookmark[]; next_cursor: string | null } = await this.#call(
+        "GET",
+        `/bookmarks/${encodeURIComponent(scriptId)}?${pageQuery(cursor)}`,
+      );
+      all.push(...page.bookmarks);
+      cursor = page.next_cursor;
+    } while (cursor);
+    return all;
+  }
+
+  async addBookmark(scriptId: string, position: number, title: string): Promise<Bookmark> {
+    return await this.#call("POST", "/bookmark", { script_id: scriptId, position, ...(title && { title }) });
+  }
+
+  async deleteBookmark(bookmarkId: string): Promise<void> {
+    await this.#call("DELETE", `/bookmark/${encodeURIComponent(bookmarkId)}`);
+  }
+
+  async #call<Good>(method: string, path: string, body?: object): Promise<Good> {
+    const headers: Record<string, string> = { Authorization: `Bearer ${this.#token}` };
+    if (body) headers["Content-Type"] = "application/json";
+    let response: Response;
+    try {
+      response = await fetch(BASE + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+    } catch {
+      throw new Refusal({ code: "unreachable", message: "The server does not answer. Try again in a moment.", retry: true });
+    }
+    if (!response.ok) {
+      const refusal = await refusalOf(response);
+      if (response.status === 401) this.#unauthorized(refusal);
+      throw refusal;
+    }
+    return (response.status === 204 ? undefined : await response.json()) as Good;
+  }
+}
+
+function pageQuery(cursor: string | null): string {
+  return new URLSearchParams({ limit: String(PAGE_SIZE), ...(cursor && { cursor }) }).toString();
+}
+
+async function refusalOf(response: Response): Promise<Refusal> {
+  const problem = (await response.json().catch(() => ({}))) as Problem;
+  return new Refusal({
+    code: problem.code ?? `http_${response.status}`,
+    message: problem.detail ?? problem.title ?? `The server answered ${response.status}. Try again in a moment.`,
+    retry: problem.retry ?? false,
+  });
+}

@@ -1,0 +1,286 @@
+/**
+ * The line to the server: handshake, join and rejoin, commands with their acks, server time.
+ * Owns the socket. Knows nothing of sound or page: whatever arrives goes to `ConnectionEvents`.
+ *
+ *     connect -> burst of clock samples, join with the last (epoch, revision) seen -> snapshot -> ready
+ *     command -> waits until ready -> ack; asks again only where the refusal says `retry`
+ *     lost    -> nobody knows whether it arrived: the snapshot of the next join decides
+ */
+
+import { io, type Socket } from "socket.io-client";
+
+import type { ClockEstimator } from "./clock.ts";
+import { SAMPLES_MAX } from "./clock.ts";
+import { Refusal } from "./refusal.ts";
+import type { Ack, ClockAck, Device, JoinAck, SessionEnded, SessionStarted, State, StateAck, WireError } from "./wire.ts";
+
+export const PROTOCOL = 1;
+const ACK_TIMEOUT_MS = 5_000;
+/** How long a press waits for a broken line to come back before it is given up. */
+const COMMAND_WAIT_MS = 15_000;
+const RETRY_DELAYS_MS = [300, 1_000, 2_500];
+const CLOCK_BURST_GAP_MS = 60;
+const CLOCK_INTERVAL_MS = 10_000;
+const RECONNECT_MS_MIN = 400;
+const RECONNECT_MS_MAX = 5_000;
+
+export type Status = "connecting" | "connected" | "reconnecting" | "refused";
+export interface Identity {
+  readonly token: string;
+  readonly device: { readonly id: string; readonly name: string; readonly kind: string };
+}
+
+export interface ConnectionEvents {
+  status(status: Status): void;
+  /** The server does not want this connection, and asking again will not help. */
+  refused(error: WireError): void;
+  joined(ack: JoinAck): void;
+  joinFailed(error: WireError): void;
+  state(state: State): void;
+  devices(devices: Device[]): void;
+  sessionStarted(event: SessionStarted): void;
+  sessionEnded(event: SessionEnded): void;
+  /** The latest confirmed state of the joined script. */
+  latest(): State | null;
+}
+
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Local time in ms that never runs backwards while the page lives. */
+export const localMs = (): number => performance.timeOrigin + performance.now();
+
+export class Connection {
+  readonly #socket: Socket;
+  readonly #clock: ClockEstimator;
+  readonly #events: ConnectionEvents;
+  #scriptId: string | null = null;
+  #ready = false;
+  #waiting: (() => void)[] = [];
+  #clockTimer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+  /** Attempts of our own in a row; the Socket.IO client counts those that it makes by itself. */
+  #attempts = 0;
+
+  /** `address` is the server's origin, or empty for that of the page. */
+  constructor(address: string, identity: Identity, clock: ClockEstimator, events: ConnectionEvents) {
+    this.#clock = clock;
+    this.#events = events;
+    this.#socket = io(address, {
+      path: "/socket.io/",
+      transports: ["websocket", "polling"],
+      tryAllTransports: true,
+      auth: { token: identity.token, device: identity.device, protocol: PROTOCOL },
+      reconnectionDelay: RECONNECT_MS_MIN,
+      reconnectionDelayMax: RECONNECT_MS_MAX,
+      autoConnect: false,
+      forceNew: true,
+    });
+    this.#listen();
+  }
+
+  open(): void {
+    this.#events.status("connecting");
+    this.#socket.connect();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#clockTimer);
+    this.#socket.disconnect();
+  }
+
+  /** Follows a script from now on, over every reconnect; the snapshot comes as `joined`. */
+  join(scriptId: string): void {
+    this.#scriptId = scriptId;
+    if (this.#socket.connected) void this.#rejoin();
+  }
+
+  /** Asks for a snapshot and the time: after sleep or silence "connected" proves nothing. */
+  resync(): void {
+    if (!this.#socket.connected) return;
+    void this.#rejoin();
+    void this.#sampleClock(1);
+  }
+
+  /**
+   * Sends a command and answers its ack. `base` is the state that the press was made on.
+   * Throws `Refusal`: the server's, or `not_connected` / `connection_lost` when the line is to blame.
+   */
+  async command<Good = StateAck>(
+    event: string,
+    payload: object,
+    commandId: string,
+    base: State | null,
+  ): Promise<Good | StateAck> {
+    const deadlineMs = localMs() + COMMAND_WAIT_MS;
+    let body: object = { ...payload, command_id: commandId };
+    for (let attempt = 0; ; attempt += 1) {
+      await this.#whenReady(deadlineMs);
+      const answer = await this.#ask<Good>(event, body);
+      if (answer === null) {
+        if (localMs() >= deadlineMs) throw new Refusal(CONNECTION_LOST);
+        const done = await this.#afterLoss(commandId, base, deadlineMs);
+        if (done) return done;
+        if (base) body = { ...body, expected_revision: base.revision };
+        continue;
+      }
+      if (!isError(answer)) return answer;
+      const delayMs = RETRY_DELAYS_MS[attempt];
+      if (!answer.error.retry || delayMs === undefined) throw new Refusal(answer.error);
+      await wait(delayMs);
+    }
+  }
+
+  /** Sends a report once. Null when the line is down: the next report covers it. */
+  async report(payload: object): Promise<Ack<StateAck> | null> {
+    return this.#ready ? await this.#ask<StateAck>("progress", payload) : null;
+  }
+
+  /** The last word of a page that goes away: nobody is left to hear the ack. */
+  lastReport(payload: object): void {
+    if (this.#ready) this.#socket.emit("progress", payload);
+  }
+
+  #listen(): void {
+    const socket = this.#socket;
+    socket.on("connect", () => void this.#connected());
+    socket.on("disconnect", (reason) => this.#disconnected(reason));
+    socket.on("connect_error", (error: Error & { data?: WireError }) => this.#connectFailed(error.data));
+    socket.on("state", (state: State) => this.#events.state(state));
+    socket.on("devices", (event: { devices: Device[] }) => this.#events.devices(event.devices));
+    socket.on("session_started", (event: SessionStarted) => this.#events.sessionStarted(event));
+    socket.on("session_ended", (event: SessionEnded) => this.#events.sessionEnded(event));
+  }
+
+  async #connected(): Promise<void> {
+    this.#events.status("connected");
+    this.#attempts = 0;
+    if (this.#scriptId) void this.#rejoin();
+    else this.#becomeReady();
+    clearTimeout(this.#clockTimer);
+    await this.#sampleClock(SAMPLES_MAX);
+    this.#keepSampling();
+  }
+
+  #disconnected(reason: string): void {
+    this.#ready = false;
+    clearTimeout(this.#clockTimer);
+    if (this.#closed) return;
+    this.#events.status("reconnecting");
+    if (reason === "io server disconnect") this.#connectLater();
+  }
+
+  #connectFailed(refusal: WireError | undefined): void {
+    if (refusal && !refusal.retry) {
+      this.#events.status("refused");
+      this.#events.refused(refusal);
+      return;
+    }
+    this.#events.status("reconnecting");
+    // A refusal ends the client's own attempts; a transport error does not.
+    if (!this.#socket.active) this.#connectLater();
+  }
+
+  #connectLater(): void {
+    const delayMs = Math.min(RECONNECT_MS_MIN * 2 ** this.#attempts, RECONNECT_MS_MAX) * (0.5 + Math.random());
+    this.#attempts += 1;
+    setTimeout(() => this.#closed || this.#socket.connect(), delayMs);
+  }
+
+  async #rejoin(): Promise<void> {
+    const scriptId = this.#scriptId;
+    if (!scriptId) return;
+    this.#ready = false;
+    const held = this.#events.latest();
+    const seen = held ? { epoch: held.epoch, revision: held.revision } : undefined;
+    const answer = await this.#ask<JoinAck>("join", { script_id: scriptId, seen });
+    if (scriptId !== this.#scriptId || !this.#socket.connected) return;
+    if (answer === null) {
+      // The line says connected and is dead: make a new one.
+      this.#socket.disconnect().connect();
+    } else if (!isError(answer)) {
+      this.#events.joined(answer);
+      this.#becomeReady();
+    } else if (answer.error.retry) {
+      setTimeout(() => this.#socket.connected && void this.#rejoin(), RETRY_DELAYS_MS[1]);
+    } else {
+      this.#events.joinFailed(answer.error);
+    }
+  }
+
+  #becomeReady(): void {
+    this.#ready = true;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resume of waiting) resume();
+  }
+
+  #whenReady(deadlineMs: number): Promise<void> {
+    if (this.#ready) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => {
+          this.#waiting = this.#waiting.filter((one) => one !== resume);
+          reject(new Refusal(NOT_CONNECTED));
+        },
+        Math.max(0, deadlineMs - localMs()),
+      );
+      const resume = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#waiting.push(resume);
+    });
+  }
+
+  /** After a command whose ack never came: its answer when it was applied, null when it may be sent again. */
+  async #afterLoss(commandId: string, base: State | null, deadlineMs: number): Promise<StateAck | null> {
+    if (this.#socket.connected) this.resync();
+    else this.#ready = false;
+    await this.#whenReady(deadlineMs);
+    const state = this.#events.latest();
+    if (state?.cause.command_id === commandId) return { ok: true, state, server_time: this.#clock.serverMs(localMs()) };
+    const untouched = state?.epoch === base?.epoch && state?.revision === base?.revision;
+    if (!untouched) throw new Refusal(CONNECTION_LOST);
+    return null;
+  }
+
+  /** The ack, or null when none came. */
+  async #ask<Good>(event: string, payload: object): Promise<Ack<Good> | null> {
+    try {
+      return (await this.#socket.timeout(ACK_TIMEOUT_MS).emitWithAck(event, payload)) as Ack<Good>;
+    } catch {
+      return null;
+    }
+  }
+
+  async #sampleClock(count: number): Promise<void> {
+    for (let taken = 0; taken < count && this.#socket.connected; taken += 1) {
+      if (taken > 0) await wait(CLOCK_BURST_GAP_MS);
+      const answer = await this.#ask<ClockAck>("clock", { t0: localMs() });
+      const t3 = localMs();
+      if (answer?.ok) this.#clock.add(answer.t0, answer.t1, answer.t2, t3);
+    }
+  }
+
+  #keepSampling(): void {
+    clearTimeout(this.#clockTimer);
+    if (!this.#socket.connected) return;
+    this.#clockTimer = setTimeout(() => void this.#sampleClock(1).then(() => this.#keepSampling()), CLOCK_INTERVAL_MS);
+  }
+}
+
+function isError<Good>(answer: Ack<Good>): answer is { ok: false; error: WireError } {
+  return (answer as { ok: boolean }).ok === false;
+}
+
+const NOT_CONNECTED: WireError = {
+  code: "not_connected",
+  message: "There is no connection to the server. Nothing was changed; try again when it is back.",
+  retry: true,
+};
+const CONNECTION_LOST: WireError = {
+  code: "connection_lost",
+  message: "The connection broke before the server answered, and playback has moved on since. Look, and press again if needed.",
+  retry: false,
+};

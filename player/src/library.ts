@@ -1,0 +1,127 @@
+/** The list of scripts one may hear, with how far they are prepared and which one is playing somewhere. */
+
+import type { Api } from "./api.ts";
+import { byTestId, find, fromTemplate, setText, showList } from "./dom.ts";
+import { formatTime } from "./format.ts";
+import type { Listening } from "./listening.ts";
+import { secondsToMs } from "./playhead.ts";
+import { Refusal } from "./refusal.ts";
+import { showProblem } from "./toasts.ts";
+import type { Script } from "./wire.ts";
+
+/** While something is being prepared (or nothing is there yet) the list is asked for again this often. */
+const POLL_MS = 3_000;
+
+export class Library {
+  readonly #api: Api;
+  readonly #listening: Listening;
+  readonly #pick: (script: Script) => void;
+  #scripts: Script[] = [];
+  #cursor: string | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+
+  constructor(api: Api, listening: Listening, pick: (script: Script) => void) {
+    this.#api = api;
+    this.#listening = listening;
+    this.#pick = pick;
+    find(".library .more").onclick = () => void this.#loadMore();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+
+  script(scriptId: string): Script | undefined {
+    return this.#scripts.find((script) => script.script_id === scriptId);
+  }
+
+  /** The first page anew; what was loaded beyond it stays. */
+  async refresh(): Promise<void> {
+    clearTimeout(this.#timer);
+    const page = await this.#ask(null);
+    if (this.#closed) return;
+    if (page) {
+      const fresh = new Set(page.scripts.map((script) => script.script_id));
+      const beyond = this.#cursor ? this.#scripts.filter((script) => !fresh.has(script.script_id)) : [];
+      this.#scripts = [...page.scripts, ...beyond];
+      if (!beyond.length) this.#cursor = page.next_cursor;
+      this.update();
+    }
+    const unfinished = this.#scripts.some(({ status }) => status === "queued" || status === "processing");
+    if (unfinished || !this.#scripts.length) this.#timer = setTimeout(() => void this.#poll(), POLL_MS);
+  }
+
+  update(): void {
+    byTestId("no-scripts").hidden = this.#scripts.length > 0;
+    find(".library .more").hidden = this.#cursor === null;
+    showList(
+      byTestId("scripts"),
+      this.#scripts,
+      (script) => script.script_id,
+      (script) => this.#make(script.script_id),
+      (element, script) => this.#fill(element, script),
+    );
+  }
+
+  async #poll(): Promise<void> {
+    if (document.hidden) this.#timer = setTimeout(() => void this.#poll(), POLL_MS);
+    else await this.refresh();
+  }
+
+  async #loadMore(): Promise<void> {
+    const page = this.#cursor ? await this.#ask(this.#cursor) : null;
+    if (!page) return;
+    const held = new Set(this.#scripts.map((script) => script.script_id));
+    this.#scripts = [...this.#scripts, ...page.scripts.filter((script) => !held.has(script.script_id))];
+    this.#cursor = page.next_cursor;
+    this.update();
+  }
+
+  async #ask(cursor: string | null): Promise<{ scripts: Script[]; next_cursor: string | null } | null> {
+    try {
+      return await this.#api.scripts(cursor);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      showProblem(error.message);
+      return null;
+    }
+  }
+
+  #make(scriptId: string): HTMLElement {
+    const element = fromTemplate("script-item");
+    find("button", element).addEventListener("click", () => {
+      const script = this.script(scriptId);
+      if (script) this.#pick(script);
+    });
+    return element;
+  }
+
+  #fill(element: HTMLElement, script: Script): void {
+    const button = find<HTMLButtonElement>("button", element);
+    const open = this.#listening.script?.script_id === script.script_id;
+    const elsewhere = this.#listening.elsewhere;
+    const live = open ? this.#listening.playing : elsewhere?.script_id === script.script_id && elsewhere.playing;
+    button.dataset["scriptId"] = script.script_id;
+    button.disabled = script.status === "queued" || script.status === "failed";
+    if (open) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+    element.dataset["live"] = String(Boolean(live));
+    setText(find(".title", element), script.title);
+    setText(find(".about", element), aboutOf(script, live && !open ? this.#deviceName(elsewhere?.active_device) : null));
+  }
+
+  #deviceName(deviceId: string | null | undefined): string {
+    return this.#listening.devices.find((device) => device.id === deviceId)?.name ?? "another device";
+  }
+}
+
+function aboutOf(script: Script, playingOn: string | null): string {
+  const length = formatTime(secondsToMs(script.duration));
+  if (script.status === "failed") return `Failed: ${script.error ?? "the file could not be prepared"}`;
+  if (script.status === "queued") return "Waiting to be prepared";
+  if (playingOn) return `${length} · playing on ${playingOn}`;
+  if (script.status === "processing") return `${length} · preparing ${Math.round(script.progress * 100)} %`;
+  return length;
+}

@@ -1,0 +1,213 @@
+/**
+ * The page: signs in, puts the parts together, and keeps them drawn.
+ * Owns the order of things; each part owns what it shows.
+ */
+
+import { Api } from "./api.ts";
+import { Bookmarks } from "./bookmarks.ts";
+import { ClockEstimator } from "./clock.ts";
+import { Connection, type Status } from "./connection.ts";
+import { Devices } from "./devices.ts";
+import { byTestId, find, setText } from "./dom.ts";
+import { deviceName, identity, signIn, signOut, storedToken, takeInvitation } from "./identity.ts";
+import { Library } from "./library.ts";
+import { Listening } from "./listening.ts";
+import { clearProblems, showProblem } from "./toasts.ts";
+import { Transport } from "./transport.ts";
+import type { Script, State, WireError } from "./wire.ts";
+
+const SKIP_KEYS: Readonly<Record<string, number>> = { ArrowLeft: -5_000, ArrowRight: 5_000 };
+const SCRIPT_KEY = "playhead.script";
+const STATUS_WORDS: Readonly<Record<Status, string>> = {
+  connecting: "Connecting",
+  connected: "In sync",
+  reconnecting: "Reconnecting",
+  refused: "Refused",
+};
+
+/** What tests and curious eyes may read; nothing here changes anything. */
+interface PlayheadView {
+  positionMs(): number;
+  serverNowMs(): number;
+  state(): State | null;
+  readonly deviceId: string;
+  readonly audio: HTMLAudioElement;
+}
+declare global {
+  interface Window {
+    playhead?: PlayheadView;
+  }
+}
+
+class Page {
+  readonly #listening: Listening;
+  readonly #connection: Connection;
+  readonly #library: Library;
+  readonly #transport: Transport;
+  readonly #devices: Devices;
+  readonly #bookmarks: Bookmarks;
+  #wanted: string | null;
+
+  constructor(token: string, wantedScript: string | null) {
+    const me = identity(token);
+    const clock = new ClockEstimator();
+    const api = new Api(token, (refusal) => this.#refused(refusal));
+    this.#wanted = wantedScript ?? sessionStorage.getItem(SCRIPT_KEY);
+    this.#listening = new Listening(me.device.id, find<HTMLAudioElement>("audio"), clock, api, {
+      changed: () => this.#update(),
+      problem: showProblem,
+    });
+    this.#transport = new Transport(this.#listening);
+    this.#devices = new Devices(this.#listening);
+    this.#bookmarks = new Bookmarks(api, this.#listening, (places) => this.#transport.showBookmarks(places));
+    this.#library = new Library(api, this.#listening, (script) => this.#open(script));
+    this.#connection = this.#connect(me, clock);
+    this.#listening.use(this.#connection);
+    this.#exposeView();
+    this.#bind();
+  }
+
+  start(): void {
+    find("main.sign-in").hidden = true;
+    find("main.app").hidden = false;
+    find(".signed-in").hidden = false;
+    this.#connection.open();
+    void this.#library.refresh().then(() => this.#openWanted());
+    const frame = (): void => {
+      this.#transport.draw();
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+    this.#update();
+  }
+
+  #connect(me: ReturnType<typeof identity>, clock: ClockEstimator): Connection {
+    return new Connection("", me, clock, {
+      status: (status) => showStatus(status),
+      refused: (error) => this.#refused(error),
+      joined: (ack) => {
+        this.#listening.joined(ack);
+        void this.#bookmarks.load();
+      },
+      joinFailed: (error) => showProblem(error.message),
+      state: (state) => this.#listening.applyState(state),
+      devices: (devices) => this.#listening.applyDevices(devices),
+      sessionStarted: ({ state }) => this.#listening.applyState(state),
+      sessionEnded: (event) => {
+        this.#listening.sessionEnded(event);
+        this.#connection.resync();
+      },
+      latest: () => this.#listening.state,
+    });
+  }
+
+  #open(script: Script): void {
+    document.body.dataset["view"] = "stage";
+    if (script.script_id === this.#listening.script?.script_id) return;
+    sessionStorage.setItem(SCRIPT_KEY, script.script_id);
+    this.#transport.scriptChanged();
+    this.#bookmarks.clear();
+    this.#listening.open(script);
+    void this.#bookmarks.load();
+    document.title = `${script.title} · playhead`;
+  }
+
+  #openWanted(): void {
+    const script = this.#wanted ? this.#library.script(this.#wanted) : undefined;
+    this.#wanted = null;
+    if (script && script.status !== "failed" && script.status !== "queued") this.#open(script);
+  }
+
+  #update(): void {
+    this.#transport.update();
+    this.#devices.update();
+    this.#library.update();
+  }
+
+  /** A token that is not taken: back to the form, with the server's reason. */
+  #refused(error: Pick<WireError, "message">): void {
+    signOut();
+    clearProblems();
+    this.#library.close();
+    this.#connection.close();
+    this.#listening.sound.follow(null);
+    showSignIn(error.message);
+  }
+
+  #bind(): void {
+    const listening = this.#listening;
+    document.addEventListener("keydown", (event) => this.#key(event));
+    const unlock = (): void => listening.sound.unlock();
+    document.addEventListener("pointerdown", unlock, { once: true });
+    document.addEventListener("keydown", unlock, { once: true });
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) listening.hidden();
+      else this.#connection.resync();
+    });
+    addEventListener("pagehide", () => listening.leaving());
+    addEventListener("pageshow", (event) => event.persisted && this.#connection.resync());
+    addEventListener("online", () => this.#connection.resync());
+    find(".stage .back").addEventListener("click", () => (document.body.dataset["view"] = "library"));
+    byTestId("sign-out").addEventListener("click", () => {
+      listening.leaving();
+      signOut();
+      sessionStorage.removeItem(SCRIPT_KEY);
+      location.reload();
+    });
+  }
+
+  /** Space plays and pauses, the arrows seek; not where the key means something to the element in focus. */
+  #key(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.#listening.script) return;
+    const target = event.target as HTMLElement;
+    const typing = target.matches("input:not([type=range]), select, textarea");
+    const skipMs = SKIP_KEYS[event.key];
+    if (event.key === " " && !typing && !target.matches("button")) void this.#listening.toggle();
+    else if (skipMs !== undefined && !typing) void this.#listening.seekBy(skipMs);
+    else return;
+    event.preventDefault();
+  }
+
+  #exposeView(): void {
+    const listening = this.#listening;
+    window.playhead = Object.freeze({
+      positionMs: () => listening.positionMs,
+      serverNowMs: () => listening.serverNowMs(),
+      state: () => listening.state,
+      deviceId: listening.deviceId,
+      audio: listening.sound.audio,
+    });
+  }
+}
+
+function showStatus(status: Status): void {
+  const element = byTestId("connection");
+  element.dataset["state"] = status;
+  setText(find(".word", element), STATUS_WORDS[status]);
+}
+
+function showSignIn(reason: string | null): void {
+  find("main.app").hidden = true;
+  find(".signed-in").hidden = true;
+  find("main.sign-in").hidden = false;
+  const error = byTestId("sign-in-error");
+  error.hidden = reason === null;
+  error.textContent = reason;
+  byTestId<HTMLInputElement>("device-name").value = deviceName();
+  byTestId("token").focus();
+}
+
+byTestId<HTMLFormElement>("sign-in-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = byTestId<HTMLInputElement>("device-name").value.trim();
+  signIn(byTestId<HTMLInputElement>("token").value.trim(), name);
+  // A fresh page per listener: nothing of the one before can linger.
+  location.reload();
+});
+
+const invitation = takeInvitation();
+const token = storedToken();
+if (token) new Page(token, invitation.script).start();
+else showSignIn(null);
+// An address that was pasted over an open page only changes its fragment.
+addEventListener("hashchange", () => location.hash.includes("token=") && location.reload());

@@ -1,0 +1,275 @@
+/**
+ * The speaker of this device: an <audio> element that follows a playhead, fed by hls.js (or by the browser's own HLS).
+ * Owns the element, its buffer and the small corrections. Knows nothing of sessions, sockets or page:
+ * it is told what to follow (null: be silent) and tells what was really heard.
+ *
+ *     follow(playhead) -> seek when playback jumped, play or pause -> every 100 ms `drift.ts` decides about the rest
+ *
+ * Our segments carry an edit list, so the element's time is the source's time, one to one.
+ */
+
+import Hls, { type ErrorData } from "hls.js/light";
+
+import { correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
+import { sameMedia } from "./media_urls.ts";
+import { endReached, foldingLoop, positionAt, type Playhead } from "./playhead.ts";
+
+const TICK_MS = 100;
+/** How long a late start may wait for the playhead to come back to it before the element gives way. */
+const LATE_MS_MAX = 2_500;
+/** A loop's end is waited for exactly once it is this near. */
+const FOLD_AHEAD_MS = 350;
+const FOLD_EARLY_MS = 12;
+const RELOAD_DELAY_MS = 2_000;
+/** The first rung to play is the best one up to this; the player adapts from there. */
+const FIRST_RUNG_BITS_MAX = 160_000;
+
+const HLS_CONFIG = {
+  autoStartLoad: false,
+  startFragPrefetch: true,
+  testBandwidth: false,
+  maxBufferLength: 30,
+  backBufferLength: 30,
+  abrEwmaDefaultEstimate: 1_000_000,
+  // Nothing is transmuxed, so a worker would only cost a `worker-src` in the page's policy.
+  enableWorker: false,
+};
+
+export interface SoundEvents {
+  /** Sound began to move after a start, a seek or a stall: this is where. */
+  started(): void;
+  /** The browser wants a tap before it lets this page sound. */
+  blocked(): void;
+  ended(): void;
+  /** Somebody outside the page (media key, headphones, system) stopped or started the element. */
+  stoppedOutside(): void;
+  startedOutside(): void;
+  /** The stream's address is no longer honoured. */
+  expired(): void;
+  failed(message: string): void;
+}
+
+export class Sound {
+  readonly audio: HTMLAudioElement;
+  readonly #serverNowMs: () => number;
+  readonly #events: SoundEvents;
+  #hls: Hls | null = null;
+  #url: string | null = null;
+  /** The address was refused: another token for the same media is wanted. */
+  #expired = false;
+  #parsed = false;
+  #loading = false;
+  #target: Playhead | null = null;
+  #startMs: number | null = null;
+  #lateSinceMs = 0;
+  #reported = false;
+  #folding = false;
+  #foldTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(audio: HTMLAudioElement, serverNowMs: () => number, events: SoundEvents) {
+    this.audio = audio;
+    this.#serverNowMs = serverNowMs;
+    this.#events = events;
+    audio.preservesPitch = true;
+    this.#listen();
+    setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  /** Where the element is, in ms: what was heard up to now. Null before it is anywhere. */
+  get positionMs(): number | null {
+    if (this.#startMs !== null) return this.#startMs;
+    if (this.audio.readyState < HTMLMediaElement.HAVE_METADATA) return null;
+    return Math.round(this.audio.currentTime * 1000);
+  }
+
+  /** Whether sound really comes out: not waiting, not seeking, not blocked. */
+  get moving(): boolean {
+    return !this.audio.paused && !this.audio.seeking && this.audio.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA;
+  }
+
+  /**
+   * Makes a stream the one to play; nothing is fetched beyond its playlist before something is to follow.
+   * What plays already is not torn down for a newer signature of the same media.
+   */
+  load(url: string): void {
+    if (this.#url && sameMedia(url, this.#url) && !this.#expired) return;
+    this.unload();
+    this.#url = url;
+    if (Hls.isSupported()) this.#loadWithHls(url);
+    else this.audio.src = url;
+    if (this.#target) this.#applyTarget(null, this.#target);
+  }
+
+  unload(): void {
+    this.#hls?.destroy();
+    this.#hls = null;
+    this.#url = null;
+    this.#expired = false;
+    this.#parsed = false;
+    this.#loading = false;
+    this.#startMs = null;
+    this.audio.removeAttribute("src");
+    this.audio.load();
+  }
+
+  /** Sounds as `playhead` says from now on; null is silence. */
+  follow(playhead: Playhead | null): void {
+    const before = this.#target;
+    this.#target = playhead;
+    if (playhead) {
+      if (this.#url) this.#applyTarget(before, playhead);
+      return;
+    }
+    this.audio.pause();
+    this.#hls?.stopLoad();
+    this.#loading = false;
+  }
+
+  /** To be called inside a gesture: from then on browsers let the element start by itself. */
+  unlock(): void {
+    if (!this.audio.paused || this.#target?.playing) return;
+    this.audio.play().catch(() => undefined);
+    this.audio.pause();
+  }
+
+  #applyTarget(before: Playhead | null, next: Playhead): void {
+    const nowMs = this.#serverNowMs();
+    const placeMs = positionAt(next, nowMs);
+    this.#startLoading(placeMs);
+    const hereMs = this.positionMs;
+    const awayMs = hereMs === null ? 0 : Math.abs(lagMs(next, nowMs, hereMs));
+    const moved = !before || !before.playing || !next.playing || jumped(before, next, nowMs);
+    if (moved && awayMs >= UNHEARD_MS) this.#seek(placeMs);
+    this.audio.playbackRate = next.rate;
+    if (next.playing && !endReached(next, nowMs)) this.#play();
+    else this.audio.pause();
+    this.#tick();
+  }
+
+  #play(): void {
+    if (!this.audio.paused) return;
+    this.#markLate();
+    this.audio.play().catch((error: DOMException) => {
+      if (error.name === "NotAllowedError" && this.#target?.playing) this.#events.blocked();
+    });
+  }
+
+  #seek(toMs: number): void {
+    this.#markLate();
+    if (this.audio.readyState >= HTMLMediaElement.HAVE_METADATA) {
+      this.audio.currentTime = toMs / 1000;
+    } else {
+      this.#startMs = toMs;
+      if (this.#loading) this.#hls?.startLoad(toMs / 1000);
+    }
+  }
+
+  #markLate(): void {
+    this.#lateSinceMs = this.#serverNowMs();
+    this.#reported = false;
+  }
+
+  #tick(): void {
+    const target = this.#target;
+    if (!target?.playing || this.audio.paused) return;
+    if (!this.moving) {
+      if (!this.#folding && !this.audio.ended) this.#markLate();
+      return;
+    }
+    this.#folding = false;
+    const nowMs = this.#serverNowMs();
+    const late = nowMs - this.#lateSinceMs < LATE_MS_MAX;
+    if (!this.#reported) {
+      this.#reported = true;
+      this.#events.started();
+    }
+    const hereMs = this.audio.currentTime * 1000;
+    this.#correct(target, nowMs, hereMs, late);
+    this.#waitForFold(target, hereMs);
+  }
+
+  #correct(target: Playhead, nowMs: number, hereMs: number, late: boolean): void {
+    const what = correction(target, nowMs, hereMs, late);
+    const rate = what.kind === "nudge" ? target.rate * what.factor : target.rate;
+    // Writing the same rate again would still restart the browser's time stretching.
+    if (this.audio.playbackRate !== rate) this.audio.playbackRate = rate;
+    if (what.kind === "seek") this.#seek(what.toMs);
+  }
+
+  #waitForFold(target: Playhead, hereMs: number): void {
+    const loop = foldingLoop(target);
+    clearTimeout(this.#foldTimer);
+    if (!loop || hereMs >= loop.endMs + REANCHOR_MS) return;
+    const leftMs = (loop.endMs - hereMs) / this.audio.playbackRate;
+    if (leftMs > FOLD_AHEAD_MS) return;
+    this.#foldTimer = setTimeout(() => this.#fold(target), Math.max(0, leftMs - FOLD_EARLY_MS));
+  }
+
+  #fold(target: Playhead): void {
+    const loop = foldingLoop(target);
+    if (!loop || target !== this.#target || !this.moving) return;
+    this.#folding = true;
+    this.audio.currentTime = loop.startMs / 1000;
+  }
+
+  #listen(): void {
+    const { audio } = this;
+    for (const name of ["playing", "seeked", "waiting", "timeupdate"]) audio.addEventListener(name, () => this.#tick());
+    audio.addEventListener("loadedmetadata", () => {
+      if (this.#startMs === null) return;
+      audio.currentTime = this.#startMs / 1000;
+      this.#startMs = null;
+    });
+    audio.addEventListener("ended", () => this.#target?.playing && this.#events.ended());
+    audio.addEventListener("pause", () => {
+      if (audio.paused && !audio.ended && this.#target?.playing) this.#events.stoppedOutside();
+    });
+    audio.addEventListener("play", () => {
+      if (!audio.paused && this.#target?.playing !== true) this.#events.startedOutside();
+    });
+  }
+
+  #startLoading(placeMs: number): void {
+    if (this.#loading || !this.#url) return;
+    if (this.#startMs === null && this.audio.readyState < HTMLMediaElement.HAVE_METADATA) this.#startMs = placeMs;
+    if (this.#hls && !this.#parsed) return;
+    this.#loading = true;
+    this.#hls?.startLoad(placeMs / 1000);
+  }
+
+  #loadWithHls(url: string): void {
+    const hls = new Hls(HLS_CONFIG);
+    this.#hls = hls;
+    hls.on(Hls.Events.MANIFEST_PARSED, () => {
+      this.#parsed = true;
+      const rungs = hls.levels.map((level, index) => ({ bits: level.bitrate, index }));
+      const fitting = rungs.filter((rung) => rung.bits <= FIRST_RUNG_BITS_MAX).sort((a, b) => b.bits - a.bits)[0];
+      if (fitting) hls.startLevel = fitting.index;
+      // The same movement as before: a start that waited for the playlist is late, but skips nothing.
+      if (this.#target) this.#applyTarget(this.#target, this.#target);
+    });
+    hls.on(Hls.Events.ERROR, (_event, data) => this.#hlsFailed(hls, data));
+    hls.attachMedia(this.audio);
+    hls.loadSource(url);
+  }
+
+  #hlsFailed(hls: Hls, data: ErrorData): void {
+    if (!data.fatal || hls !== this.#hls) return;
+    const status = data.response?.code ?? 0;
+    if (data.type === Hls.ErrorTypes.MEDIA_ERROR) {
+      hls.recoverMediaError();
+      if (this.#target) this.#applyTarget(this.#target, this.#target);
+    } else if (status === 401 || status === 403 || status === 410) {
+      this.#expired = true;
+      this.#events.expired();
+    } else {
+      this.#events.failed("The audio does not load. Trying again.");
+      setTimeout(() => hls === this.#hls && this.#reload(hls), RELOAD_DELAY_MS);
+    }
+  }
+
+  #reload(hls: Hls): void {
+    if (!this.#parsed && this.#url) hls.loadSource(this.#url);
+    else if (this.#target) hls.startLoad(positionAt(this.#target, this.#serverNowMs()) / 1000);
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * The shapes that travel between this page and the server: events, acks, REST answers.
+ * Owns types alone. On the wire places are seconds and times are server milliseconds since the Unix epoch;
+ * `playhead.ts` turns them into milliseconds once, at this edge.
+ */
+
+export interface WireLoop {
+  start: number;
+  end: number;
+  enabled: boolean;
+}
+
+/** Full state of one session, as `state` events and acks carry it. */
+export interface State {
+  session_id: string;
+  script_id: string;
+  epoch: number;
+  revision: number;
+  playing: boolean;
+  position: number;
+  anchored_at: number;
+  rate: number;
+  loop: WireLoop | null;
+  mode: "handoff" | "together";
+  active_device: string | null;
+  sleep_at: number | null;
+  duration: number;
+  ended: boolean;
+  cause: { command: string; device_id: string | null; command_id: string | null };
+}
+
+export interface Device {
+  id: string;
+  name: string;
+  kind: string;
+  connected_at: number;
+}
+
+/** Where a listener stopped when no session is live. */
+export interface Place {
+  position: number;
+  finished: boolean;
+}
+
+/** A named refusal: what went wrong, what to do, and whether the same call may succeed later. */
+export interface WireError {
+  code: string;
+  message: string;
+  retry: boolean;
+  state?: State | null;
+  reported?: number | null;
+}
+
+export interface JoinAck {
+  ok: true;
+  state: State | null;
+  place: Place | null;
+  devices: Device[];
+  server_time: number;
+}
+
+export interface StateAck {
+  ok: true;
+  state: State | null;
+  server_time: number;
+}
+
+export interface PlayAck {
+  ok: true;
+  state: State;
+  created: boolean;
+  stream_url: string;
+  server_time: number;
+}
+
+export interface ClockAck {
+  ok: true;
+  t0: number;
+  t1: number;
+  t2: number;
+}
+
+export interface ErrorAck {
+  ok: false;
+  error: WireError;
+}
+
+export type Ack<Good> = Good | ErrorAck;
+
+export interface SessionStarted {
+  session_id: string;
+  script_id: string;
+  state: State;
+}
+
+export interface SessionEnded {
+  session_id: string;
+  script_id: string;
+  reason: string;
+}
+
+export interface Script {
+  script_id: string;
+  title: string;
+  duration: number;
+  status: "queued" | "processing" | "ready" | "failed";
+  progress: number;
+  error: string | null;
+}
+
+export interface Bookmark {
+  bookmark_id: string;
+  script_id: string;
+  position: number;
+  title: string | null;
+  note: string | null;
+  created_at: string;
+}
+
+export interface Stream {
+  stream_url: string;
+  duration: number;
+  bitrate: number;
+  format: "hls";
+  cached: boolean;
+  expires_at: string | number;
+  ready: boolean;
+  media_version: string;
+}

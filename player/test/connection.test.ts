@@ -1,0 +1,227 @@
+/** The connection against a real Socket.IO server in this process; what it answers is written down per test. */
+
+import assert from "node:assert/strict";
+import { createServer, type Server as HttpServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, test } from "node:test";
+
+import { Server, type Socket as ServerSocket } from "socket.io";
+
+import { ClockEstimator } from "../src/clock.ts";
+import { Connection, type ConnectionEvents, type Status } from "../src/connection.ts";
+import { Refusal } from "../src/refusal.ts";
+import type { JoinAck, State, WireError } from "../src/wire.ts";
+import { aState, NOW_MS } from "./states.ts";
+
+type Reply = (answer: unknown) => void;
+type Handler = (payload: Record<string, unknown>, reply: Reply, socket: ServerSocket) => void;
+
+const AHEAD_MS = 5_000;
+
+/** One end of a promise and the other. */
+function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve!: (value: T) => void;
+  const promise = new Promise<T>((done) => (resolve = done));
+  return { promise, resolve };
+}
+
+let http: HttpServer;
+let server: Server;
+let handlers: Record<string, Handler>;
+let received: { event: string; payload: Record<string, unknown> }[];
+let held: State | null;
+let connection: Connection | undefined;
+let clock: ClockEstimator;
+
+const commandsReceived = (): typeof received => received.filter(({ event }) => event !== "clock" && event !== "join");
+
+beforeEach(async () => {
+  received = [];
+  held = aState();
+  clock = new ClockEstimator();
+  handlers = {
+    clock: ({ t0 }, reply) => {
+      const now = performance.timeOrigin + performance.now() + AHEAD_MS;
+      reply({ ok: true, t0, t1: now, t2: now });
+    },
+    join: (_payload, reply) => reply(joinAck(held)),
+  };
+  http = createServer();
+  server = new Server(http);
+  server.on("connection", (socket) => {
+    socket.onAny((event: string, payload: Record<string, unknown>, reply: Reply) => {
+      received.push({ event, payload });
+      handlers[event]?.(payload, reply, socket);
+    });
+  });
+  await new Promise<void>((listening) => http.listen(0, "127.0.0.1", listening));
+});
+
+afterEach(async () => {
+  connection?.close();
+  await server.close();
+});
+
+function joinAck(state: State | null): JoinAck {
+  return { ok: true, state, place: null, devices: [], server_time: NOW_MS };
+}
+
+/** Connects and joins; resolves with the first snapshot. */
+async function connect(events: Partial<ConnectionEvents> = {}): Promise<{ line: Connection; snapshots: JoinAck[] }> {
+  const snapshots: JoinAck[] = [];
+  const first = deferred<void>();
+  const { port } = http.address() as AddressInfo;
+  const identity = { token: "secret", device: { id: "device-1", name: "Desk", kind: "browser" } };
+  connection = new Connection(`http://127.0.0.1:${port}`, identity, clock, {
+    status: () => undefined,
+    refused: () => undefined,
+    joinFailed: () => undefined,
+    state: () => undefined,
+    devices: () => undefined,
+    sessionStarted: () => undefined,
+    sessionEnded: () => undefined,
+    latest: () => held,
+    ...events,
+    joined: (ack) => {
+      snapshots.push(ack);
+      events.joined?.(ack);
+      first.resolve();
+    },
+  });
+  connection.join("script-1");
+  connection.open();
+  await first.promise;
+  return { line: connection, snapshots };
+}
+
+test("the handshake tells who, on which device, in which protocol", async () => {
+  const auth = deferred<object>();
+  server.use((socket, next) => {
+    auth.resolve(socket.handshake.auth);
+    next();
+  });
+  await connect();
+  assert.deepEqual(await auth.promise, {
+    token: "secret",
+    device: { id: "device-1", name: "Desk", kind: "browser" },
+    protocol: 1,
+  });
+});
+
+test("a refused token is told with the server's reason, and not tried again", async () => {
+  const refused = deferred<WireError>();
+  const statuses: Status[] = [];
+  let attempts = 0;
+  server.use((_socket, next) => {
+    attempts += 1;
+    const data = { code: "unauthorized", message: "Get a new one.", retry: false };
+    next(Object.assign(new Error("unauthorized"), { data }));
+  });
+  void connect({ refused: refused.resolve, status: (status) => statuses.push(status) });
+  assert.equal((await refused.promise).code, "unauthorized");
+  assert.deepEqual([statuses, attempts], [["connecting", "refused"], 1]);
+});
+
+test("server time is known soon after the connection", async () => {
+  const enough = deferred<void>();
+  const answer = handlers["clock"] as Handler;
+  let count = 0;
+  handlers["clock"] = (payload, reply, socket) => {
+    answer(payload, reply, socket);
+    if ((count += 1) === 3) enough.resolve();
+  };
+  await connect();
+  await enough.promise;
+  const local = performance.timeOrigin + performance.now();
+  assert.ok(Math.abs(clock.serverMs(local) - local - AHEAD_MS) <= clock.uncertaintyMs + 1);
+});
+
+test("after a lost line the device joins again and says what it has seen", async () => {
+  const again = deferred<Record<string, unknown>>();
+  await connect();
+  held = aState({ epoch: 3, revision: 9 });
+  handlers["join"] = (payload, reply) => {
+    again.resolve(payload);
+    reply(joinAck(held));
+  };
+  server.disconnectSockets(true);
+  assert.deepEqual(await again.promise, { script_id: "script-1", seen: { epoch: 3, revision: 9 } });
+});
+
+test("a command is asked again where the refusal says so, under the same id", async () => {
+  const { line } = await connect();
+  let asked = 0;
+  handlers["pause"] = (_payload, reply) => {
+    asked += 1;
+    if (asked === 1) reply({ ok: false, error: { code: "unavailable", message: "In a moment.", retry: true } });
+    else reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
+  };
+  const ack = await line.command("pause", { session_id: "session-1" }, "press-1", held);
+  assert.equal(ack.state?.revision, 2);
+  assert.deepEqual(
+    commandsReceived().map(({ payload }) => payload["command_id"]),
+    ["press-1", "press-1"],
+  );
+});
+
+test("a command is asked once where the refusal does not say retry", async () => {
+  const { line } = await connect();
+  handlers["seek"] = (_payload, reply) => reply({ ok: false, error: { code: "out_of_bounds", message: "No.", retry: false } });
+  await assert.rejects(line.command("seek", { position: -1 }, "press-1", held), (error: Refusal) => {
+    return error.code === "out_of_bounds" && error.message === "No.";
+  });
+  assert.equal(commandsReceived().length, 1);
+});
+
+test("a press on a broken line waits for it to come back", async () => {
+  const { line } = await connect();
+  const down = new Promise<void>((gone) => server.sockets.sockets.forEach((socket) => socket.on("disconnect", () => gone())));
+  server.disconnectSockets(true);
+  await down;
+  handlers["pause"] = (_payload, reply) => reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
+  assert.equal((await line.command("pause", {}, "press-1", held)).state?.revision, 2);
+});
+
+test("an ack that got lost is not missed when the snapshot shows the command done", async () => {
+  const { line } = await connect();
+  const base = held;
+  handlers["pause"] = (_payload, _reply, socket) => {
+    held = aState({ revision: 2, cause: { command: "pause", device_id: "device-1", command_id: "press-1" } });
+    socket.disconnect(true);
+  };
+  assert.equal((await line.command("pause", {}, "press-1", base)).state?.revision, 2);
+  assert.equal(commandsReceived().length, 1);
+});
+
+test("a command that never arrived is sent again, bound to the state it was pressed on", async () => {
+  const { line } = await connect();
+  handlers["pause"] = (payload, reply, socket) => {
+    if (payload["expected_revision"] === undefined) socket.disconnect(true);
+    else reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
+  };
+  await line.command("pause", {}, "press-1", held);
+  assert.deepEqual(
+    commandsReceived().map(({ payload }) => payload["expected_revision"]),
+    [undefined, 1],
+  );
+});
+
+test("a command that got lost while others moved on is given up with a reason", async () => {
+  const { line } = await connect();
+  const base = held;
+  handlers["seek"] = (_payload, _reply, socket) => {
+    held = aState({ revision: 4, cause: { command: "seek", device_id: "device-2", command_id: "another" } });
+    socket.disconnect(true);
+  };
+  await assert.rejects(line.command("seek", { position: 5 }, "press-1", base), (error: Refusal) => {
+    return error.code === "connection_lost";
+  });
+});
+
+test("a server that breaks the line itself is connected to again", async () => {
+  const second = deferred<void>();
+  let joins = 0;
+  await connect({ joined: () => ((joins += 1) === 2 ? second.resolve() : undefined) });
+  server.disconnectSockets(false);
+  await second.promise;
+});

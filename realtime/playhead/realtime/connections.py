@@ -1,0 +1,86 @@
+"""The sockets that this node holds, by connection and by listener; and the subscription that follows from them.
+
+The node subscribes to a listener's channel with the first of its connections and leaves with the last, so that it gets
+only what its own devices need.
+"""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from playhead.auth.tokens import Principal
+from playhead.sessions.requests import Device
+from playhead.sessions.store import Bus
+
+
+@dataclass(slots=True, kw_only=True)
+class Connection:
+    """One authenticated socket. `last_packet_at_ms`: server time of the last event it sent."""
+
+    connection_id: str
+    principal: Principal
+    device: Device
+    last_packet_at_ms: int
+
+    @property
+    def listener_id(self) -> str:
+        return self.principal.listener_id
+
+
+class Connections:
+    """Who is connected here. `enter` and `leave` keep the bus subscribed to exactly the listeners that are."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._by_id: dict[str, Connection] = {}
+        self._by_listener: dict[str, set[str]] = defaultdict(set)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, connection_id: str) -> Connection | None:
+        return self._by_id.get(connection_id)
+
+    def of_listener(self, listener_id: str) -> frozenset[str]:
+        """The connections that the listener holds here."""
+        return frozenset(self._by_listener.get(listener_id, ()))
+
+    async def enter(self, connection: Connection) -> None:
+        """Holds the connection; when it returns, every later packet of its listener reaches this node.
+
+        Raises StoreUnavailable, and then holds nothing.
+        """
+        listener_id = connection.listener_id
+        async with self._lock(listener_id):
+            try:
+                await self._bus.subscribe(listener_id)
+            except BaseException:
+                await self._forget_if_empty(listener_id)
+                raise
+            self._by_id[connection.connection_id] = connection
+            self._by_listener[listener_id].add(connection.connection_id)
+
+    async def leave(self, connection_id: str) -> Connection | None:
+        """Lets go of the connection; None when it was not held."""
+        connection = self._by_id.pop(connection_id, None)
+        if connection is None:
+            return None
+        async with self._lock(connection.listener_id):
+            self._by_listener[connection.listener_id].discard(connection_id)
+            await self._forget_if_empty(connection.listener_id)
+        return connection
+
+    def _lock(self, listener_id: str) -> asyncio.Lock:
+        """One change of a listener's subscription at a time. The lock lives as long as somebody holds or awaits it."""
+        lock = self._locks.get(listener_id)
+        if lock is None:
+            lock = self._locks[listener_id] = asyncio.Lock()
+        return lock
+
+    async def _forget_if_empty(self, listener_id: str) -> None:
+        if self._by_listener.get(listener_id):
+            return
+        self._by_listener.pop(listener_id, None)
+        await self._bus.unsubscribe(listener_id)

@@ -1,0 +1,86 @@
+"""From an event to its ack: find the handler, validate the payload, call it, time it, answer.
+
+    {"ok": true, ...} or {"ok": false, "error": {code, message, retry, state?, reported?}}, both with `server_time`
+
+A connection survives every bad payload; nothing is changed by one.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from playhead.db import DatabaseUnavailable
+from playhead.playback.rejections import Code, Rejection
+from playhead.realtime.connections import Connection, Connections
+from playhead.realtime.handlers import Answer, Handler
+from playhead.realtime.wire import MALFORMED_EVENT, PACKET_BYTES_MAX, TOO_LARGE_EVENT
+from playhead.runtime.clock import Clock
+from playhead.runtime.metrics import Metrics
+from playhead.sessions.codec import rejection_payload
+from playhead.sessions.store import StoreUnavailable
+from playhead.sessions.validation import explain
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Answers every event of every connection of this node."""
+
+    def __init__(
+        self,
+        table: Mapping[str, tuple[type[BaseModel], Handler]],
+        connections: Connections,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._table = table
+        self._connections = connections
+        self._metrics = metrics
+        self._clock = clock
+
+    async def answer(self, connection_id: str, event: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
+        """The ack of one event."""
+        arrived_s = time.perf_counter()
+        answer = await self._answer(connection_id, event, arguments)
+        self._metrics.ack_seconds.labels("socket").observe(time.perf_counter() - arrived_s)
+        result = answer.code.value if isinstance(answer, Rejection) else "ok"
+        self._metrics.commands.labels("socket", event if event in self._table else "unknown", result).inc()
+        if isinstance(answer, Rejection):
+            return {"ok": False, "error": rejection_payload(answer), "server_time": self._clock.now_ms()}
+        return {"ok": True, "server_time": self._clock.now_ms(), **answer}
+
+    async def _answer(self, connection_id: str, event: str, arguments: tuple[Any, ...]) -> Answer:
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return Rejection(code=Code.UNAUTHORIZED)
+        now_ms = self._clock.now_ms()
+        if connection.principal.expired(now_ms):
+            return Rejection(code=Code.UNAUTHORIZED, detail="The token has expired. Get a new one and connect again.")
+        connection.last_packet_at_ms = now_ms
+        if event == TOO_LARGE_EVENT:
+            return Rejection(code=Code.TOO_LARGE, detail=f"A packet may hold {PACKET_BYTES_MAX} characters of JSON.")
+        if event == MALFORMED_EVENT:
+            return Rejection(code=Code.INVALID, detail="A packet holds the JSON of an event: [name, object].")
+        if event not in self._table:
+            return Rejection(code=Code.UNKNOWN_EVENT)
+        model, handler = self._table[event]
+        if len(arguments) != 1 or not isinstance(arguments[0], dict):
+            return Rejection(code=Code.INVALID, detail="An event carries one JSON object.")
+        try:
+            request = model.model_validate(arguments[0])
+        except ValidationError as error:
+            return Rejection(code=Code.INVALID, detail=explain(error))
+        return await self._handled(handler, connection, request, event)
+
+    async def _handled(self, handler: Handler, connection: Connection, request: BaseModel, event: str) -> Answer:
+        try:
+            return await handler(connection, request)
+        except (StoreUnavailable, DatabaseUnavailable) as error:
+            log.warning("A command found no store.", action="command_unavailable", event_name=event, error=str(error))
+            return Rejection(code=Code.UNAVAILABLE)
+        except Exception:
+            log.exception("A command failed.", action="command_failed", event_name=event)
+            return Rejection(code=Code.INTERNAL)

@@ -1,0 +1,144 @@
+"""What each event means: one small function per event, bound to its payload model in one table.
+
+Every handler answers the fields of a good ack, or a Rejection; `dispatch.py` does the rest.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from playhead.playback.commands import Command, Origin
+from playhead.playback.rejections import Rejection
+from playhead.realtime.connections import Connection
+from playhead.runtime.clock import Clock
+from playhead.sessions.codec import listening_payload, seconds, state_payload
+from playhead.sessions.presence import Presence
+from playhead.sessions.requests import (
+    ClockRequest,
+    JoinRequest,
+    LeaveRequest,
+    LoopRequest,
+    PauseRequest,
+    PlayRequest,
+    ProgressRequest,
+    RateRequest,
+    SeekRequest,
+    SessionRequest,
+    TransferRequest,
+)
+from playhead.sessions.service import Outcome, Scripts, SessionService, Snapshot
+from playhead.sessions.streams import StreamLink, StreamLinks, session_stream
+
+Answer = dict[str, Any] | Rejection
+
+
+class Handlers:
+    """The use cases, spoken over a socket."""
+
+    def __init__(
+        self, service: SessionService, presence: Presence, scripts: Scripts, links: StreamLinks, clock: Clock
+    ) -> None:
+        self._service = service
+        self._presence = presence
+        self._scripts = scripts
+        self._links = links
+        self._clock = clock
+
+    async def join(self, connection: Connection, request: JoinRequest) -> Answer:
+        listener_id = connection.listener_id
+        if request.session_id is not None:
+            snapshot = await self._service.join_session(listener_id, request.session_id)
+        else:
+            snapshot = await self._service.join_script(connection.principal, request.script_id or "")
+        if isinstance(snapshot, Rejection):
+            return snapshot
+        return {**_snapshot(snapshot), "devices": await self._presence.devices(listener_id)}
+
+    async def play(self, connection: Connection, request: PlayRequest) -> Answer:
+        origin = _origin(connection, request.command_id)
+        command, expected = request.command(), request.expected_revision
+        if request.session_id is not None:
+            outcome = await self._service.apply(connection.listener_id, request.session_id, command, origin, expected)
+        else:
+            outcome = await self._service.play(connection.principal, request.script_id or "", command, origin, expected)
+        if isinstance(outcome, Rejection):
+            return outcome
+        link = await session_stream(self._scripts, self._links, connection.principal.claims, outcome.state)
+        return {**_accepted(outcome), "created": outcome.created, **_stream(link)}
+
+    async def command(self, connection: Connection, request: Any) -> Answer:
+        """pause, seek, loop, rate, transfer, leave: the session after it."""
+        outcome = await self._apply(connection, request, request.command())
+        return outcome if isinstance(outcome, Rejection) else _accepted(outcome)
+
+    async def progress(self, connection: Connection, request: ProgressRequest) -> Answer:
+        outcome = await self._apply(connection, request, request.command())
+        if isinstance(outcome, Rejection):
+            return outcome
+        return {**_accepted(outcome), "saved": True, **listening_payload(outcome.state)}
+
+    async def clock(self, _connection: Connection, request: ClockRequest) -> Answer:
+        """Server time at arrival (`t1`) and at the answer (`t2`), in ms."""
+        arrived_ms = self._clock.now_ms()
+        return {"t0": request.t0, "t1": arrived_ms, "t2": self._clock.now_ms()}
+
+    async def _apply(self, connection: Connection, request: SessionRequest, command: Command) -> Outcome | Rejection:
+        origin = _origin(connection, request.command_id)
+        return await self._service.apply(
+            connection.listener_id, request.session_id, command, origin, request.expected_revision
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the protocol: the payload's model and the handler's name."""
+
+    model: type[BaseModel]
+    handler: str
+
+
+EVENTS: dict[str, Event] = {
+    "join": Event(JoinRequest, "join"),
+    "leave": Event(LeaveRequest, "command"),
+    "play": Event(PlayRequest, "play"),
+    "pause": Event(PauseRequest, "command"),
+    "seek": Event(SeekRequest, "command"),
+    "loop": Event(LoopRequest, "command"),
+    "rate": Event(RateRequest, "command"),
+    "transfer": Event(TransferRequest, "command"),
+    "progress": Event(ProgressRequest, "progress"),
+    "clock": Event(ClockRequest, "clock"),
+}
+"""Every event that a client may send."""
+
+Handler = Callable[[Connection, Any], Awaitable[Answer]]
+
+
+def bind(handlers: Handlers) -> dict[str, tuple[type[BaseModel], Handler]]:
+    """The table with its handlers in place."""
+    return {name: (event.model, getattr(handlers, event.handler)) for name, event in EVENTS.items()}
+
+
+def _origin(connection: Connection, command_id: str | None) -> Origin:
+    return Origin(device_id=connection.device.id, connection_id=connection.connection_id, command_id=command_id)
+
+
+def _accepted(outcome: Outcome) -> dict[str, Any]:
+    return {"state": state_payload(outcome.state, outcome.cause_of_state), "server_time": outcome.server_time_ms}
+
+
+def _stream(link: StreamLink | None) -> dict[str, Any]:
+    if link is None:
+        return {"stream_url": None, "stream_expires_at": None}
+    return {"stream_url": link.url, "stream_expires_at": link.expires_at_s * 1000}
+
+
+def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    place = snapshot.place
+    return {
+        "state": None if snapshot.state is None else state_payload(snapshot.state),
+        "place": place and {"position": seconds(place.position_ms), "finished": place.finished},
+        "server_time": snapshot.server_time_ms,
+    }

@@ -1,0 +1,174 @@
+"""The Socket.IO server of one node, on python-socketio over aiohttp.
+
+Handlers run one after the other per connection (`async_handlers=False`): the library's default of a task per event
+would let a pause overtake a seek. Rooms are per listener and local; what other nodes commit comes over the bus.
+"""
+
+import asyncio
+from typing import Any
+
+import socketio
+import structlog
+from aiohttp import web
+from socketio.exceptions import ConnectionRefusedError as Refused
+
+from playhead.auth.tokens import TokenVerifier
+from playhead.playback.rejections import Code, Rejection
+from playhead.realtime.connections import Connection, Connections
+from playhead.realtime.dispatch import Dispatcher
+from playhead.realtime.grace import Grace
+from playhead.realtime.handshake import admit, refused
+from playhead.realtime.raw_sockets import RawSockets
+from playhead.realtime.watch import Watch
+from playhead.realtime.wire import WirePacket
+from playhead.runtime.clock import Clock
+from playhead.runtime.metrics import Metrics
+from playhead.sessions.codec import decode_packet, state_payload
+from playhead.sessions.presence import Presence
+from playhead.sessions.service import SessionService
+from playhead.sessions.store import StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+PING_INTERVAL_S = 20
+PING_TIMEOUT_S = 20
+CLOSE_TIMEOUT_S = 5.0
+TRANSPORT_BYTES_MAX = 1_000_000
+"""Past it the transport itself closes the connection; below, a packet that is too large is answered."""
+
+
+class RealtimeServer:
+    """Attach it to an aiohttp application with `attach`; stop it with `stop`."""
+
+    def __init__(
+        self,
+        *,
+        verifier: TokenVerifier,
+        connections: Connections,
+        dispatcher: Dispatcher,
+        presence: Presence,
+        service: SessionService,
+        grace: Grace,
+        metrics: Metrics,
+        clock: Clock,
+        cors_origins: tuple[str, ...] = (),
+    ) -> None:
+        self._verifier = verifier
+        self._connections = connections
+        self._dispatcher = dispatcher
+        self._presence = presence
+        self._service = service
+        self._grace = grace
+        self._metrics = metrics
+        self._clock = clock
+        self._stopping = False
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._sio = socketio.AsyncServer(
+            async_mode="aiohttp",
+            async_handlers=False,
+            serializer=WirePacket,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            max_http_buffer_size=TRANSPORT_BYTES_MAX,
+            cors_allowed_origins=_allowed(cors_origins),
+            logger=False,
+            engineio_logger=False,
+        )
+        self._sockets = RawSockets(self._sio)
+        self._watch = Watch(self._sio, connections, metrics, clock)
+        self._sio.on("connect", self._connect)
+        self._sio.on("disconnect", self._disconnect)
+        self._sio.on("*", self._event)
+
+    def attach(self, app: web.Application) -> None:
+        """Serves Socket.IO at `/socket.io/` of `app`. Called from the event loop that serves it."""
+        self._sio.attach(app)
+        self._watch.start()
+
+    async def stop(self) -> None:
+        """Closes every socket; devices reconnect elsewhere, so nothing is paused for it. Harmless when repeated."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._grace.stop()
+        await self._watch.stop()
+        # closed by the transport, not by a Socket.IO packet: after that one, clients would not reconnect
+        await self._sockets.close_all(CLOSE_TIMEOUT_S)
+        await asyncio.gather(*self._leaving)
+        await self._sio.shutdown()
+
+    async def deliver(self, listener_id: str, raw: bytes) -> None:
+        """Writes a packet of the bus to the listener's sockets here, except the one that caused it."""
+        packet = decode_packet(raw)
+        waited_s = max(0, self._clock.now_ms() - packet.published_at_ms) / 1000
+        self._metrics.delivery_seconds.observe(waited_s)
+        here = self._connections.of_listener(listener_id)
+        self._metrics.deliveries.labels(packet.event).inc(len(here) - (packet.skip_connection_id in here))
+        await self._sio.emit(packet.event, packet.data, room=listener_id, skip_sid=packet.skip_connection_id)
+
+    async def catch_up(self, listener_id: str) -> None:
+        """Packets of this listener may have been lost: sends live sessions and devices as the store has them."""
+        try:
+            states = await self._service.live_states(listener_id)
+            devices = await self._presence.devices(listener_id)
+        except StoreUnavailable as error:
+            log.warning("A gap could not be closed.", action="gap_open", error=str(error))
+            return
+        for state in states:
+            await self._sio.emit("state", state_payload(state), room=listener_id)
+        await self._sio.emit("devices", {"devices": devices}, room=listener_id)
+
+    async def _connect(self, connection_id: str, _environ: dict[str, Any], auth: object = None) -> None:
+        principal, device = admit(auth, self._verifier)
+        connection = Connection(
+            connection_id=connection_id,
+            principal=principal,
+            device=device,
+            last_packet_at_ms=self._clock.now_ms(),
+        )
+        try:
+            await self._connections.enter(connection)
+            attached = await self._presence.attach(
+                connection.listener_id, connection_id, device.id, device.name, device.kind
+            )
+        except StoreUnavailable:
+            await self._connections.leave(connection_id)
+            raise refused(Rejection(code=Code.UNAVAILABLE)) from None
+        if not attached:
+            await self._connections.leave(connection_id)
+            raise self._too_many()
+        self._metrics.sockets.inc()
+        await self._sio.enter_room(connection_id, connection.listener_id)
+        if self._sockets.is_gone(connection_id):
+            # it closed while it was let in, and the library tells nobody
+            await self._leave(connection_id)
+            raise refused(Rejection(code=Code.UNAVAILABLE))
+
+    def _too_many(self) -> Refused:
+        detail = "Too many devices are connected. Close one and connect again."
+        return refused(Rejection(code=Code.OVERLOADED, detail=detail))
+
+    async def _disconnect(self, connection_id: str, _reason: str) -> None:
+        """Not awaited: the library calls this from whatever wrote to a dead socket, also while delivering to others."""
+        task = asyncio.create_task(self._leave(connection_id), name="leave")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, connection_id: str) -> None:
+        connection = await self._connections.leave(connection_id)
+        if connection is None:
+            return
+        self._metrics.sockets.dec()
+        await self._presence.detach(connection.listener_id, connection_id)
+        if not self._stopping:
+            self._grace.begin(connection)
+
+    async def _event(self, event: str, connection_id: str, *arguments: Any) -> dict[str, Any]:
+        return await self._dispatcher.answer(connection_id, event, arguments)
+
+
+def _allowed(origins: tuple[str, ...]) -> str | list[str] | None:
+    """As python-socketio wants it: None means the server's own origin alone."""
+    if not origins:
+        return None
+    return "*" if "*" in origins else list(origins)

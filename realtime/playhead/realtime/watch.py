@@ -1,0 +1,94 @@
+"""Looks over all sockets of this node once a second, and ends those that may not stay.
+
+| which                                       | how                                                            |
+| ------------------------------------------- | -------------------------------------------------------------- |
+| has not been let in ADMISSION_TIMEOUT_S     | closed                                                         |
+| its token has expired                       | disconnected: reconnecting with the same token would not help  |
+| does not read, QUEUED_PACKETS_MAX wait      | cut: it reconnects and gets the state as it is                 |
+"""
+
+import asyncio
+import time
+
+import socketio
+import structlog
+
+from playhead.realtime.connections import Connections
+from playhead.realtime.raw_sockets import RawSockets
+from playhead.runtime.clock import Clock
+from playhead.runtime.metrics import Metrics
+from playhead.runtime.tasks import cancelled
+
+log = structlog.get_logger(__name__)
+
+LOOK_INTERVAL_S = 1.0
+ADMISSION_TIMEOUT_S = 10.0
+"""How long a socket may stay without an accepted handshake."""
+QUEUED_PACKETS_MAX = 256
+"""Packets that may wait for one socket: more than any device that reads ever has."""
+
+
+class Watch:
+    """Run it with `start`; `look` is one round."""
+
+    def __init__(
+        self,
+        sio: socketio.AsyncServer,
+        connections: Connections,
+        metrics: Metrics,
+        clock: Clock,
+        admission_timeout_s: float = ADMISSION_TIMEOUT_S,
+    ) -> None:
+        self._sio = sio
+        self._sockets = RawSockets(sio)
+        self._connections = connections
+        self._metrics = metrics
+        self._clock = clock
+        self._admission_timeout_s = admission_timeout_s
+        self._strangers: dict[str, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._look_for_ever(), name="watch")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            await cancelled(self._task)
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            try:
+                await self.look()
+            except Exception:
+                log.exception("A look over the sockets failed.", action="watch_failed")
+
+    async def look(self) -> None:
+        """One round over all sockets."""
+        ids = self._sockets.ids()
+        strangers = {socket_id: since_s for socket_id, since_s in self._strangers.items() if socket_id in ids}
+        self._strangers = strangers
+        for socket_id in ids:
+            connection_id = self._sockets.connection_id(socket_id)
+            if self._sockets.queued(socket_id) > QUEUED_PACKETS_MAX:
+                self._metrics.sockets_ended.labels("slow_reader").inc()
+                await self._sockets.cut(socket_id)
+            elif connection_id is None:
+                await self._look_at_stranger(socket_id)
+            elif self._expired(connection_id):
+                strangers.pop(socket_id, None)
+                self._metrics.sockets_ended.labels("token_expired").inc()
+                await self._sio.disconnect(connection_id)
+            else:
+                strangers.pop(socket_id, None)
+
+    async def _look_at_stranger(self, socket_id: str) -> None:
+        since_s = self._strangers.setdefault(socket_id, time.monotonic())
+        if time.monotonic() - since_s >= self._admission_timeout_s:
+            self._metrics.sockets_ended.labels("not_admitted").inc()
+            await self._sockets.cut(socket_id)
+
+    def _expired(self, connection_id: str) -> bool:
+        connection = self._connections.get(connection_id)
+        return connection is not None and connection.principal.expired(self._clock.now_ms())

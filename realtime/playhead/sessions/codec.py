@@ -1,0 +1,98 @@
+"""Session states and packets as bytes: what the store keeps and what the bus carries.
+
+The place and time units of `SessionState` stay as they are (integer ms) in the store. Devices get float seconds: that
+conversion happens in `state_payload`, and nowhere else.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from playhead.playback.listened import total_ms
+from playhead.playback.reducer import Cause
+from playhead.playback.rejections import Rejection
+from playhead.playback.state import Loop, SessionState
+
+
+def encode_state(state: SessionState) -> bytes:
+    return orjson.dumps(state)
+
+
+def decode_state(raw: bytes) -> SessionState:
+    fields = orjson.loads(raw)
+    loop = fields["loop"]
+    fields["loop"] = None if loop is None else Loop(**loop)
+    fields["listened"] = tuple((start_ms, end_ms) for start_ms, end_ms in fields["listened"])
+    fields["report_seqs"] = tuple((device_id, seq) for device_id, seq in fields["report_seqs"])
+    return SessionState(**fields)
+
+
+def seconds(ms: int) -> float:
+    return ms / 1000
+
+
+def milliseconds(value_s: float) -> int:
+    return round(value_s * 1000)
+
+
+def state_payload(state: SessionState, cause: Cause | None = None) -> dict[str, Any]:
+    """The `state` event: places in seconds, server times in ms since the Unix epoch. `cause` None: a snapshot."""
+    loop = state.loop
+    return {
+        "session_id": state.session_id,
+        "script_id": state.script_id,
+        "epoch": state.epoch,
+        "revision": state.revision,
+        "playing": state.playing,
+        "position": seconds(state.position_ms),
+        "anchored_at": state.anchored_at_ms,
+        "rate": state.rate,
+        "loop": loop and {"start": seconds(loop.start_ms), "end": seconds(loop.end_ms), "enabled": loop.enabled},
+        "mode": state.mode,
+        "active_device": state.active_device_id,
+        "sleep_at": None,
+        "duration": seconds(state.duration_ms),
+        "ended": state.ended_at_ms is not None,
+        "cause": cause and {"command": cause.command, "device_id": cause.device_id, "command_id": cause.command_id},
+    }
+
+
+def rejection_payload(rejection: Rejection) -> dict[str, Any]:
+    """The `error` of a refused command, the same on both surfaces; `state` and `reported` where they help to decide."""
+    payload: dict[str, Any] = {
+        "code": rejection.code.value,
+        "message": rejection.message,
+        "retry": rejection.reason.retry,
+    }
+    if rejection.state is not None:
+        payload["state"] = state_payload(rejection.state)
+    if rejection.reported_ms is not None:
+        payload["reported"] = seconds(rejection.reported_ms)
+    return payload
+
+
+def listening_payload(state: SessionState) -> dict[str, float]:
+    """What a report is answered: the listened time in seconds and how far the script is, in percent of two decimals."""
+    return {
+        "total_listened": min(seconds(total_ms(state.listened)), seconds(state.duration_ms)),
+        "progress_percent": round(100 * state.heard_ms / state.duration_ms, 2),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet:
+    """One event for all devices of a listener, except the connection that caused it (its ack says the same)."""
+
+    event: str
+    data: dict[str, Any]
+    skip_connection_id: str | None = None
+    published_at_ms: int = 0
+
+
+def encode_packet(packet: Packet) -> bytes:
+    return orjson.dumps(packet)
+
+
+def decode_packet(raw: bytes) -> Packet:
+    return Packet(**orjson.loads(raw))

@@ -1,0 +1,127 @@
+"""Which session a command is for, and in which state: the store's, its row's where that is later, or a new one.
+
+A session first touched in a new epoch is compared with its row, and the later `(epoch, revision, version)` wins: the
+store may have lost its last changes, and with them the session. Must not know: commands, packets, devices.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from playhead.db import DatabaseUnavailable, Script
+from playhead.playback.reducer import resume_ms, start
+from playhead.playback.state import SessionState
+from playhead.runtime.clock import Clock
+from playhead.sessions.archive import Archive
+from playhead.sessions.store import Change, Loaded, SessionStore
+
+log = structlog.get_logger(__name__)
+
+IDLE_END_MS = 2 * 60 * 60 * 1000
+"""A session without a sign of life for so long is over."""
+DEFAULT_RATE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A session as the next commit must see it: `expected_version` None where the store has lost or never had it."""
+
+    state: SessionState
+    expected_version: int | None
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Sessions of one listener, and the epoch that the next commit must name."""
+
+    epoch: int
+    sessions: tuple[Held, ...]
+
+
+class SessionFinder:
+    """Reads the store and the archive. Raises StoreUnavailable and DatabaseUnavailable."""
+
+    def __init__(self, store: SessionStore, archive: Archive, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._store = store
+        self._archive = archive
+        self._clock = clock
+        self._new_id = new_id
+
+    async def session(self, listener_id: str, session_id: str) -> View:
+        """That session alone, live or just ended, if the store has it."""
+        return await self._compared(listener_id, await self._store.load(listener_id, session_id))
+
+    async def live(self, listener_id: str, session_id: str | None = None) -> View:
+        """All live sessions; `session_id` as well, if the store has it as one that has just ended."""
+        loaded = await self._store.live(listener_id)
+        if session_id is not None and all(state.session_id != session_id for state in loaded.states):
+            ended = await self._store.load(listener_id, session_id)
+            loaded = replace(loaded, states=(*loaded.states, *ended.states))
+        return await self._compared(listener_id, loaded)
+
+    async def by_id(self, listener_id: str, session_id: str, view: View) -> Held | None:
+        """The session in `view`, or the listener's row of a live session that the store has lost."""
+        for held in view.sessions:
+            if held.state.session_id == session_id:
+                return held
+        row = await self._archive.get(session_id)
+        if row is None or row.listener_id != listener_id or not self._alive(row):
+            return None
+        others = (await self._store.live(listener_id)).states
+        if any(other.script_id == row.script_id for other in others):
+            return None
+        return Held(state=row, expected_version=None)
+
+    async def of_script(self, listener_id: str, script: Script, view: View) -> Held:
+        """The live session of the script, its row where the store has lost it, or a new one from the place left."""
+        for held in view.sessions:
+            if held.state.script_id == script.script_id and held.state.ended_at_ms is None:
+                return held
+        last = await self.last(listener_id, script.script_id)
+        if last is not None and self._alive(last):
+            return Held(state=last, expected_version=None)
+        place_ms = 0 if last is None else resume_ms(last)
+        state = start(
+            session_id=self._new_id(),
+            listener_id=listener_id,
+            script_id=script.script_id,
+            duration_ms=script.duration_ms,
+            position_ms=place_ms if place_ms < script.duration_ms else 0,
+            rate=DEFAULT_RATE,
+            now_ms=self._clock.now_ms(),
+        )
+        return Held(state=state, expected_version=None, created=True)
+
+    async def last(self, listener_id: str, script_id: str) -> SessionState | None:
+        """The listener's last session of a script of which none is live: one that has just ended is not yet a row."""
+        ended = await self._store.last_ended(listener_id, script_id)
+        return ended if ended is not None else await self._archive.latest(listener_id, script_id)
+
+    async def _compared(self, listener_id: str, loaded: Loaded) -> View:
+        held = tuple([await self._newest(state, loaded.epoch) for state in loaded.states])
+        lost_ends = [
+            Change(after=replace(new.state, epoch=loaded.epoch), expected_version=old.version)
+            for new, old in zip(held, loaded.states, strict=True)
+            if new.state.ended_at_ms is not None and old.ended_at_ms is None
+        ]
+        if lost_ends:
+            # the store must know before a new session of the script can take the place of the ended one
+            await self._store.commit(listener_id, loaded.epoch, lost_ends, [])
+        return View(epoch=loaded.epoch, sessions=held)
+
+    async def _newest(self, stored: SessionState, epoch: int) -> Held:
+        held = Held(state=stored, expected_version=stored.version)
+        if stored.epoch == epoch:
+            return held
+        try:
+            row = await self._archive.get(stored.session_id)
+        except DatabaseUnavailable:
+            log.warning("PostgreSQL is away; the store's state is taken.", action="epoch_unchecked")
+            return held
+        newer = row is not None and (row.order, row.version) > (stored.order, stored.version)
+        return replace(held, state=row) if row is not None and newer else held
+
+    def _alive(self, row: SessionState) -> bool:
+        return row.ended_at_ms is None and self._clock.now_ms() - row.changed_at_ms < IDLE_END_MS

@@ -1,0 +1,122 @@
+"""Which devices a listener has connected, anywhere in the cluster: connections with leases in the state store.
+
+A node renews the leases of the connections that it holds; when it dies, they run out by themselves. Whoever changes the
+set publishes the `devices` event, so every device shows the same list.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from playhead.playback.commands import REST_DEVICE_ID, Origin
+from playhead.runtime.clock import Clock
+from playhead.runtime.tasks import cancelled
+from playhead.sessions.codec import Packet, encode_packet
+from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, SessionStore, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+RENEW_INTERVAL_S = 30.0
+
+
+class Presence:
+    """The connections of this node, kept alive in the store, and a view of all others."""
+
+    def __init__(self, store: SessionStore, clock: Clock, connections_max: int) -> None:
+        self._store = store
+        self._clock = clock
+        self._connections_max = connections_max
+        self._held: dict[str, dict[str, Connection]] = defaultdict(dict)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._renew_for_ever(), name="presence")
+
+    async def stop(self) -> None:
+        await cancelled(self._task)
+
+    async def attach(self, listener_id: str, connection_id: str, device_id: str, name: str, kind: str) -> bool:
+        """Adds a connection and tells the listener's devices. False, and nothing added, at the listener's limit.
+
+        Raises StoreUnavailable; then nothing is held here, and what the store may have got runs out by itself.
+        """
+        now_ms = self._clock.now_ms()
+        connection = Connection(
+            connection_id=connection_id,
+            device_id=device_id,
+            name=name,
+            kind=kind,
+            connected_at_ms=now_ms,
+            expires_at_ms=now_ms + PRESENCE_LEASE_MS,
+        )
+        await self._store.hold_connections(listener_id, [connection])
+        # counted afterwards: those that come at once see each other, so that the limit holds
+        if len(await self._store.connections(listener_id, now_ms)) > self._connections_max:
+            await self._store.drop_connection(listener_id, connection_id)
+            return False
+        await self._announce(listener_id, connection_id)
+        self._held[listener_id][connection_id] = connection
+        return True
+
+    async def detach(self, listener_id: str, connection_id: str) -> None:
+        """Removes a connection and tells the listener's devices; while the store is away its lease does it."""
+        if self._held.get(listener_id, {}).pop(connection_id, None) is None:
+            return
+        if not self._held[listener_id]:
+            del self._held[listener_id]
+        try:
+            await self._store.drop_connection(listener_id, connection_id)
+            await self._announce(listener_id, None)
+        except StoreUnavailable as error:
+            log.warning("A departure could not be told.", action="presence_untold", error=str(error))
+
+    async def devices(self, listener_id: str) -> list[dict[str, Any]]:
+        """The connected devices, as clients see them, oldest first."""
+        return _devices(await self._store.connections(listener_id, self._clock.now_ms()))
+
+    async def connected(self, listener_id: str, origin: Origin) -> Mapping[str, str | None]:
+        """Connected devices to their newest connection. The REST device is there when it asks itself."""
+        rows = await self._store.connections(listener_id, self._clock.now_ms())
+        found: dict[str, str | None] = {row.device_id: row.connection_id for row in rows}
+        return {**found, REST_DEVICE_ID: None} if origin.device_id == REST_DEVICE_ID else found
+
+    async def _announce(self, listener_id: str, skip_connection_id: str | None) -> None:
+        packet = Packet(
+            event="devices",
+            data={"devices": await self.devices(listener_id)},
+            skip_connection_id=skip_connection_id,
+            published_at_ms=self._clock.now_ms(),
+        )
+        await self._store.publish(listener_id, encode_packet(packet))
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_INTERVAL_S)
+            try:
+                await self.renew()
+            except StoreUnavailable as error:
+                log.warning("Leases could not be renewed.", action="presence_unrenewed", error=str(error))
+
+    async def renew(self) -> None:
+        """Renews the lease of every connection held here. Raises StoreUnavailable."""
+        expires_at_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
+        for listener_id, rows in list(self._held.items()):
+            renewed = [replace(row, expires_at_ms=expires_at_ms) for row in rows.values()]
+            if renewed:
+                await self._store.hold_connections(listener_id, renewed)
+            for row in renewed:
+                # gone while its lease was being renewed: it must not live on as a ghost
+                if row.connection_id not in rows:
+                    await self._store.drop_connection(listener_id, row.connection_id)
+
+
+def _devices(connections: Iterable[Connection]) -> list[dict[str, Any]]:
+    devices: dict[str, dict[str, Any]] = {}
+    for row in connections:
+        first = devices.setdefault(row.device_id, {"id": row.device_id, "connected_at": row.connected_at_ms})
+        first.update(name=row.name, kind=row.kind)
+    return list(devices.values())

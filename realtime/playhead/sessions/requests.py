@@ -1,0 +1,191 @@
+"""What clients may send, on both surfaces: the fields, their limits, and the command that each request means.
+
+Seconds become integer milliseconds here, once. A field that is not known is refused, so that a typing error is not
+silently another command.
+"""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+
+from playhead.db.limits import DURATION_MS_MAX
+from playhead.playback.commands import (
+    RATE_MAX,
+    RATE_MIN,
+    REST_DEVICE_ID,
+    Leave,
+    Pause,
+    Play,
+    Report,
+    Seek,
+    SetLoop,
+    SetRate,
+    Transfer,
+)
+from playhead.sessions.codec import milliseconds
+
+PLACE_MAX_S = DURATION_MS_MAX / 1000
+"""The end of the longest script."""
+DEVICE_ID_LENGTH_MAX = 64
+NAME_LENGTH_MAX = 64
+COUNTER_MAX = 2**53 - 1
+"""Largest integer that JavaScript holds exactly."""
+
+
+def _canonical_uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError("must be a UUID") from None
+
+
+def _not_reserved(device_id: str) -> str:
+    if device_id == REST_DEVICE_ID:
+        raise ValueError(f"`{REST_DEVICE_ID}` is reserved for requests without a device")
+    return device_id
+
+
+Id = Annotated[str, AfterValidator(_canonical_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+"""A UUID in text; every spelling of it becomes the same one."""
+Seconds = Annotated[float, Field(strict=True, ge=0, le=PLACE_MAX_S, allow_inf_nan=False)]
+Rate = Annotated[float, Field(strict=True, ge=RATE_MIN, le=RATE_MAX, allow_inf_nan=False)]
+Counter = Annotated[int, Field(strict=True, ge=0, le=COUNTER_MAX)]
+Flag = Annotated[bool, Field(strict=True)]
+DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$", max_length=DEVICE_ID_LENGTH_MAX)]
+OwnDeviceId = Annotated[DeviceId, AfterValidator(_not_reserved)]
+
+
+class Request(BaseModel):
+    """What every command may carry."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command_id: Id | None = Field(None, description="Names this command; it comes back in the cause of the state.")
+    expected_revision: Counter | None = Field(None, description="Refuse with `conflict` unless the session is there.")
+
+
+class SessionRequest(Request):
+    session_id: Id
+
+
+class PlayRequest(Request):
+    """Resume a session, or play a script: its live session if there is one, else a new one from the stored place."""
+
+    session_id: Id | None = None
+    script_id: Id | None = None
+    position: Seconds | None = Field(None, description="Where to start; default: where the listener stopped.")
+    device_id: DeviceId | None = Field(None, description="The device that shall sound.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "PlayRequest":
+        if (self.session_id is None) == (self.script_id is None):
+            raise ValueError("give either `session_id` or `script_id`")
+        return self
+
+    def command(self) -> Play:
+        return Play(position_ms=_optional(self.position), device_id=self.device_id)
+
+
+class PauseRequest(SessionRequest):
+    position: Seconds | None = Field(None, description="The place that the listener heard.")
+
+    def command(self) -> Pause:
+        return Pause(position_ms=_optional(self.position))
+
+
+class SeekRequest(SessionRequest):
+    position: Seconds
+    from_: Seconds | None = Field(None, alias="from", description="The place that the listener heard before.")
+
+    def command(self) -> Seek:
+        return Seek(position_ms=milliseconds(self.position), from_ms=_optional(self.from_))
+
+
+class LoopRequest(SessionRequest):
+    start: Seconds
+    end: Seconds
+    enabled: Flag
+
+    def command(self) -> SetLoop:
+        return SetLoop(start_ms=milliseconds(self.start), end_ms=milliseconds(self.end), enabled=self.enabled)
+
+
+class RateRequest(SessionRequest):
+    rate: Rate
+
+    def command(self) -> SetRate:
+        return SetRate(rate=self.rate)
+
+
+class TransferRequest(SessionRequest):
+    device_id: DeviceId
+
+    def command(self) -> Transfer:
+        return Transfer(device_id=self.device_id)
+
+
+class LeaveRequest(SessionRequest):
+    def command(self) -> Leave:
+        return Leave()
+
+
+class ProgressRequest(SessionRequest):
+    """Where the sound of the active device is."""
+
+    position: Seconds
+    rate: Rate | None = None
+    playing: Flag | None = None
+    revision: Counter
+    seq: Counter | None = Field(None, description="Counts this device's reports; a repeat changes nothing.")
+
+    def command(self) -> Report:
+        return Report(position_ms=milliseconds(self.position), rate=self.rate, revision=self.revision, seq=self.seq)
+
+
+class Seen(BaseModel):
+    """The newest state that the device has shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epoch: Counter
+    revision: Counter
+
+
+class JoinRequest(BaseModel):
+    """Ask for the session as it is: by its id, or the live one of a script."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    session_id: Id | None = None
+    script_id: Id | None = None
+    seen: Seen | None = None
+    command_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "JoinRequest":
+        if (self.session_id is None) == (self.script_id is None):
+            raise ValueError("give either `session_id` or `script_id`")
+        return self
+
+
+class ClockRequest(BaseModel):
+    """`t0`: the client's clock in ms when it sent this."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    t0: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class Device(BaseModel):
+    """A device as it introduces itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: OwnDeviceId
+    name: Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
+    kind: Literal["phone", "desktop", "speaker", "browser"]
+
+
+def _optional(value_s: float | None) -> int | None:
+    return None if value_s is None else milliseconds(value_s)

@@ -1,0 +1,64 @@
+"""Where a listener fetches a script's media: signed for one script version, long enough to hear it through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from playhead.auth.media_paths import MediaSigner, media_prefix
+from playhead.db import DatabaseUnavailable
+from playhead.playback.state import SessionState
+from playhead.runtime.clock import Clock
+from playhead.sessions.service import Scripts
+
+log = structlog.get_logger(__name__)
+
+VALID_BEYOND_DURATION_S = 12 * 3600
+MULTIVARIANT_PLAYLIST = "master.m3u8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLink:
+    """A signed address and the Unix time at which it ends."""
+
+    url: str
+    expires_at_s: int
+
+
+class StreamLinks:
+    """Signs stream addresses below `media_base_url`. Made per request, never cached."""
+
+    def __init__(self, signer: MediaSigner, media_base_url: str, clock: Clock) -> None:
+        self._signer = signer
+        self._media_base_url = media_base_url
+        self._clock = clock
+
+    def link(
+        self,
+        script_id: str,
+        media_version: str,
+        duration_ms: int,
+        playlist: str = MULTIVARIANT_PLAYLIST,
+        session_id: str | None = None,
+    ) -> StreamLink:
+        """The address of `playlist` (relative to the script's version), valid for the duration and 12 h."""
+        expires_at_s = self._clock.now_ms() // 1000 + duration_ms // 1000 + VALID_BEYOND_DURATION_S
+        prefix = self._signer.sign(media_prefix(script_id, media_version), expires_at_s, session_id)
+        return StreamLink(url=f"{self._media_base_url}{prefix}{playlist}", expires_at_s=expires_at_s)
+
+
+async def session_stream(
+    scripts: Scripts, links: StreamLinks, claims: Mapping[str, str], state: SessionState
+) -> StreamLink | None:
+    """Where the session's media are, for the answer of a `play` that was accepted already.
+
+    None when PostgreSQL is away, or the script may no longer be heard: neither undoes the command.
+    """
+    try:
+        script = await scripts.get(claims, state.script_id)
+    except DatabaseUnavailable as error:
+        log.warning("A play was answered without its stream.", action="stream_unknown", error=str(error))
+        return None
+    if script is None:
+        return None
+    return links.link(script.script_id, script.media_version, script.duration_ms, session_id=state.session_id)

@@ -1,0 +1,114 @@
+"""Real servers for tests: one PostgreSQL and one Valkey per run, started when the first test asks for them.
+
+`postgres_url` and `valkey_url` give each test an empty database. A test that kills a server, or changes its settings,
+starts its own with `start_postgres` or `start_valkey`. Folders and sockets are unique to the run, so runs do not meet.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
+from playhead.app.embedded.postgres_programs import find_postgres
+from tests.support.postgres import Databases
+
+pytest_plugins = ["tests.support.skips", "tests.support.running"]
+
+
+@pytest.fixture(scope="session")
+def run_folder() -> Iterator[Path]:
+    """A folder of this run for servers' data; short, unlike pytest's, and removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="playhead-tests-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """The run's PostgreSQL. Without fsync, which only a machine's crash can tell; commits are synchronous."""
+    with EmbeddedPostgres(run_folder / "postgres", settings={"fsync": "off"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_server: EmbeddedPostgres) -> Databases:
+    """Makes and drops databases on the run's PostgreSQL, also from a template."""
+    return Databases(postgres_server, find_postgres(os.environ))
+
+
+@pytest.fixture
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """The superuser's DSN of an empty database, dropped after the test. Roles are the server's, not the database's."""
+    url = databases.create()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(run_folder: Path) -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey(run_folder / "valkey") as server:
+        yield server
+
+
+@pytest.fixture
+def valkey_url(valkey_server: EmbeddedValkey) -> str:
+    """The URL of the run's Valkey, emptied: no keys, no functions, no scripts."""
+    with redis.Redis.from_url(valkey_server.url) as client:
+        client.flushall()
+        client.function_flush()
+        client.script_flush()
+    return valkey_server.url
+
+
+@pytest.fixture
+def start_postgres(run_folder: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
+    """`start_postgres(**options)`: a PostgreSQL of this test alone, which it may `kill()` and `start()` again."""
+    with ExitStack() as servers:
+
+        def start(**options: Any) -> EmbeddedPostgres:
+            folder = Path(tempfile.mkdtemp(prefix="pg-", dir=run_folder))
+            return servers.enter_context(EmbeddedPostgres(folder / "data", **options))
+
+        yield start
+
+
+@pytest.fixture
+def start_valkey(run_folder: Path) -> Iterator[Callable[..., EmbeddedValkey]]:
+    """`start_valkey(**options)`: a Valkey of this test alone, which it may `kill()` and `start()` again."""
+    with ExitStack() as servers:
+
+        def start(**options: Any) -> EmbeddedValkey:
+            folder = Path(tempfile.mkdtemp(prefix="vk-", dir=run_folder))
+            return servers.enter_context(EmbeddedValkey(folder / "data", **options))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[], int]:
+    """`free_ports()`: a TCP port on 127.0.0.1 that nobody listens on, another one at each call."""
+    given: set[int] = set()
+
+    def take() -> int:
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port: int = probe.getsockname()[1]
+            if port not in given:
+                given.add(port)
+                return port
+
+    return take
+
+
+@pytest.fixture
+def free_port(free_ports: Callable[[], int]) -> int:
+    return free_ports()

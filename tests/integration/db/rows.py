@@ -1,0 +1,77 @@
+"""Listeners, scripts and session states for tests: fresh ids each time, so tests may share a database."""
+
+import uuid
+from dataclasses import replace
+from typing import Any
+
+from playhead.db.pool import Claims
+from playhead.db.scripts import CreatedScript, Script, ScriptRepository, Source, Visibility
+from playhead.playback.state import SessionState
+
+SOURCE = Source(
+    source_key="sources/one",
+    source_bytes=14_400_000,
+    source_codec="mp3",
+    source_rate=44_100,
+    source_samples=158_760_000,
+    source_start_s=0.025,
+    duration_ms=3_600_000,
+    total_samples=172_800_000,
+    media_version="0123456789abcdef",
+)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def listener() -> Claims:
+    """The claims of somebody whom nobody has seen before."""
+    return {"sub": new_id(), "role": "authenticated"}
+
+
+async def upload(
+    scripts: ScriptRepository,
+    owner: Claims,
+    *,
+    script_id: str | None = None,
+    title: str = "Script",
+    visibility: Visibility = "listeners",
+    **changed: Any,
+) -> CreatedScript:
+    return await scripts.create(
+        owner,
+        script_id=script_id or new_id(),
+        title=title,
+        visibility=visibility,
+        source=replace(SOURCE, **changed),
+    )
+
+
+async def uploaded(
+    scripts: ScriptRepository, owner: Claims | None = None, *, visibility: Visibility = "listeners"
+) -> Script:
+    """A queued script that was just uploaded."""
+    created = await upload(scripts, owner or listener(), visibility=visibility)
+    assert created.script is not None
+    return created.script
+
+
+def session(script_id: str, **changed: Any) -> SessionState:
+    """A state of a new session of a new listener, playing since the Unix time 1,700,000,000.123."""
+    state = SessionState(
+        session_id=new_id(),
+        listener_id=new_id(),
+        script_id=script_id,
+        duration_ms=3_600_000,
+        epoch=1,
+        revision=1,
+        version=1,
+        playing=True,
+        position_ms=1_000,
+        anchored_at_ms=1_700_000_000_123,
+        rate=1.0,
+        started_at_ms=1_700_000_000_123,
+        changed_at_ms=1_700_000_000_123,
+    )
+    return replace(state, **changed)

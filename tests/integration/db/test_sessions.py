@@ -1,0 +1,240 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from playhead.db.errors import InvalidValue
+from playhead.db.limits import DEVICE_ID_CHARS_MAX, STATES_MAX
+from playhead.db.migrate import Connection
+from playhead.db.pool import Database
+from playhead.db.scripts import ScriptRepository
+from playhead.db.sessions import SessionRepository
+from playhead.playback.commands import LOOP_LENGTH_MIN_MS, RATE_MAX, RATE_MIN
+from playhead.playback.state import Loop, SessionState
+from tests.integration.db.rows import listener, new_id, session, uploaded
+
+
+@pytest.fixture
+async def script_id(scripts: ScriptRepository) -> str:
+    return (await uploaded(scripts)).script_id
+
+
+def full(script_id: str) -> SessionState:
+    """A state in which nothing has its default value, and every time has odd milliseconds."""
+    return session(
+        script_id,
+        epoch=1_700_000_000_001,
+        revision=7,
+        version=9,
+        playing=False,
+        rate=1.1,
+        loop=Loop(start_ms=1_001, end_ms=13_007, enabled=True),
+        mode="together",
+        active_device_id="phone",
+        active_connection_id="connection",
+        heard_ms=1_003,
+        heard_at_ms=1_700_000_000_999,
+        listened=((0, 1_003), (2_001, 3_600_000)),
+        report_seqs=(("z", 3), ("a", 12)),
+        started_at_ms=1_699_999_999_999,
+        changed_at_ms=1_700_000_000_001,
+        ended_at_ms=1_700_000_000_003,
+        finished=True,
+    )
+
+
+async def test_a_state_comes_back_as_it_was_stored(sessions: SessionRepository, script_id: str) -> None:
+    for state in (session(script_id), full(script_id)):
+        assert await sessions.upsert_many([state]) == 1
+        assert await sessions.get(state.session_id) == state
+
+
+async def test_times_are_exact_to_the_millisecond(sessions: SessionRepository, script_id: str) -> None:
+    states = [
+        session(script_id, started_at_ms=at_ms, changed_at_ms=at_ms, ended_at_ms=at_ms)
+        for at_ms in (0, 1, 999, 1_700_000_000_007, 4_102_444_800_001, 32_503_680_000_003)
+    ]
+    await sessions.upsert_many(states)
+    assert [await sessions.get(state.session_id) for state in states] == states
+
+
+async def test_a_later_state_replaces_all_that_changes(sessions: SessionRepository, script_id: str) -> None:
+    later = full(script_id)
+    first = session(script_id, session_id=later.session_id, listener_id=later.listener_id)
+    first = replace(first, started_at_ms=later.started_at_ms)
+    await sessions.upsert_many([first])
+    assert await sessions.upsert_many([later]) == 1
+    assert await sessions.get(later.session_id) == later
+    assert await sessions.upsert_many([later]) == 0, "the same state again writes nothing"
+
+
+async def test_an_older_state_never_wins_in_whatever_order_they_arrive(
+    sessions: SessionRepository, script_id: str
+) -> None:
+    """Every order of states that differ in epoch, revision and version, each alone and in batches of two."""
+    marks = [(1, 5, 9), (1, 6, 2), (2, 0, 1), (2, 0, 2)]
+    for batch in (1, 2):
+        for order in itertools.permutations(marks):
+            base = session(script_id)
+            states = [
+                replace(base, epoch=epoch, revision=revision, version=version, position_ms=epoch * 100 + revision)
+                for epoch, revision, version in order
+            ]
+            for start in range(0, len(states), batch):
+                await sessions.upsert_many(states[start : start + batch])
+            stored = await sessions.get(base.session_id)
+            assert stored is not None and (stored.epoch, stored.revision, stored.version) == (2, 0, 2), order
+
+
+async def test_a_higher_version_does_not_beat_a_higher_revision(sessions: SessionRepository, script_id: str) -> None:
+    first = session(script_id, revision=2, version=2)
+    await sessions.upsert_many([first])
+    assert await sessions.upsert_many([replace(first, revision=1, version=99)]) == 0
+    assert await sessions.upsert_many([replace(first, epoch=0, revision=99)]) == 0
+
+
+async def test_a_session_never_changes_hands(sessions: SessionRepository, script_id: str) -> None:
+    first = session(script_id)
+    await sessions.upsert_many([first])
+    assert await sessions.upsert_many([replace(first, listener_id=new_id(), version=2)]) == 0
+    assert await sessions.get(first.session_id) == first
+
+
+async def test_a_deleted_script_does_not_keep_other_sessions_from_being_stored(
+    sessions: SessionRepository, script_id: str
+) -> None:
+    kept, lost = session(script_id), session(new_id())
+    assert await sessions.upsert_many([lost, kept]) == 1
+    assert await sessions.get(kept.session_id) == kept
+    assert await sessions.get(lost.session_id) is None
+
+
+async def test_deleting_a_script_takes_its_sessions_with_it(
+    sessions: SessionRepository, script_id: str, owner: Connection
+) -> None:
+    state = session(script_id)
+    await sessions.upsert_many([state])
+    await owner.execute("delete from audio_scripts where id = $1", script_id)
+    assert await sessions.get(state.session_id) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rate": RATE_MIN - 0.01},
+        {"rate": RATE_MAX + 0.01},
+        {"rate": float("nan")},
+        {"position_ms": -1},
+        {"position_ms": 3_600_001},
+        {"duration_ms": 0, "position_ms": 0},
+        {"loop": Loop(start_ms=0, end_ms=LOOP_LENGTH_MIN_MS - 1, enabled=True)},
+        {"loop": Loop(start_ms=3_599_000, end_ms=3_600_001, enabled=False)},
+        {"active_device_id": "d" * (DEVICE_ID_CHARS_MAX + 1)},
+        {"listened": ((0, 3_600_001),)},
+        {"epoch": -1},
+        {"epoch": 2**63},
+    ],
+)
+async def test_a_state_that_breaks_the_rules_of_the_core_is_not_stored(
+    sessions: SessionRepository, script_id: str, changed: dict[str, object]
+) -> None:
+    state = session(script_id, **changed)
+    with pytest.raises(InvalidValue):
+        await sessions.upsert_many([state])
+    assert await sessions.get(state.session_id) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rate": RATE_MIN},
+        {"rate": RATE_MAX},
+        {"position_ms": 3_600_000},
+        {"loop": Loop(start_ms=0, end_ms=LOOP_LENGTH_MIN_MS, enabled=True)},
+        {"active_device_id": "d" * DEVICE_ID_CHARS_MAX},
+        {"epoch": 2**63 - 1},
+    ],
+)
+async def test_a_state_at_the_limit_is_stored(
+    sessions: SessionRepository, script_id: str, changed: dict[str, object]
+) -> None:
+    assert await sessions.upsert_many([session(script_id, **changed)]) == 1
+
+
+async def test_a_batch_has_a_limit(sessions: SessionRepository, script_id: str) -> None:
+    states = [session(script_id) for _ in range(STATES_MAX)]
+    assert await sessions.upsert_many(states) == STATES_MAX
+    with pytest.raises(InvalidValue):
+        await sessions.upsert_many([*states, session(script_id)])
+    assert await sessions.upsert_many([]) == 0
+
+
+async def test_playback_resumes_from_the_last_session_of_that_script(
+    sessions: SessionRepository, scripts: ScriptRepository, script_id: str
+) -> None:
+    other = (await uploaded(scripts)).script_id
+    listener_id = new_id()
+    old = session(script_id, listener_id=listener_id, started_at_ms=1_000, ended_at_ms=2_000)
+    new = session(script_id, listener_id=listener_id, started_at_ms=3_000, ended_at_ms=4_000)
+    elsewhere = session(other, listener_id=listener_id, started_at_ms=9_000)
+    somebody = session(script_id, started_at_ms=9_000)
+    await sessions.upsert_many([new, elsewhere, old, somebody])
+    assert await sessions.latest(listener_id, script_id) == new
+    assert await sessions.latest(new_id(), script_id) is None
+
+
+async def test_sessions_are_listed_latest_started_first_page_by_page(
+    sessions: SessionRepository, script_id: str
+) -> None:
+    listener_id = new_id()
+    states = [
+        session(
+            script_id,
+            listener_id=listener_id,
+            started_at_ms=1_000 * (number // 2),
+            ended_at_ms=9_000 if number % 3 else None,
+        )
+        for number in range(7)
+    ]
+    await sessions.upsert_many([*states, session(script_id)])
+    ordered = sorted(states, key=lambda state: (state.started_at_ms, state.session_id), reverse=True)
+    for live, expected in ((False, ordered), (True, [state for state in ordered if state.ended_at_ms is None])):
+        first = await sessions.list_of(listener_id, live=live, limit=2)
+        found, cursor = list(first.items), first.next_cursor
+        while cursor is not None:
+            following = await sessions.list_of(listener_id, live=live, limit=2, cursor=cursor)
+            found, cursor = [*found, *following.items], following.next_cursor
+        assert found == expected
+
+
+async def test_a_listener_reads_own_sessions_alone(sessions: SessionRepository, script_id: str) -> None:
+    claims = listener()
+    state = session(script_id, listener_id=claims["sub"])
+    await sessions.upsert_many([state])
+    assert await sessions.get(state.session_id, claims=claims) == state
+    assert await sessions.get(state.session_id, claims=listener()) is None
+
+
+async def count_all(database: Database) -> None:
+    """Lets the server's connection, which is always the same one here, add up what it has counted so far."""
+    async with database.as_service() as connection:
+        await connection.execute("select pg_stat_force_next_flush()")
+
+
+async def test_a_playing_session_is_updated_within_its_page(
+    sessions: SessionRepository, database: Database, script_id: str, owner: Connection
+) -> None:
+    """Reports come every ten seconds of every device that plays: they must not touch the indexes (HOT updates)."""
+    count = "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relname = 'audio_sessions'"
+    await count_all(database)
+    before = await owner.fetchrow(count)
+    state = session(script_id)
+    for version in range(1, 21):
+        await sessions.upsert_many([replace(state, version=version, changed_at_ms=state.changed_at_ms + version)])
+    await count_all(database)
+    await owner.execute("select pg_stat_clear_snapshot()")
+    after = await owner.fetchrow(count)
+    assert before is not None and after is not None
+    updates = after["n_tup_upd"] - before["n_tup_upd"]
+    assert updates == 19
+    assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] >= 0.8 * updates

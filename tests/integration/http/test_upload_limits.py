@@ -1,0 +1,156 @@
+"""What one listener may hold: places, time, disk and the worker's work."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
+
+from playhead.db import Script
+from playhead.http import Services, create_app, uploads
+from playhead.http.decoding import Pace
+from playhead.http.uploads import LISTENER_UPLOADS_MAX, UNFINISHED_MAX, UPLOADS, Uploads
+from playhead.storage import DISK_RESERVE_BYTES, LocalStorage
+from tests.integration.http.uploading import AUDIO, DEADLINE_S, Interrupted, files, form_of
+from tests.integration.http.world import UPLOAD_BYTES_MAX, Caller, World
+
+FORM_HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+ENCODINGS = ["gzip", "deflate", "br", "zstd", "GZIP", "nonsense"]
+
+
+async def surface(services: Services, pace: Pace | None = None) -> World:
+    app = create_app(services)
+    if pace is not None:
+        app[UPLOADS] = Uploads(services, pace)
+    client: TestClient[Any, Any] = TestClient(TestServer(app))
+    await client.start_server()
+    return World(client=client, services=services)
+
+
+class TestPlaces:
+    async def test_a_listener_has_so_many_uploads_at_once_and_others_are_not_kept_waiting(
+        self, world: World, mp3: bytes
+    ) -> None:
+        anna, boris = world.listener(), world.listener()
+        sender = Interrupted(world, anna)
+        writers = [await sender.send("audio/mpeg", 1_000, b"x") for _ in range(LISTENER_UPLOADS_MAX)]
+
+        async def status(caller: Caller) -> int:
+            return (await caller.call("POST", "/scripts", data=mp3, headers=AUDIO)).status
+
+        async with asyncio.timeout(DEADLINE_S):
+            while (reply := await anna.call("POST", "/scripts", data=b"", headers=AUDIO)).status != 503:
+                pass
+        assert reply.code == "overloaded" and "of yours" in reply.json["detail"]
+        assert await status(boris) == 201
+        for writer in writers:
+            writer.close()
+        async with asyncio.timeout(DEADLINE_S):
+            while await status(anna) != 201:
+                pass
+
+    async def test_who_has_many_unfinished_scripts_waits_and_others_do_not(self, world: World, mp3: bytes) -> None:
+        anna, boris = world.listener(), world.listener()
+        made: list[Script] = [await world.script(anna) for _ in range(UNFINISHED_MAX)]
+        reply = await anna.call("POST", "/scripts", data=mp3, headers=AUDIO)
+        assert (reply.status, reply.code) == (503, "overloaded")
+        assert (await boris.call("POST", "/scripts", data=mp3, headers=AUDIO)).status == 201
+        await world.fail(made[0].script_id)
+        assert (await anna.call("POST", "/scripts", data=mp3, headers=AUDIO)).status == 201
+
+
+class TestPace:
+    @pytest.mark.parametrize(
+        ("content_type", "head"), [("audio/mpeg", b""), ("multipart/form-data; boundary=x", FORM_HEAD)]
+    )
+    async def test_a_body_that_trickles_is_408_and_leaves_nothing(
+        self, services: Services, media_folder: Path, content_type: str, head: bytes
+    ) -> None:
+        slow = await surface(services, Pace(grace_s=0.3, bytes_per_s=10_000_000))
+        counted = services.metrics.requests.labels("POST", "/api/v1/audio/scripts", "408")
+        before = counted._value.get()
+        writer = await Interrupted(slow, slow.listener()).send(content_type, UPLOAD_BYTES_MAX, head + b"x" * 1_500_000)
+        async with asyncio.timeout(DEADLINE_S):
+            while counted._value.get() == before:
+                writer.write(b"x")  # so that no single wait is ever long
+                await asyncio.sleep(0.02)
+        assert files(media_folder) == []
+        writer.close()
+        await slow.client.close()
+
+    async def test_a_body_at_its_pace_is_taken_however_long_it_takes(self, services: Services, mp3: bytes) -> None:
+        slow = await surface(services, Pace(grace_s=0.3, bytes_per_s=20_000))
+
+        async def dripping() -> Any:
+            for at in range(0, len(mp3), 1_000):
+                yield mp3[at : at + 1_000]
+                await asyncio.sleep(0.03)
+
+        reply = await slow.listener().call("POST", "/scripts", data=dripping(), headers=AUDIO)
+        assert reply.status == 201
+        await slow.client.close()
+
+
+class _Disk(LocalStorage):
+    """A disk that is as full as it is told."""
+
+    def __init__(self, root: Path, free_bytes: list[int]) -> None:
+        super().__init__(root)
+        self._free = free_bytes
+
+    async def free_bytes(self) -> int:
+        return self._free.pop(0) if len(self._free) > 1 else self._free[0]
+
+
+class TestDisk:
+    @pytest.mark.parametrize(("short_of_bytes", "status"), [(1, 503), (0, 201)])
+    async def test_an_upload_that_would_use_up_the_reserve_is_refused_before_it_comes(
+        self, services: Services, media_folder: Path, mp3: bytes, short_of_bytes: int, status: int
+    ) -> None:
+        disk = _Disk(media_folder, [DISK_RESERVE_BYTES + len(mp3) - short_of_bytes])
+        full = await surface(replace(services, storage=disk))
+        reply = await full.listener().call("POST", "/scripts", data=mp3, headers=AUDIO)
+        assert reply.status == status
+        if status == 503:
+            assert reply.code == "overloaded" and "disk" in reply.json["detail"]
+            assert files(media_folder) == []
+        await full.client.close()
+
+    async def test_a_disk_that_fills_up_meanwhile_ends_the_upload_and_nothing_is_left(
+        self, services: Services, media_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(uploads, "FREE_CHECK_BYTES", 1_000_000)
+        full = await surface(replace(services, storage=_Disk(media_folder, [10**12, DISK_RESERVE_BYTES - 1])))
+        reply = await full.listener().call("POST", "/scripts", data=form_of(bytes(UPLOAD_BYTES_MAX)))
+        assert (reply.status, reply.code) == (503, "overloaded")
+        assert files(media_folder) == []
+        await full.client.close()
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+class TestContentEncoding:
+    @pytest.mark.parametrize("encoding", ENCODINGS)
+    @pytest.mark.parametrize(
+        ("path", "content_type"),
+        [
+            ("/scripts", "audio/mpeg"),
+            ("/scripts", "multipart/form-data; boundary=x"),
+            ("/play", "application/json"),
+        ],
+    )
+    async def test_an_encoded_body_is_415_and_no_error_of_ours(
+        self, world: World, encoding: str, path: str, content_type: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        headers = {"Content-Type": content_type, "Content-Encoding": encoding}
+        with capture_logs() as logs:
+            reply = await world.listener().call("POST", path, data=b"not encoded at all", headers=headers)
+        assert (reply.status, reply.code, reply.json["retry"]) == (415, "unsupported_media_type", False)
+        assert "Content-Encoding" in reply.json["detail"]
+        assert logs == [] and caplog.records == []
+
+    async def test_a_body_that_says_it_is_as_it_is_is_taken(self, world: World) -> None:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "identity"}
+        assert (await world.listener().call("POST", "/play", data=b"{}", headers=headers)).code == "invalid"

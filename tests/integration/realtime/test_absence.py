@@ -1,0 +1,120 @@
+"""Sockets that go away, and what becomes of what they played."""
+
+import asyncio
+from typing import Any
+
+from tests.integration.sessions.lines import eventually
+from tests.support.nodes import Node, make_token, start_node
+from tests.support.sessions import HeldRows, HeldScripts
+from tests.support.sockets import Client
+from tests.support.states import LISTENER_ID, SCRIPT_ID
+
+
+async def played(client: Client, **fields: Any) -> dict[str, Any]:
+    state: dict[str, Any] = (await client.call("play", {"script_id": SCRIPT_ID, **fields}))["state"]
+    return state
+
+
+async def test_a_sounding_device_that_vanishes_is_paused_after_the_grace_where_it_was_last_heard(
+    nodes: tuple[Node, Node],
+) -> None:
+    phone = await Client.open(nodes[0].url, make_token(), "phone")
+    desk = await Client.open(nodes[1].url, make_token(), "desk")
+    began = await played(phone, position=50.0)
+    last = await phone.call("clock", {"t0": 1})
+    await phone.drop()
+    paused = await desk.expect_event("state", playing=False)
+    heard_s = 50.0 + (last["t2"] - began["anchored_at"]) / 1000
+    assert abs(paused["position"] - heard_s) <= 0.02
+    assert paused["cause"] == {"command": "vanished", "device_id": None, "command_id": None}
+    await desk.close()
+    await phone.ended()
+
+
+async def test_a_device_that_is_back_in_time_plays_on(valkey_url: str) -> None:
+    async with start_node(valkey_url, HeldRows(), HeldScripts(), grace_s=0.3) as node:
+        phone = await Client.open(node.url, make_token(), "phone")
+        desk = await Client.open(node.url, make_token(), "desk")
+        await played(phone)
+        await phone.drop()
+        again = await Client.open(node.url, make_token(), "phone")
+        grace = node.realtime._grace
+
+        async def over() -> bool:
+            return not grace._waiting
+
+        async def begun() -> bool:
+            return bool(grace._waiting)
+
+        await eventually(begun)
+        await eventually(over)
+        await desk.refute_event("state", playing=False)
+        (live,) = await node.service.live_states(LISTENER_ID)
+        assert live.playing
+        for client in (again, desk):
+            await client.close()
+        await phone.ended()
+
+
+async def test_a_remote_that_vanishes_stops_nobody(nodes: tuple[Node, Node]) -> None:
+    phone = await Client.open(nodes[0].url, make_token(), "phone")
+    desk = await Client.open(nodes[1].url, make_token(), "desk")
+    await played(phone)
+    await desk.drop()
+    await phone.expect_event("devices", devices=[(await nodes[0].presence.devices(LISTENER_ID))[0]])
+    grace = nodes[1].realtime._grace
+
+    async def over() -> bool:
+        return not grace._waiting
+
+    await eventually(over)
+    (live,) = await nodes[0].service.live_states(LISTENER_ID)
+    assert live.playing
+    await phone.close()
+    await desk.ended()
+
+
+async def test_a_device_that_leaves_is_paused_at_once(nodes: tuple[Node, Node]) -> None:
+    phone = await Client.open(nodes[0].url, make_token(), "phone")
+    desk = await Client.open(nodes[1].url, make_token(), "desk")
+    state = await played(phone)
+    assert (await desk.call("leave", {"session_id": state["session_id"]}))["state"]["playing"]
+    await phone.call("leave", {"session_id": state["session_id"]})
+    paused = await desk.expect_event("state", playing=False)
+    assert paused["cause"]["command"] == "leave"
+    for client in (phone, desk):
+        await client.close()
+
+
+async def test_a_server_that_stops_pauses_nothing_and_lets_its_devices_reconnect(valkey_url: str) -> None:
+    rows = HeldRows()
+    async with start_node(valkey_url, rows, HeldScripts(), grace_s=0.0) as staying:
+        desk = await Client.open(staying.url, make_token(), "desk")
+        async with start_node(valkey_url, rows, HeldScripts(), grace_s=0.0) as leaving:
+            phone = await Client.open(leaving.url, make_token(), "phone")
+            await played(phone)
+            await desk.expect_event("state", playing=True)
+        await phone.ended()
+        # "io server disconnect" would tell the official client not to come back
+        assert phone.end_reason is not None and "server disconnect" not in phone.end_reason
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await desk.refute_event("state", playing=False)
+        assert [row["id"] for row in await staying.presence.devices(LISTENER_ID)] == ["desk"]
+        (live,) = await staying.service.live_states(LISTENER_ID)
+        assert live.playing and live.active_device_id == "phone"
+        again = await Client.open(staying.url, make_token(), "phone")
+        assert (await again.call("join", {"script_id": SCRIPT_ID}))["state"]["playing"]
+        for client in (again, desk):
+            await client.close()
+
+
+async def test_what_was_accepted_is_written_before_the_server_has_stopped(valkey_url: str) -> None:
+    rows = HeldRows()
+    async with start_node(valkey_url, rows, HeldScripts()) as node:
+        phone = await Client.open(node.url, make_token(), "phone")
+        state = await played(phone)
+        answer = await phone.call("seek", {"session_id": state["session_id"], "position": 77.0})
+    assert rows.rows[state["session_id"]].revision == answer["state"]["revision"]
+    assert rows.rows[state["session_id"]].position_ms == 77_000
+    await phone.ended()

@@ -1,0 +1,144 @@
+"""Sockets that may not stay are ended: strangers, expired tokens, readers that do not read. On a real server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+import socketio
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from playhead.auth.tokens import LEEWAY_S, Principal
+from playhead.realtime.connections import Connection, Connections
+from playhead.realtime.raw_sockets import RawSockets
+from playhead.realtime.watch import QUEUED_PACKETS_MAX, Watch
+from playhead.runtime.clock import SystemClock
+from playhead.runtime.metrics import create_metrics
+from playhead.sessions.memory_store import MemoryStore
+from playhead.sessions.requests import Device
+from tests.support.states import LISTENER_ID
+
+TIMEOUT_S = 5.0
+PACKET = "x" * 50_000
+SOCKET_PATH = "/socket.io/?EIO=4&transport=websocket"
+
+
+@dataclass
+class Node:
+    """A Socket.IO server that lets everybody in who asks, and its watch."""
+
+    sio: socketio.AsyncServer
+    connections: Connections
+    sockets: RawSockets
+    registry: CollectorRegistry
+    url: str
+
+    def watch(self, admission_timeout_s: float = TIMEOUT_S) -> Watch:
+        metrics = create_metrics(self.registry)
+        return Watch(self.sio, self.connections, metrics, SystemClock(), admission_timeout_s)
+
+    def ended(self, reason: str) -> float:
+        return self.registry.get_sample_value("playhead_sockets_ended_total", {"reason": reason}) or 0.0
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    sio = socketio.AsyncServer(async_mode="aiohttp", async_handlers=False)
+
+    async def connect(_connection_id: str, _environ: dict[str, Any], _auth: object) -> None:
+        """Lets everybody in."""
+
+    sio.on("connect", connect)
+    app = web.Application()
+    sio.attach(app)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    connections = Connections(MemoryStore(SystemClock()))
+    sockets = RawSockets(sio)
+    yield Node(sio, connections, sockets, CollectorRegistry(), f"http://{host}:{port}")
+    await sockets.close_all(0)
+    await sio.shutdown()
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def admitted(node: Node, http: aiohttp.ClientSession) -> tuple[aiohttp.ClientWebSocketResponse, str]:
+    """A websocket that was let in, and its connection's id."""
+    websocket = await http.ws_connect(node.url + SOCKET_PATH)
+    await websocket.receive_str(timeout=TIMEOUT_S)
+    await websocket.send_str('40{"token":"any"}')
+    await websocket.receive_str(timeout=TIMEOUT_S)
+    connection_id = node.sockets.connection_id(node.sockets.ids()[0])
+    assert connection_id is not None
+    return websocket, connection_id
+
+
+async def enter(node: Node, connection_id: str, expires_at_s: int) -> None:
+    """Holds the connection, as of a listener whose token ends then."""
+    principal = Principal(listener_id=LISTENER_ID, role="authenticated", scopes=frozenset(), expires_at_s=expires_at_s)
+    device = Device(id="phone", name="Phone", kind="phone")
+    await node.connections.enter(
+        Connection(connection_id=connection_id, principal=principal, device=device, last_packet_at_ms=0)
+    )
+
+
+async def test_a_socket_that_is_not_let_in_is_cut_after_its_time(node: Node, http: aiohttp.ClientSession) -> None:
+    websocket = await http.ws_connect(node.url + SOCKET_PATH)
+    await websocket.receive_str(timeout=TIMEOUT_S)
+    patient = node.watch(admission_timeout_s=60)
+    await patient.look()
+    await patient.look()
+    assert not websocket.closed and len(node.sockets.ids()) == 1
+    await Watch(
+        node.sio, node.connections, create_metrics(CollectorRegistry()), SystemClock(), admission_timeout_s=0
+    ).look()
+    assert (await websocket.receive(timeout=TIMEOUT_S)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+
+
+async def test_a_socket_that_was_let_in_stays(node: Node, http: aiohttp.ClientSession) -> None:
+    websocket, connection_id = await admitted(node, http)
+    await enter(node, connection_id, int(time.time()) + 60)
+    await node.watch(admission_timeout_s=0).look()
+    await node.sio.emit("still", {})
+    assert "still" in await websocket.receive_str(timeout=TIMEOUT_S)
+    await websocket.close()
+
+
+async def test_a_connection_is_ended_when_its_token_has_run_out(node: Node, http: aiohttp.ClientSession) -> None:
+    websocket, connection_id = await admitted(node, http)
+    await enter(node, connection_id, int(time.time()) - LEEWAY_S - 1)
+    await node.watch().look()
+    assert await websocket.receive_str(timeout=TIMEOUT_S) == "41"
+    assert node.ended("token_expired") == 1
+    await websocket.close()
+
+
+async def test_a_reader_that_does_not_read_is_cut_before_it_fills_the_memory(
+    node: Node, http: aiohttp.ClientSession
+) -> None:
+    websocket, connection_id = await admitted(node, http)
+    await enter(node, connection_id, int(time.time()) + 60)
+    watch = node.watch()
+    socket_id = node.sockets.ids()[0]
+    for _ in range(100 * QUEUED_PACKETS_MAX):
+        await node.sio.emit("state", PACKET)
+        await asyncio.sleep(0)
+        if node.sockets.queued(socket_id) > QUEUED_PACKETS_MAX:
+            break
+    assert node.ended("slow_reader") == 0
+    await watch.look()
+    assert node.ended("slow_reader") == 1
+    assert node.sockets.is_gone(connection_id)
+    await websocket.close()

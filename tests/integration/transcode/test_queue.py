@@ -1,0 +1,121 @@
+"""The queue on a real PostgreSQL, with the rights of the service's login."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from playhead.db import Database
+from playhead.transcode import PrepareQueue
+from playhead.transcode.queue import STARTED, TakenJob
+from tests.integration.transcode.work import HEARTBEAT_TIMEOUT_S, POLL_S, WAIT_S
+
+LONG_HEARTBEAT_S = 600.0
+
+
+@pytest.fixture
+def queue(database: Database) -> PrepareQueue:
+    return PrepareQueue(database.jobs(), LONG_HEARTBEAT_S)
+
+
+def some_id() -> str:
+    return str(uuid.uuid4())
+
+
+async def taken(queue: PrepareQueue) -> TakenJob:
+    job = await queue.take()
+    assert job is not None
+    return job
+
+
+async def test_a_script_is_in_the_queue_once_however_often_it_is_enqueued(queue: PrepareQueue) -> None:
+    script_id = some_id()
+    assert await queue.enqueue(script_id)
+    assert not await queue.enqueue(script_id)
+    job = await taken(queue)
+    assert job.script_id == script_id
+    assert not await queue.enqueue(script_id), "it is in work"
+    await queue.done(job)
+    assert await queue.enqueue(script_id), "it may be prepared again later"
+
+
+async def test_an_empty_queue_gives_nothing(queue: PrepareQueue) -> None:
+    assert await queue.take() is None
+
+
+async def test_jobs_are_taken_in_the_order_they_came(queue: PrepareQueue) -> None:
+    ids = [some_id() for _ in range(3)]
+    for script_id in ids:
+        await queue.enqueue(script_id)
+    assert [(await taken(queue)).script_id for _ in ids] == ids
+
+
+async def test_of_two_workers_one_gets_the_job(database: Database, queue: PrepareQueue) -> None:
+    await queue.enqueue(some_id())
+    other = PrepareQueue(database.jobs(), LONG_HEARTBEAT_S)
+    jobs = await asyncio.gather(queue.take(), other.take())
+    assert sum(job is not None for job in jobs) == 1
+
+
+async def test_a_fresh_script_goes_before_one_that_can_already_be_started(queue: PrepareQueue) -> None:
+    started, fresh = some_id(), some_id()
+    await queue.enqueue(started, STARTED)
+    assert not await queue.fresh_waiting()
+    await queue.enqueue(fresh)
+    assert await queue.fresh_waiting()
+    assert (await taken(queue)).script_id == fresh
+    assert not await queue.fresh_waiting(), "it is in work"
+
+
+async def test_a_job_put_behind_comes_after_a_fresh_one_that_was_enqueued_later(queue: PrepareQueue) -> None:
+    first, second = some_id(), some_id()
+    await queue.enqueue(first)
+    job = await taken(queue)
+    await queue.enqueue(second)
+    await queue.put_behind(job)
+    assert [(await taken(queue)).script_id for _ in range(2)] == [second, first]
+
+
+async def test_a_job_given_back_can_be_taken_at_once(queue: PrepareQueue) -> None:
+    await queue.enqueue(some_id())
+    job = await taken(queue)
+    await queue.give_back(job)
+    assert (await taken(queue)).script_id == job.script_id
+
+
+async def test_a_job_given_back_with_a_delay_is_not_taken_before(queue: PrepareQueue) -> None:
+    await queue.enqueue(some_id())
+    await queue.give_back(await taken(queue), delay_s=600)
+    assert await queue.take() is None
+
+
+async def test_a_job_without_heartbeats_is_given_to_another_worker(database: Database) -> None:
+    dead, alive = (PrepareQueue(database.jobs(), HEARTBEAT_TIMEOUT_S) for _ in range(2))
+    await dead.enqueue(some_id())
+    job = await taken(dead)
+    assert await alive.take() is None
+    async with asyncio.timeout(WAIT_S):
+        while (again := await alive.take()) is None:
+            await asyncio.sleep(POLL_S)
+    assert again.script_id == job.script_id
+
+
+async def test_heartbeats_keep_a_job(database: Database) -> None:
+    """Three timeouts long, against another worker that asks all the time."""
+    timeout_s = 0.5
+    alive, other = (PrepareQueue(database.jobs(), timeout_s) for _ in range(2))
+    await alive.enqueue(some_id())
+    job = await taken(alive)
+    ends_s = asyncio.get_running_loop().time() + 3 * timeout_s
+    while asyncio.get_running_loop().time() < ends_s:
+        await alive.beat(job)
+        assert await other.take() is None
+        await asyncio.sleep(timeout_s / 10)
+
+
+async def test_the_history_does_not_grow_for_ever(database: Database, queue: PrepareQueue) -> None:
+    await queue.enqueue(some_id())
+    await queue.done(await taken(queue))
+    assert await database.jobs().queue_log()
+    await queue.forget_history()
+    assert await database.jobs().queue_log() == []

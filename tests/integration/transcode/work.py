@@ -1,0 +1,114 @@
+"""What tests of the worker share: scripts in a real database with a real source, and workers on them."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from playhead.db import CreatedScript, Database, DatabaseUnavailable, Script, ScriptRepository, Source
+from playhead.media import LADDER, Grid, media_version, segment_key, source_key
+from playhead.runtime.metrics import Metrics, create_metrics
+from playhead.storage import LocalStorage
+from playhead.transcode import Encoder, Ingest, PrepareQueue, Programs, Worker
+from tests.support.audio import Kind
+
+WAIT_S = 30.0
+POLL_S = 0.02
+HEARTBEAT_TIMEOUT_S = 1.0
+OWNER = {"sub": "00000000-0000-4000-8000-00000000000a"}
+SPEECH = Kind("speech.mp3", "-c:a libmp3lame -b:a 64k", rate=22_050, channels=1)
+LONG_S, SHORT_S = 26.0, 7.0
+"""Five segments in two chunks; two segments in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One database and one storage, and what stands on them."""
+
+    database: Database
+    storage: LocalStorage
+    programs: Programs
+
+    @property
+    def scripts(self) -> ScriptRepository:
+        return ScriptRepository(self.database)
+
+    def queue(self) -> PrepareQueue:
+        return PrepareQueue(self.database.jobs(), HEARTBEAT_TIMEOUT_S)
+
+    def worker(
+        self, *, attempts_max: int = 3, metrics: Metrics | None = None, encoder: Encoder | None = None
+    ) -> Worker:
+        return Worker(
+            queue=self.queue(),
+            scripts=self.scripts,
+            storage=self.storage,
+            encoder=encoder or Encoder(self.programs),
+            metrics=metrics or create_metrics(CollectorRegistry()),
+            slots=2,
+            attempts_max=attempts_max,
+        )
+
+    async def upload(self, path: Path, *, enqueue: bool = True) -> Script:
+        """What a server does with an upload: store, measure, write the row, enqueue."""
+        script_id = str(uuid.uuid4())
+        version = media_version(hashlib.sha256(path.read_bytes()).hexdigest())
+        key = source_key(script_id, version)
+        async with self.storage.upload(key) as upload:
+            await upload.write(path.read_bytes())
+        source = await Ingest(self.programs, self.storage)(key, version)
+        assert isinstance(source, Source)
+        created: CreatedScript = await self.scripts.create(
+            OWNER, script_id=script_id, title="A script", visibility="private", source=source
+        )
+        assert created.script is not None
+        if enqueue:
+            assert await self.queue().enqueue(script_id)
+        return created.script
+
+    async def stored(self, script: Script) -> Script:
+        found = await self.scripts.stored(script.script_id)
+        assert found is not None
+        return found
+
+    async def until(self, script: Script, condition: Callable[[Script], bool]) -> Script:
+        """The script as soon as `condition` is true of its row."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                with suppress(DatabaseUnavailable):
+                    if condition(row := await self.stored(script)):
+                        return row
+                await asyncio.sleep(POLL_S)
+
+    async def until_job(self, waiting: Callable[[int], bool]) -> None:
+        """Returns when the number of jobs in the queue satisfies `waiting`."""
+        async with asyncio.timeout(WAIT_S):
+            while not waiting(await self.jobs()):
+                await asyncio.sleep(POLL_S)
+
+    async def jobs(self) -> int:
+        return sum(row.count for row in await self.database.jobs().queue_size())
+
+    async def attempts(self, script: Script) -> int:
+        async with self.database.as_service() as connection:
+            counted: int = await connection.fetchval(
+                "select attempts from audio_scripts where id = $1", script.script_id
+            )
+        return counted
+
+    async def has_all_segments(self, script: Script) -> bool:
+        return all([await self.storage.exists(key) for key in segment_keys(script)])
+
+
+def segment_keys(script: Script) -> list[str]:
+    segments = range(Grid(source_rate=script.source_rate, source_samples=script.source_samples).segments)
+    return [
+        segment_key(script.script_id, script.media_version, rung.name, segment)
+        for rung in LADDER
+        for segment in segments
+    ]

@@ -1,0 +1,118 @@
+"""A server process's session layer with its Socket.IO server on a port of its own, in the test's process.
+
+Everything is real but what the test passes in as rows and scripts. Two nodes on one Valkey are two processes as far as
+they know: each has a store, a bus and connections of its own.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from playhead.auth.media_paths import MediaSigner
+from playhead.auth.tokens import TokenVerifier, issue
+from playhead.realtime.connections import Connections
+from playhead.realtime.dispatch import Dispatcher
+from playhead.realtime.grace import GRACE_S, Grace
+from playhead.realtime.handlers import Handlers, bind
+from playhead.realtime.server import RealtimeServer
+from playhead.runtime.clock import SystemClock
+from playhead.runtime.metrics import create_metrics
+from playhead.sessions.archive import Archive, SessionWriter
+from playhead.sessions.presence import Presence
+from playhead.sessions.redis_bus import RedisBus
+from playhead.sessions.redis_store import RedisStore
+from playhead.sessions.service import Scripts, SessionService
+from playhead.sessions.streams import StreamLinks
+from tests.support.sessions import new_id
+from tests.support.states import LISTENER_ID
+
+JWT_KEY = "a key for tests that is long enough to be taken"
+AUDIENCE = "authenticated"
+TOKEN_S = 3_600
+WRITER_GRACE_S = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """What a process has, and where it listens."""
+
+    url: str
+    store: RedisStore
+    bus: RedisBus
+    writer: SessionWriter
+    presence: Presence
+    service: SessionService
+    connections: Connections
+    realtime: RealtimeServer
+    registry: CollectorRegistry
+
+
+def make_token(listener_id: str = LISTENER_ID, *, expires_in_s: int = TOKEN_S, key: str = JWT_KEY) -> str:
+    expires_at_s = int(time.time()) + expires_in_s
+    return issue(key, listener_id=listener_id, audience=AUDIENCE, expires_at_s=expires_at_s)
+
+
+@asynccontextmanager
+async def start_node(
+    valkey_url: str, rows: Archive, scripts: Scripts, *, grace_s: float = GRACE_S, connections_max: int = 32
+) -> AsyncIterator[Node]:
+    """A node that serves until the block ends; then it stops as the `playhead` command does."""
+    clock, registry = SystemClock(), CollectorRegistry()
+    metrics = create_metrics(registry)
+    store = RedisStore(valkey_url, clock)
+    writer = SessionWriter(rows)
+    presence = Presence(store, clock, connections_max)
+    service = SessionService(store, rows, scripts, writer, presence, clock, new_id)
+
+    async def deliver(listener_id: str, packet: bytes) -> None:
+        await realtime.deliver(listener_id, packet)
+
+    async def catch_up(listener_id: str) -> None:
+        await realtime.catch_up(listener_id)
+
+    bus = RedisBus(store.client, deliver, catch_up)
+    connections = Connections(bus)
+    links = StreamLinks(MediaSigner({"kid": "k" * 32}), "https://media.example", clock)
+    handlers = Handlers(service, presence, scripts, links, clock)
+    realtime = RealtimeServer(
+        verifier=TokenVerifier(JWT_KEY, ["HS256"], AUDIENCE),
+        connections=connections,
+        dispatcher=Dispatcher(bind(handlers), connections, metrics, clock),
+        presence=presence,
+        service=service,
+        grace=Grace(service, presence, grace_s),
+        metrics=metrics,
+        clock=clock,
+    )
+    app = web.Application()
+    realtime.attach(app)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    writer.start()
+    bus.start()
+    presence.start()
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield Node(
+            url=f"http://127.0.0.1:{runner.addresses[0][1]}",
+            store=store,
+            bus=bus,
+            writer=writer,
+            presence=presence,
+            service=service,
+            connections=connections,
+            realtime=realtime,
+            registry=registry,
+        )
+    finally:
+        await realtime.stop()
+        await runner.cleanup()
+        await presence.stop()
+        await bus.stop()
+        await writer.stop(WRITER_GRACE_S)
+        await store.stop()

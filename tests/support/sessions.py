@@ -1,0 +1,103 @@
+"""What the session layer stands on, for tests of it: a clock that is set by hand, scripts, and rows in memory."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from playhead.auth.tokens import Principal
+from playhead.db import DatabaseUnavailable, Script
+from playhead.playback.state import SessionState
+from tests.support.states import DURATION_MS, LISTENER_ID, NOW_MS, OTHER_SCRIPT_ID, SCRIPT_ID
+
+
+class SetClock:
+    """A clock that stands still until the test moves it."""
+
+    def __init__(self, now_ms: int = NOW_MS) -> None:
+        self.time_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+    def advance(self, elapsed_ms: int) -> None:
+        self.time_ms += elapsed_ms
+
+
+def make_script(script_id: str = SCRIPT_ID, **fields: Any) -> Script:
+    """A public script of an hour, ready."""
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    script = Script(
+        script_id=script_id,
+        owner_id=LISTENER_ID,
+        title="A script",
+        visibility="listeners",
+        status="ready",
+        error=None,
+        progress=1.0,
+        source_key=f"sources/{script_id}/0123456789abcdef",
+        source_bytes=1,
+        source_codec="mp3",
+        source_rate=48_000,
+        source_samples=DURATION_MS * 48,
+        source_start_s=0.0,
+        duration_ms=DURATION_MS,
+        total_samples=DURATION_MS * 48,
+        media_version="0123456789abcdef",
+        created_at=created,
+        updated_at=created,
+    )
+    return replace(script, **fields)
+
+
+class HeldScripts:
+    """Scripts in memory, heard by everybody."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self.by_id = {script.script_id: script for script in scripts or (make_script(), make_script(OTHER_SCRIPT_ID))}
+
+    async def get(self, claims: Mapping[str, str], script_id: str) -> Script | None:
+        return self.by_id.get(script_id)
+
+
+class HeldRows:
+    """Rows of sessions in memory, fenced as in PostgreSQL. `down`: every call fails as if PostgreSQL were away."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, SessionState] = {}
+        self.batches: list[list[SessionState]] = []
+        self.down = False
+
+    def keep(self, *states: SessionState) -> None:
+        for state in states:
+            known = self.rows.get(state.session_id)
+            if known is None or (known.order, known.version) < (state.order, state.version):
+                self.rows[state.session_id] = state
+
+    async def get(self, session_id: str) -> SessionState | None:
+        self._answer()
+        return self.rows.get(session_id)
+
+    async def latest(self, listener_id: str, script_id: str) -> SessionState | None:
+        self._answer()
+        mine = [row for row in self.rows.values() if (row.listener_id, row.script_id) == (listener_id, script_id)]
+        return max(mine, key=lambda row: (row.started_at_ms, row.session_id), default=None)
+
+    async def upsert_many(self, states: Sequence[SessionState]) -> int:
+        self._answer()
+        self.batches.append(list(states))
+        self.keep(*states)
+        return len(states)
+
+    def _answer(self) -> None:
+        if self.down:
+            raise DatabaseUnavailable("PostgreSQL is away.")
+
+
+def make_principal(listener_id: str = LISTENER_ID) -> Principal:
+    return Principal(listener_id=listener_id, role="authenticated", scopes=frozenset(), expires_at_s=NOW_MS)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())

@@ -1,0 +1,172 @@
+"""The whole program as its users meet it: server processes and a worker over real PostgreSQL and Valkey.
+
+Each process is `python -m playhead.app …` with settings of its own. Output goes to files that a failing test can show.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playhead.auth.tokens import issue
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 15.0
+POLL_S = 0.05
+TOKEN_S = 3600
+AUDIENCE = "authenticated"
+
+
+class ProcessFailed(Exception):
+    """A process of the system under test did not do what it should; the text has the end of its log."""
+
+
+@dataclass
+class Process:
+    """One process of the system, with a log of its own."""
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    log_path: Path
+    popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log_path.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "playhead.app", *self.arguments], env=self.environment, stdout=log, stderr=log
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self.popen is not None
+        return self.popen.pid
+
+    def kill(self) -> None:
+        """As a crash: SIGKILL."""
+        assert self.popen is not None
+        self.popen.kill()
+        self.popen.wait(STOP_TIMEOUT_S)
+
+    def stop(self) -> int:
+        """As an operator: SIGTERM. Answers the exit code."""
+        if self.popen is None:
+            return 0
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(STOP_TIMEOUT_S)
+
+    def require_alive(self) -> None:
+        if self.popen is not None and self.popen.poll() is not None:
+            raise ProcessFailed(f"{self.name} ended with {self.popen.returncode}:\n{self.log()}")
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")[-6000:]
+
+
+@dataclass
+class RunningSystem:
+    """Server processes on ports of their own and one worker, on one PostgreSQL and one Valkey."""
+
+    folder: Path
+    database_url: str
+    redis_url: str
+    ports: tuple[int, ...]
+    metrics_ports: tuple[int, ...]
+    jwt_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    media_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    listener_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    script_id: str = ""
+    servers: list[Process] = field(default_factory=list)
+    worker: Process | None = None
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        return tuple(f"http://127.0.0.1:{port}" for port in self.ports)
+
+    @property
+    def base_url(self) -> str:
+        return self.base_urls[0]
+
+    def token(self, listener_id: str | None = None, *, scopes: tuple[str, ...] = (), valid_s: int = TOKEN_S) -> str:
+        """A token of `listener_id`; default: the system's own listener."""
+        return issue(
+            self.jwt_key,
+            listener_id=listener_id or self.listener_id,
+            audience=AUDIENCE,
+            expires_at_s=int(time.time()) + valid_s,
+            scopes=scopes,
+        )
+
+    def environment(self, port: int = 0, metrics_port: int = 0) -> dict[str, str]:
+        """The settings of one process."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
+        return {
+            **clean,
+            "PLAYHEAD_DATABASE_URL": self.database_url,
+            "PLAYHEAD_REDIS_URL": self.redis_url,
+            "PLAYHEAD_DATA_DIR": str(self.folder),
+            "PLAYHEAD_PORT": str(port),
+            "PLAYHEAD_METRICS_PORT": str(metrics_port),
+            "PLAYHEAD_JWT_KEY": self.jwt_key,
+            "PLAYHEAD_MEDIA_KEYS": json.dumps({"test": self.media_key}),
+            "PLAYHEAD_LOG_FORMAT": "console",
+            "PLAYHEAD_SHUTDOWN_GRACE_S": "5",
+        }
+
+    def start(self) -> None:
+        """Migrates, starts every process and returns when all servers are ready."""
+        self._run("migrate")
+        for number, (port, metrics_port) in enumerate(zip(self.ports, self.metrics_ports, strict=True)):
+            log_path = self.folder / f"server-{number}.log"
+            server = Process(f"server {number}", ("serve",), self.environment(port, metrics_port), log_path)
+            server.start()
+            self.servers.append(server)
+        self.worker = Process("worker", ("worker",), self.environment(), self.folder / "worker.log")
+        self.worker.start()
+        for number in range(len(self.servers)):
+            self.wait_ready(number)
+
+    def wait_ready(self, number: int) -> None:
+        """Returns when server `number` answers `/readyz` with 200."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        answer = "nothing"
+        while time.monotonic() < deadline_s:
+            self.servers[number].require_alive()
+            try:
+                with urllib.request.urlopen(f"{self.base_urls[number]}/readyz", timeout=2):
+                    return
+            except urllib.error.HTTPError as error:
+                answer = error.read().decode(errors="replace")
+                error.close()
+            except OSError:
+                pass
+            time.sleep(POLL_S)
+        raise ProcessFailed(f"server {number} is not ready ({answer}):\n{self.servers[number].log()}")
+
+    def stop(self) -> None:
+        for process in [*self.servers, *([self.worker] if self.worker else [])]:
+            process.stop()
+
+    def logs(self) -> str:
+        processes = [*self.servers, *([self.worker] if self.worker else [])]
+        return "\n".join(f"--- {process.name}\n{process.log()}" for process in processes)
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "playhead.app", *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT_S,
+        )
+        if done.returncode:
+            raise ProcessFailed(f"playhead {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")

@@ -1,0 +1,111 @@
+"""What `playhead run` starts with which settings, and the links that it prints."""
+
+import json
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from playhead.app.development.backing import Backing
+from playhead.app.development.invitation import LISTENER_ID, invitations, listener_token
+from playhead.app.development.keys import DevelopmentKeys, KeysDamaged, development_keys
+from playhead.app.development.plan import addresses, children, common_environment
+from playhead.auth.tokens import TokenVerifier
+from playhead.runtime.settings import Settings, load
+
+KEYS = DevelopmentKeys(jwt_key="j" * 43, media_key="m" * 43)
+BACKING = Backing(app_url="postgresql://app@/x", service_url="postgresql://service@/x", redis_url="unix:///x")
+FOLDER = Path("/data")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.delenv(f"PLAYHEAD_{field.upper()}", raising=False)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    return common_environment(settings, FOLDER, BACKING, KEYS, None)
+
+
+def test_servers_listen_on_consecutive_ports() -> None:
+    places = addresses(load(port=9000, metrics_port=9100), 3)
+    assert [(place.port, place.metrics_port) for place in places] == [(9000, 9100), (9001, 9101), (9002, 9102)]
+    assert [place.public_url for place in places] == [f"http://127.0.0.1:{port}" for port in (9000, 9001, 9002)]
+
+
+def test_a_server_for_the_whole_network_is_linked_by_an_address_that_others_reach() -> None:
+    (place,) = addresses(load(host="0.0.0.0"), 1)
+    assert (place.host, place.local_url) == ("0.0.0.0", "http://127.0.0.1:8080")
+    assert urlsplit(place.public_url).hostname not in {"0.0.0.0", None}
+
+
+def test_an_ipv6_address_is_put_in_brackets() -> None:
+    (place,) = addresses(load(host="::1"), 1)
+    assert place.local_url == place.public_url == "http://[::1]:8080"
+
+
+def test_a_public_url_that_is_set_stands() -> None:
+    (place,) = addresses(load(public_url="https://audio.example"), 1)
+    assert place.public_url == "https://audio.example"
+
+
+def test_missing_keys_are_filled_in_and_given_ones_stand() -> None:
+    filled = environment(load())
+    assert filled["PLAYHEAD_JWT_KEY"] == KEYS.jwt_key
+    assert json.loads(filled["PLAYHEAD_MEDIA_KEYS"]) == {"development": KEYS.media_key}
+    given = environment(load(jwt_key="g" * 32, media_keys={"1": "h" * 32}))
+    assert not {"PLAYHEAD_JWT_KEY", "PLAYHEAD_MEDIA_KEYS"} & given.keys()
+
+
+def test_logs_are_for_people_unless_told_otherwise() -> None:
+    assert environment(load())["PLAYHEAD_LOG_FORMAT"] == "console"
+    assert "PLAYHEAD_LOG_FORMAT" not in environment(load(log_format="json"))
+
+
+def test_the_worker_has_a_metrics_port_of_its_own() -> None:
+    places = addresses(load(), 2)
+    started = children(["playhead"], places, {"DATABASE_URL": "owner"}, {"PLAYHEAD_DATA_DIR": "/data"}, FOLDER)
+    ports = [child.environment["PLAYHEAD_METRICS_PORT"] for child in started]
+    assert ports == ["9464", "9465", "9466"]
+    assert [child.arguments[-1] for child in started] == ["serve", "serve", "worker"]
+    assert all("DATABASE_URL" not in child.environment for child in started)
+
+
+def test_secrets_do_not_show_when_things_are_printed() -> None:
+    places = addresses(load(), 1)
+    token = listener_token(load(), KEYS)
+    assert token is not None
+    started = children([], places, {}, environment(load()), FOLDER)
+    shown = repr([BACKING, KEYS, *invitations(token, places, None), *started])
+    assert not [secret for secret in (KEYS.jwt_key, KEYS.media_key, token, BACKING.app_url) if secret in shown]
+
+
+def test_a_link_holds_a_token_of_the_listener_the_device_and_the_script() -> None:
+    token = listener_token(load(), KEYS)
+    assert token is not None
+    links = [urlsplit(invitation.link) for invitation in invitations(token, addresses(load(), 2), "a-script")]
+    assert [link.netloc for link in links] == ["127.0.0.1:8080", "127.0.0.1:8081"]
+    fields = [parse_qs(link.fragment) for link in links]
+    assert [field["device"] for field in fields] == [["Phone"], ["Desk"]]
+    assert [field["script"] for field in fields] == [["a-script"], ["a-script"]]
+    principal = TokenVerifier(KEYS.jwt_key, ["HS256"], "authenticated").verify(fields[0]["token"][0])
+    assert (principal.listener_id, principal.may_publish) == (LISTENER_ID, True)
+
+
+def test_where_others_sign_the_tokens_there_is_none_to_give() -> None:
+    assert listener_token(load(jwt_algorithms=("RS256",)), KEYS) is None
+
+
+def test_keys_are_made_once(tmp_path: Path) -> None:
+    first = development_keys(tmp_path)
+    assert development_keys(tmp_path) == first
+    assert len({first.jwt_key, first.media_key}) == 2
+    assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"jwt_key": "x"}'])
+def test_damaged_keys_say_which_file_to_remove(tmp_path: Path, content: str) -> None:
+    (tmp_path / "keys.json").write_text(content)
+    with pytest.raises(KeysDamaged, match=r"keys\.json is damaged .* Remove it"):
+        development_keys(tmp_path)

@@ -1,0 +1,121 @@
+"""Sessions and commands for property tests, and what is true of every session at any time."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import strategies as st
+
+from playhead.playback.commands import (
+    LOOP_LENGTH_MIN_MS,
+    RATE_MAX,
+    RATE_MIN,
+    REST_DEVICE_ID,
+    Command,
+    End,
+    Leave,
+    Origin,
+    Pause,
+    Play,
+    Report,
+    Seek,
+    SetLoop,
+    SetRate,
+    Transfer,
+    Vanished,
+)
+from playhead.playback.listened import union
+from playhead.playback.state import SessionState, position_at
+from tests.support.states import NOW_MS, make_loop, make_state
+
+DURATION_MAX_MS = 200_000
+DEVICES = ("phone", "desk")
+CONNECTED = {"phone": "phone-1", "desk": "desk-1"}
+
+places = st.integers(-10, DURATION_MAX_MS + 10)
+rates = st.floats(RATE_MIN, RATE_MAX) | st.sampled_from([RATE_MIN, 1.0, RATE_MAX])
+origins = st.sampled_from(
+    [
+        *(
+            Origin(device_id=device_id, connection_id=f"{device_id}-{number}")
+            for device_id in DEVICES
+            for number in (1, 2)
+        ),
+        Origin(device_id="phone"),
+        Origin(device_id=REST_DEVICE_ID),
+    ]
+)
+counters = st.integers(0, 30)
+commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(Play, position_ms=st.none() | places, device_id=st.none() | st.sampled_from([*DEVICES, "speaker"])),
+    st.builds(Pause, position_ms=st.none() | places),
+    st.builds(Seek, position_ms=places, from_ms=st.none() | places),
+    st.builds(SetLoop, start_ms=places, end_ms=places, enabled=st.booleans()),
+    st.builds(SetRate, rate=rates | st.just(float("nan"))),
+    st.builds(Transfer, device_id=st.sampled_from([*DEVICES, "speaker"])),
+    st.builds(Leave),
+    st.builds(
+        Vanished, connection_id=st.sampled_from(["phone-1", "desk-1"]), last_seen_at_ms=st.integers(0, 2 * NOW_MS)
+    ),
+    st.builds(End, reason=st.sampled_from(["ended_by_listener", "idle"])),
+    st.builds(
+        Report, position_ms=places, rate=st.none() | rates, revision=st.none() | counters, seq=st.none() | counters
+    ),
+)
+
+
+@st.composite
+def sessions(draw: st.DrawFn, /, **fields: Any) -> SessionState:
+    """Any session that can be: the rules that `broken_rules` checks hold of it."""
+    duration_ms = draw(st.integers(LOOP_LENGTH_MIN_MS, DURATION_MAX_MS))
+    inside = st.integers(0, duration_ms)
+    position_ms, finished, loop = draw(inside), False, None
+    if draw(st.booleans()):
+        start_ms = draw(st.integers(0, duration_ms - LOOP_LENGTH_MIN_MS))
+        end_ms = draw(st.integers(start_ms + LOOP_LENGTH_MIN_MS, duration_ms))
+        loop = make_loop(start_ms, end_ms, enabled=position_ms < end_ms and draw(st.booleans()))
+    playing = position_ms < duration_ms and draw(st.booleans())
+    if not playing:
+        finished = position_ms == duration_ms or draw(st.booleans())
+    state = make_state(
+        duration_ms=duration_ms,
+        position_ms=position_ms,
+        playing=playing,
+        finished=finished,
+        loop=loop,
+        rate=draw(rates),
+        revision=draw(counters),
+        heard_ms=draw(inside),
+        heard_at_ms=NOW_MS + draw(st.integers(-DURATION_MAX_MS, 0)),
+        listened=union([], draw(st.lists(st.tuples(inside, inside), max_size=4))),
+        active_device_id=draw(st.sampled_from([*DEVICES, REST_DEVICE_ID, None])),
+        report_seqs=draw(st.sampled_from([(), (("phone", 10),), (("desk", 3), ("phone", 20))])),
+    )
+    return replace(state, **fields)
+
+
+def broken_rules(state: SessionState, now_ms: int) -> list[str]:
+    """Which of the rules that hold of every session this one breaks; none, unless something is wrong."""
+    loop, place_ms = state.loop, position_at(state, now_ms)
+    bounds_ms = (0, state.duration_ms)
+    rules = {
+        "the position is inside the script": bounds_ms[0] <= place_ms <= bounds_ms[1],
+        "so is its anchor": bounds_ms[0] <= state.position_ms <= bounds_ms[1],
+        "what was heard last is inside the script": bounds_ms[0] <= state.heard_ms <= bounds_ms[1],
+        "an enabled loop lies ahead of the playhead or around it": state.enabled_loop is None
+        or place_ms < state.enabled_loop.end_ms,
+        "a loop lies inside the script": loop is None or 0 <= loop.start_ms < loop.end_ms <= state.duration_ms,
+        "a loop has its shortest length": loop is None or loop.length_ms >= LOOP_LENGTH_MIN_MS,
+        "what plays has neither ended nor finished": not state.playing or not (state.ended_at_ms or state.finished),
+        "the rate can be played": RATE_MIN <= state.rate <= RATE_MAX,
+        "anchors are not in the future": state.anchored_at_ms <= now_ms,
+        "times are not negative": state.heard_at_ms >= 0,
+        "what was listened to is inside the script": all(
+            0 <= start_ms < end_ms <= state.duration_ms for start_ms, end_ms in state.listened
+        ),
+        "what was listened to is sorted and apart": all(
+            end_ms < next_ms for (_, end_ms), (next_ms, _) in pairwise(state.listened)
+        ),
+        "each device is counted once": len(dict(state.report_seqs)) == len(state.report_seqs),
+    }
+    return [rule for rule, holds in rules.items() if not holds]

@@ -1,0 +1,161 @@
+"""From an event to its ack: every wrong one is answered by name, and what fails inside is never the client's to see."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel, ConfigDict
+
+from playhead.auth.tokens import LEEWAY_S
+from playhead.db import DatabaseUnavailable
+from playhead.playback.rejections import Code, Rejection
+from playhead.realtime.connections import Connection, Connections
+from playhead.realtime.dispatch import Dispatcher
+from playhead.realtime.handlers import EVENTS, Answer, Handlers, bind
+from playhead.realtime.wire import MALFORMED_EVENT, TOO_LARGE_EVENT
+from playhead.runtime.metrics import create_metrics
+from playhead.sessions.memory_store import MemoryStore
+from playhead.sessions.requests import Device
+from playhead.sessions.store import StoreUnavailable
+from tests.support.sessions import SetClock, make_principal
+from tests.support.states import NOW_MS, make_state
+
+GOOD = {"place": 1.5}
+
+
+class Place(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    place: float
+
+
+class Desk:
+    """A dispatcher with one event, `go`, whose handler answers or raises what the test says."""
+
+    def __init__(self) -> None:
+        self.clock, self.registry = SetClock(), CollectorRegistry()
+        self.outcome: Answer | Exception = {"went": True}
+        self.requests: list[Any] = []
+        self.connections = Connections(MemoryStore(self.clock))
+        self.dispatcher = Dispatcher(
+            {"go": (Place, self.go)}, self.connections, create_metrics(self.registry), self.clock
+        )
+
+    async def go(self, connection: Connection, request: Any) -> Answer:
+        self.requests.append(request)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    async def send(self, event: str, *arguments: Any) -> dict[str, Any]:
+        return await self.dispatcher.answer("c1", event, arguments)
+
+    async def code(self, event: str, *arguments: Any) -> str:
+        answer = await self.send(event, *arguments)
+        assert answer["ok"] is False and answer["server_time"] == self.clock.time_ms
+        found: str = answer["error"]["code"]
+        return found
+
+    def counted(self, **labels: str) -> float | None:
+        return self.registry.get_sample_value("playhead_commands_total", {"surface": "socket", **labels})
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    desk = Desk()
+    device = Device(id="phone", name="n", kind="phone")
+    await desk.connections.enter(
+        Connection(connection_id="c1", principal=make_principal(), device=device, last_packet_at_ms=NOW_MS)
+    )
+    return desk
+
+
+async def test_a_good_event_is_answered_with_what_its_handler_says(desk: Desk) -> None:
+    assert await desk.send("go", GOOD) == {"ok": True, "went": True, "server_time": NOW_MS}
+    assert desk.requests == [Place(place=1.5)]
+    assert desk.counted(command="go", result="ok") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        (GOOD, GOOD),
+        (None,),
+        ("text",),
+        ([GOOD],),
+        (1,),
+        (b"bytes",),
+        (True,),
+        ({},),
+        ({"place": "x"},),
+        ({**GOOD, "x": 1},),
+    ],
+)
+async def test_arguments_of_any_other_form_are_invalid_and_reach_no_handler(desk: Desk, arguments: tuple[Any]) -> None:
+    assert await desk.code("go", *arguments) == "invalid"
+    assert desk.requests == [] and desk.counted(command="go", result="invalid") == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [(TOO_LARGE_EVENT, "too_large"), (MALFORMED_EVENT, "invalid"), ("gone", "unknown_event"), ("", "unknown_event")],
+)
+async def test_what_is_no_event_of_ours_is_answered_by_its_name(desk: Desk, event: str, code: str) -> None:
+    assert await desk.code(event, GOOD) == code
+    assert desk.counted(command="unknown", result=code) == 1
+    assert desk.counted(command=event, result=code) is None
+
+
+async def test_a_socket_that_is_not_let_in_gets_nothing(desk: Desk) -> None:
+    answer = await desk.dispatcher.answer("stranger", "go", (GOOD,))
+    assert answer["error"]["code"] == "unauthorized" and desk.requests == []
+
+
+@pytest.mark.parametrize(("late_ms", "code"), [(0, None), (1, "unauthorized")])
+async def test_a_socket_whose_token_has_run_out_gets_nothing_more(desk: Desk, late_ms: int, code: str | None) -> None:
+    desk.clock.time_ms = (make_principal().expires_at_s + LEEWAY_S) * 1000 + late_ms
+    answer = await desk.send("go", GOOD)
+    assert answer.get("error", {}).get("code") == code
+    assert len(desk.requests) == (1 if code is None else 0)
+
+
+async def test_a_refusal_carries_its_state_and_both_places(desk: Desk) -> None:
+    desk.outcome = Rejection(code=Code.CONFLICT, state=make_state(), reported_ms=5_000)
+    error = (await desk.send("go", GOOD))["error"]
+    assert (error["code"], error["retry"], error["reported"]) == ("conflict", False, 5.0)
+    assert error["state"]["revision"] == 5
+    assert desk.counted(command="go", result="conflict") == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (StoreUnavailable("secret address"), "unavailable"),
+        (DatabaseUnavailable("secret address"), "unavailable"),
+        (RuntimeError("secret"), "internal"),
+        (KeyError("secret"), "internal"),
+    ],
+)
+async def test_a_failure_inside_is_named_but_not_shown(desk: Desk, failure: Exception, code: str) -> None:
+    desk.outcome = failure
+    answer = await desk.send("go", GOOD)
+    assert (answer["error"]["code"], answer["error"]["retry"]) == (code, True)
+    assert "secret" not in str(answer)
+    desk.outcome = {"went": True}
+    assert (await desk.send("go", GOOD))["ok"]
+
+
+async def test_every_event_even_a_bad_one_is_a_sign_of_life(desk: Desk) -> None:
+    for event, arguments in (("go", (GOOD,)), ("go", ()), ("gone", (GOOD,)), (MALFORMED_EVENT, ())):
+        desk.clock.advance(1_000)
+        await desk.send(event, *arguments)
+        connection = desk.connections.get("c1")
+        assert connection is not None and connection.last_packet_at_ms == desk.clock.time_ms
+
+
+def test_every_event_of_the_protocol_has_its_handler() -> None:
+    assert set(EVENTS) == {
+        "join", "leave", "play", "pause", "seek", "loop", "rate", "transfer", "progress", "clock",
+    }  # fmt: skip
+    assert all(callable(getattr(Handlers, event.handler)) for event in EVENTS.values())
+    assert callable(bind)

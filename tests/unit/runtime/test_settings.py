@@ -1,0 +1,189 @@
+"""Settings: what each accepts, that all errors come at once, and that a secret is never seen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from playhead.runtime.settings import SECRET_BYTES_MIN, Settings, SettingsError, environment_name, load
+
+SECRET = "s3cret-" + "x" * SECRET_BYTES_MIN
+SHORT_SECRET = "tiny-s3cret"
+PEM = f"-----BEGIN PUBLIC KEY-----\n{SECRET}\n-----END PUBLIC KEY-----"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """An environment in which nothing of ours is set."""
+    for field in Settings.model_fields:
+        monkeypatch.delenv(environment_name(field), raising=False)
+    for alias in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(alias, raising=False)
+    yield monkeypatch
+
+
+def problems(*required: str, **overrides: object) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(required, **overrides)
+    return str(caught.value).splitlines()[1:]
+
+
+def test_without_any_variable_the_defaults_serve_one_machine() -> None:
+    settings = load()
+    assert (settings.host, settings.port, settings.metrics_port) == ("127.0.0.1", 8080, 9464)
+    assert settings.media_path == Path(".playhead/media")
+    assert settings.public_base_url == settings.media_base_url == "http://127.0.0.1:8080"
+    assert settings.media_keys == {} and settings.jwt_key is None
+
+
+def test_variables_set_fields_and_overrides_come_first(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_PORT", "9000")
+    environment.setenv("playhead_host", "0.0.0.0")
+    environment.setenv("PLAYHEAD_CORS_ORIGINS", "https://a.example, https://b.example,")
+    environment.setenv("PLAYHEAD_JWT_ALGORITHMS", "RS256, ES256")
+    settings = load(data_dir=Path("/elsewhere"), port=9001)
+    assert (settings.host, settings.port) == ("0.0.0.0", 9001)
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert settings.jwt_algorithms == ("RS256", "ES256")
+    assert settings.media_path == Path("/elsewhere/media")
+
+
+def test_addresses_for_clients_and_for_media_build_on_each_other(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_PUBLIC_URL", "https://listen.example/app//")
+    assert load().public_base_url == load().media_base_url == "https://listen.example/app"
+    environment.setenv("PLAYHEAD_MEDIA_URL", "https://cdn.example/")
+    assert load().media_base_url == "https://cdn.example"
+    assert load(media_dir=Path("/media")).media_path == Path("/media")
+
+
+@pytest.mark.parametrize(("alias", "field"), [("DATABASE_URL", "database_url"), ("REDIS_URL", "redis_url")])
+def test_the_usual_names_work_and_ours_come_before_them(
+    environment: pytest.MonkeyPatch, alias: str, field: str
+) -> None:
+    scheme = "postgresql" if field == "database_url" else "redis"
+    environment.setenv(alias, f"{scheme}://theirs")
+    assert getattr(load([field]), field).get_secret_value() == f"{scheme}://theirs"
+    environment.setenv(f"PLAYHEAD_{alias}", f"{scheme}://ours")
+    assert getattr(load([field]), field).get_secret_value() == f"{scheme}://ours"
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_APP_URL", "DATABASE_SERVICE_URL", "REDIS_URL"])
+def test_a_url_of_another_kind_of_server_is_refused(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(f"PLAYHEAD_{name}", "mysql://me:secret@host/name")
+    with pytest.raises(SettingsError, match=f"PLAYHEAD_{name}: must begin with") as caught:
+        load()
+    assert "secret" not in str(caught.value)
+
+
+def test_media_keys_keep_their_order_because_the_first_signs(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_MEDIA_KEYS", f'{{"z": "{SECRET}", "a": "{SECRET}"}}')
+    assert list(load(["media_keys"]).media_keys) == ["z", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("PORT", "65536", "65535"),
+        ("PORT", "-1", "0"),
+        ("PORT", "http", "integer"),
+        ("DATABASE_POOL_SIZE_MAX", "0", "1"),
+        ("UPLOAD_BYTES_MAX", "0", "1"),
+        ("SHUTDOWN_GRACE_S", "-1", "0"),
+        ("SHUTDOWN_GRACE_S", "nan", ""),
+        ("LOG_FORMAT", "xml", "json"),
+        ("LOG_LEVEL", "loud", "debug"),
+        ("JWT_AUDIENCE", "", "1"),
+        ("JWT_ALGORITHMS", "none", "HS256"),
+        ("JWT_ALGORITHMS", ",", "at least one"),
+        ("JWT_ALGORITHMS", "HS256,RS256", "one kind"),
+        ("JWT_KEY", SHORT_SECRET, "32 bytes"),
+        ("JWT_KEY", PEM, "a secret"),
+        ("PUBLIC_URL", "listen.example", "http://"),
+        ("PUBLIC_URL", "", "http://"),
+        ("PUBLIC_URL", "https://", "host"),
+        ("MEDIA_URL", "ftp://cdn.example", "http://"),
+        ("MEDIA_KEYS", "{broken", "JSON"),
+        ("MEDIA_KEYS", '["a"]', "dictionary"),
+        ("MEDIA_KEYS", '{"a": 3}', "string"),
+        ("MEDIA_KEYS", f'{{"a": "{SHORT_SECRET}"}}', "shorter than 32"),
+        ("MEDIA_KEYS", f'{{"a": "{SECRET}", "b": "{SECRET}", "c": "{SECRET}"}}', "two keys"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_rule(
+    environment: pytest.MonkeyPatch, name: str, value: str, rule: str
+) -> None:
+    environment.setenv(f"PLAYHEAD_{name}", value)
+    (problem,) = problems()
+    assert problem.startswith(f"  PLAYHEAD_{name}: ") and rule in problem
+
+
+def test_a_public_key_must_look_like_one(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_JWT_ALGORITHMS", "EdDSA")
+    environment.setenv("PLAYHEAD_JWT_KEY", SECRET)
+    assert "public key in PEM" in problems()[0]
+    environment.setenv("PLAYHEAD_JWT_KEY", PEM)
+    assert load(["jwt_key"]).jwt_key is not None
+
+
+def test_a_longer_hash_takes_a_longer_secret(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_JWT_ALGORITHMS", "HS256,HS512")
+    environment.setenv("PLAYHEAD_JWT_KEY", "x" * 63)
+    assert "at least 64 bytes" in problems()[0]
+    environment.setenv("PLAYHEAD_JWT_KEY", "x" * 64)
+    assert load(["jwt_key"])
+
+
+def test_everything_that_is_wrong_or_missing_is_told_at_once(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_PORT", "x")
+    environment.setenv("PLAYHEAD_JWT_KEY", SHORT_SECRET)
+    environment.setenv("PLAYHEAD_MEDIA_KEYS", "{broken")
+    environment.setenv("DATABASE_URL", "postgres://")
+    told = problems("redis_url", "jwt_key", "media_keys", "database_url", "port", "metrics_dir", metrics_dir=Path("m"))
+    names = [line.split()[0].rstrip(":") for line in told]
+    assert names == ["PLAYHEAD_PORT", "PLAYHEAD_JWT_KEY", "PLAYHEAD_MEDIA_KEYS", "PLAYHEAD_REDIS_URL"]
+
+
+def test_each_missing_setting_is_named_with_what_it_is_for(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_JWT_KEY", "")
+    environment.setenv("PLAYHEAD_JWT_ALGORITHMS", "HS256")
+    told = problems("redis_url", "media_keys")
+    assert told[0].startswith("  PLAYHEAD_JWT_KEY")
+    environment.delenv("PLAYHEAD_JWT_KEY")
+    environment.setenv("PLAYHEAD_MEDIA_KEYS", "{}")
+    told = problems("redis_url", "media_keys", "port")
+    assert [line.split()[0] for line in told] == ["PLAYHEAD_REDIS_URL", "PLAYHEAD_MEDIA_KEYS"]
+    assert all("is not set: " in line for line in told)
+
+
+def test_a_secret_is_never_seen(environment: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "DATABASE_APP_URL", "DATABASE_SERVICE_URL"):
+        environment.setenv(f"PLAYHEAD_{name}", f"postgres://me:{SECRET}@host/name")
+    environment.setenv("PLAYHEAD_REDIS_URL", f"redis://me:{SECRET}@host")
+    environment.setenv("PLAYHEAD_JWT_KEY", SECRET)
+    environment.setenv("PLAYHEAD_MEDIA_KEYS", f'{{"kid": "{SECRET}"}}')
+    settings = load()
+    for text in (repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())):
+        assert "s3cret" not in text and "kid" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JWT_KEY", SHORT_SECRET), ("MEDIA_KEYS", f'{{"a": "{SHORT_SECRET}"}}'), ("MEDIA_KEYS", f"{SECRET} no JSON")],
+)
+def test_a_wrong_secret_is_not_repeated_in_its_error(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(f"PLAYHEAD_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().port = 1
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_every_setting_is_documented(field: str) -> None:
+    description = Settings.model_fields[field].description
+    assert description and description.endswith(".")

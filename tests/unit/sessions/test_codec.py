@@ -1,0 +1,108 @@
+"""States and packets as bytes and back, and what devices are shown of them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from playhead.playback.reducer import Cause
+from playhead.playback.rejections import Code, Rejection
+from playhead.playback.state import SessionState
+from playhead.sessions.codec import (
+    Packet,
+    decode_packet,
+    decode_state,
+    encode_packet,
+    encode_state,
+    listening_payload,
+    milliseconds,
+    rejection_payload,
+    seconds,
+    state_payload,
+)
+from tests.support.states import DURATION_MS, NOW_MS, SCRIPT_ID, SESSION_ID, make_loop, make_state
+from tests.unit.playback.inventing import sessions
+
+
+@given(sessions(), st.none() | st.integers(0, NOW_MS), st.sampled_from(["handoff", "together"]), st.text(max_size=9))
+def test_a_state_comes_back_from_the_store_unchanged(
+    state: SessionState, ended_at_ms: int | None, mode: str, connection_id: str
+) -> None:
+    kept = replace(state, ended_at_ms=ended_at_ms, mode=mode, active_connection_id=connection_id)  # type: ignore[arg-type]
+    assert decode_state(encode_state(kept)) == kept
+
+
+def test_what_the_store_keeps_is_plain_json_in_milliseconds() -> None:
+    kept = json.loads(encode_state(make_state(loop=make_loop(1, 251), listened=((0, 5),), report_seqs=(("phone", 3),))))
+    assert kept["position_ms"] == 100_000 and kept["loop"] == {"start_ms": 1, "end_ms": 251, "enabled": True}
+    assert (kept["listened"], kept["report_seqs"]) == ([[0, 5]], [["phone", 3]])
+
+
+@given(st.text(max_size=20), st.none() | st.text(max_size=20), st.integers(0, 2**53))
+def test_a_packet_comes_back_from_the_bus_unchanged(event: str, skipped: str | None, published_at_ms: int) -> None:
+    packet = Packet(event=event, data={"a": [1.5, None]}, skip_connection_id=skipped, published_at_ms=published_at_ms)
+    assert decode_packet(encode_packet(packet)) == packet
+
+
+@given(st.integers(0, 7 * 24 * 3_600_000))
+def test_seconds_and_milliseconds_are_the_same_time(place_ms: int) -> None:
+    assert milliseconds(seconds(place_ms)) == place_ms
+    assert milliseconds(json.loads(json.dumps(seconds(place_ms)))) == place_ms
+
+
+def test_devices_see_the_whole_session_in_seconds() -> None:
+    cause = Cause(command="seek", device_id="desk", command_id="command")
+    assert state_payload(make_state(loop=make_loop(1_500, 2_250, enabled=False)), cause) == {
+        "session_id": SESSION_ID,
+        "script_id": SCRIPT_ID,
+        "epoch": 7,
+        "revision": 5,
+        "playing": True,
+        "position": 100.0,
+        "anchored_at": NOW_MS,
+        "rate": 1.0,
+        "loop": {"start": 1.5, "end": 2.25, "enabled": False},
+        "mode": "handoff",
+        "active_device": "phone",
+        "sleep_at": None,
+        "duration": 3600.0,
+        "ended": False,
+        "cause": {"command": "seek", "device_id": "desk", "command_id": "command"},
+    }
+
+
+def test_a_snapshot_has_no_cause_and_an_ended_session_says_so() -> None:
+    payload = state_payload(make_state(ended_at_ms=NOW_MS))
+    assert (payload["cause"], payload["loop"], payload["ended"]) == (None, None, True)
+
+
+def test_a_device_never_sees_what_is_the_stores_alone() -> None:
+    hidden = ("listener_id", "active_connection_id", "version", "heard_ms", "listened", "report_seqs")
+    assert not set(hidden) & set(state_payload(make_state()))
+    assert "phone-1" not in json.dumps(state_payload(make_state()))
+
+
+def test_a_refusal_carries_code_message_retry_and_both_places_where_there_are_two() -> None:
+    plain = rejection_payload(Rejection(code=Code.OVERLOADED))
+    assert (plain["code"], plain["retry"], set(plain)) == ("overloaded", True, {"code", "message", "retry"})
+    conflict = rejection_payload(Rejection(code=Code.CONFLICT, detail="Why.", state=make_state(), reported_ms=0))
+    assert (conflict["message"], conflict["reported"], conflict["retry"]) == ("Why.", 0.0, False)
+    assert conflict["state"]["position"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("heard_ms", "listened", "total_s", "percent"),
+    [
+        (120_500, ((0, 120_500),), 120.5, 3.35),
+        (0, (), 0.0, 0.0),
+        (DURATION_MS, ((0, DURATION_MS),), 3600.0, 100.0),
+        (60_000, ((0, 10_000), (50_000, 60_000)), 20.0, 1.67),
+    ],
+)
+def test_a_report_is_answered_with_the_time_listened_and_the_percentage(
+    heard_ms: int, listened: tuple[tuple[int, int], ...], total_s: float, percent: float
+) -> None:
+    payload = listening_payload(make_state(heard_ms=heard_ms, listened=listened))
+    assert payload == {"total_listened": total_s, "progress_percent": percent}

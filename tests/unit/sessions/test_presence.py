@@ -1,0 +1,236 @@
+"""Who is connected: leases that are renewed while a socket is open, a limit, and everybody told of each change."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from playhead.playback.commands import REST_DEVICE_ID, Origin
+from playhead.sessions import presence as presence_module
+from playhead.sessions.codec import Packet, decode_packet
+from playhead.sessions.memory_store import MemoryStore
+from playhead.sessions.presence import Presence
+from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, StoreUnavailable
+from tests.support.sessions import SetClock
+from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID
+
+PHONE = Origin(device_id="phone", connection_id="phone-1")
+
+
+class Store(MemoryStore):
+    """A memory store of which a test can take away a part."""
+
+    def __init__(self, clock: SetClock) -> None:
+        super().__init__(clock, self.take)
+        self.sent: list[Packet] = []
+        self.fails: set[str] = set()
+        self.renewing: asyncio.Event | None = None
+        self.may_renew = asyncio.Event()
+
+    async def take(self, _listener_id: str, packet: bytes) -> None:
+        self.sent.append(decode_packet(packet))
+
+    async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
+        self._maybe_fail("hold_connections")
+        assert connections, "an empty write is an error in Redis"
+        if self.renewing is not None:
+            self.renewing.set()
+            await self.may_renew.wait()
+        await super().hold_connections(listener_id, connections)
+
+    async def drop_connection(self, listener_id: str, connection_id: str) -> None:
+        self._maybe_fail("drop_connection")
+        await super().drop_connection(listener_id, connection_id)
+
+    async def publish(self, listener_id: str, packet: bytes) -> None:
+        self._maybe_fail("publish")
+        await super().publish(listener_id, packet)
+
+    def _maybe_fail(self, name: str) -> None:
+        if name in self.fails:
+            raise StoreUnavailable(name)
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+async def store(clock: SetClock) -> Store:
+    store = Store(clock)
+    await store.subscribe(LISTENER_ID)
+    return store
+
+
+@pytest.fixture
+def presence(store: Store, clock: SetClock) -> Presence:
+    return Presence(store, clock, connections_max=3)
+
+
+async def attach(presence: Presence, device_id: str, number: int = 1) -> bool:
+    return await presence.attach(LISTENER_ID, f"{device_id}-{number}", device_id, f"My {device_id}", "browser")
+
+
+async def test_devices_are_told_oldest_first_with_their_newest_name(
+    presence: Presence, clock: SetClock, store: Store
+) -> None:
+    await attach(presence, "phone")
+    clock.advance(5)
+    await attach(presence, "desk")
+    clock.advance(5)
+    assert await presence.attach(LISTENER_ID, "phone-2", "phone", "Renamed", "phone")
+    assert await presence.devices(LISTENER_ID) == [
+        {"id": "phone", "name": "Renamed", "kind": "phone", "connected_at": NOW_MS},
+        {"id": "desk", "name": "My desk", "kind": "browser", "connected_at": NOW_MS + 5},
+    ]
+    assert await presence.devices(OTHER_LISTENER_ID) == []
+
+
+async def test_every_change_is_told_to_all_but_the_connection_that_joined(presence: Presence, store: Store) -> None:
+    await attach(presence, "phone")
+    await attach(presence, "desk")
+    await presence.detach(LISTENER_ID, "phone-1")
+    assert [packet.event for packet in store.sent] == ["devices"] * 3
+    assert [packet.skip_connection_id for packet in store.sent] == ["phone-1", "desk-1", None]
+    told = [{row["id"] for row in packet.data["devices"]} for packet in store.sent]
+    assert told == [{"phone"}, {"phone", "desk"}, {"desk"}]
+
+
+async def test_a_device_is_there_while_any_of_its_connections_is(presence: Presence, clock: SetClock) -> None:
+    await attach(presence, "phone", 1)
+    clock.advance(1)
+    await attach(presence, "phone", 2)
+    assert await presence.connected(LISTENER_ID, PHONE) == {"phone": "phone-2"}
+    await presence.detach(LISTENER_ID, "phone-2")
+    assert await presence.connected(LISTENER_ID, PHONE) == {"phone": "phone-1"}
+    await presence.detach(LISTENER_ID, "phone-1")
+    assert await presence.connected(LISTENER_ID, PHONE) == {}
+
+
+async def test_the_rest_device_is_there_for_itself_alone(presence: Presence) -> None:
+    await attach(presence, "phone")
+    assert await presence.connected(LISTENER_ID, Origin(device_id=REST_DEVICE_ID)) == {
+        "phone": "phone-1",
+        REST_DEVICE_ID: None,
+    }
+    assert REST_DEVICE_ID not in await presence.connected(LISTENER_ID, PHONE)
+
+
+async def test_detaching_what_is_not_attached_tells_nobody(presence: Presence, store: Store) -> None:
+    await presence.detach(LISTENER_ID, "phone-1")
+    await attach(presence, "phone")
+    await presence.detach(LISTENER_ID, "phone-1")
+    await presence.detach(LISTENER_ID, "phone-1")
+    assert len(store.sent) == 2
+
+
+# the limit
+
+
+async def test_at_the_limit_no_further_connection_is_let_in(presence: Presence, store: Store) -> None:
+    assert [await attach(presence, "phone", number) for number in range(4)] == [True, True, True, False]
+    assert len(await store.connections(LISTENER_ID, NOW_MS)) == 3
+    assert len(store.sent) == 3
+    await presence.renew()
+    assert len(await store.connections(LISTENER_ID, NOW_MS)) == 3
+    await presence.detach(LISTENER_ID, "phone-0")
+    assert await attach(presence, "phone", 9)
+    assert await presence.attach(OTHER_LISTENER_ID, "theirs", "phone", "Theirs", "phone")
+
+
+async def test_many_that_come_at_once_do_not_get_past_the_limit(presence: Presence, store: Store) -> None:
+    let_in = await asyncio.gather(*(attach(presence, "phone", number) for number in range(9)))
+    assert sum(let_in) == 3 == len(await store.connections(LISTENER_ID, NOW_MS))
+
+
+# leases
+
+
+async def test_a_lease_lasts_ninety_seconds_and_renewing_makes_it_as_long_again(
+    presence: Presence, clock: SetClock
+) -> None:
+    await attach(presence, "phone")
+    clock.advance(PRESENCE_LEASE_MS - 1)
+    assert await presence.devices(LISTENER_ID) != []
+    await presence.renew()
+    clock.advance(PRESENCE_LEASE_MS - 1)
+    assert await presence.devices(LISTENER_ID) != []
+    clock.advance(1)
+    assert await presence.devices(LISTENER_ID) == []
+
+
+async def test_what_another_node_does_not_renew_runs_out(presence: Presence, store: Store, clock: SetClock) -> None:
+    dead = Presence(store, clock, connections_max=3)
+    await attach(dead, "desk")
+    await attach(presence, "phone")
+    clock.advance(PRESENCE_LEASE_MS - 1)
+    await presence.renew()
+    clock.advance(1)
+    assert set(await presence.connected(LISTENER_ID, PHONE)) == {"phone"}
+
+
+async def test_leases_are_renewed_in_the_background_also_after_a_failure(
+    presence: Presence, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence_module, "RENEW_INTERVAL_S", 0)
+    await attach(presence, "phone")
+    store.fails = {"hold_connections"}
+    presence.start()
+    try:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        store.fails = set()
+        store.renewing = asyncio.Event()
+        async with asyncio.timeout(5):
+            await store.renewing.wait()
+    finally:
+        await presence.stop()
+
+
+async def test_a_connection_that_ends_while_its_lease_is_renewed_leaves_no_ghost(
+    presence: Presence, store: Store
+) -> None:
+    await attach(presence, "phone")
+    await attach(presence, "desk")
+    store.renewing = asyncio.Event()
+    renewal = asyncio.create_task(presence.renew())
+    await store.renewing.wait()
+    await presence.detach(LISTENER_ID, "phone-1")
+    store.may_renew.set()
+    await renewal
+    assert [row.device_id for row in await store.connections(LISTENER_ID, NOW_MS)] == ["desk"]
+
+
+# the store is away
+
+
+@pytest.mark.parametrize("call", ["hold_connections", "publish"])
+async def test_a_connection_that_could_not_be_attached_is_not_renewed(
+    presence: Presence, store: Store, clock: SetClock, call: str
+) -> None:
+    store.fails = {call}
+    with pytest.raises(StoreUnavailable):
+        await attach(presence, "phone")
+    store.fails = set()
+    clock.advance(PRESENCE_LEASE_MS - 1)
+    await presence.renew()
+    clock.advance(1)
+    assert await presence.devices(LISTENER_ID) == []
+
+
+async def test_a_departure_while_the_store_is_away_is_told_by_the_lease(
+    presence: Presence, store: Store, clock: SetClock
+) -> None:
+    await attach(presence, "phone")
+    store.fails = {"drop_connection"}
+    await presence.detach(LISTENER_ID, "phone-1")
+    store.fails = set()
+    assert await presence.devices(LISTENER_ID) != []
+    await presence.renew()
+    clock.advance(PRESENCE_LEASE_MS)
+    assert await presence.devices(LISTENER_ID) == []
+
+
+async def test_a_presence_that_never_started_stops(presence: Presence) -> None:
+    await presence.stop()

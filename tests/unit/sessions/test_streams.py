@@ -1,0 +1,48 @@
+"""Stream addresses: signed per request, and never a reason to take back a command that was accepted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from playhead.auth.media_paths import MediaSigner
+from playhead.db import DatabaseUnavailable, Script
+from playhead.sessions.streams import VALID_BEYOND_DURATION_S, StreamLinks, session_stream
+from tests.support.states import make_state
+
+NOW_MS = 1_800_000_000_000
+SIGNER = MediaSigner({"first": "k" * 32})
+CLAIMS = {"sub": "7b0c7c3e-3f0e-4f0c-9a55-0d2c5a1f6a11"}
+
+
+class FixedClock:
+    def now_ms(self) -> int:
+        return NOW_MS
+
+
+class Scripts:
+    def __init__(self, found: Any) -> None:
+        self._found = found
+
+    async def get(self, claims: Mapping[str, str], script_id: str) -> Script | None:
+        if isinstance(self._found, Exception):
+            raise self._found
+        found: Script | None = self._found
+        return found
+
+
+def links() -> StreamLinks:
+    return StreamLinks(SIGNER, "https://media.example", FixedClock())
+
+
+def test_a_link_is_valid_for_the_duration_and_twelve_hours() -> None:
+    link = links().link("script", "version", 3_600_000)
+    assert link.expires_at_s == NOW_MS // 1000 + 3_600 + VALID_BEYOND_DURATION_S
+    prefix, _, rest = link.url.removeprefix("https://media.example/p/").partition("/")
+    assert rest == "t/script/version/master.m3u8"
+    assert SIGNER.verify(prefix, f"/{rest}", NOW_MS // 1000).expires_at_s == link.expires_at_s
+
+
+@pytest.mark.parametrize("found", [None, DatabaseUnavailable("away")])
+async def test_a_play_is_answered_without_a_stream_when_the_script_cannot_be_looked_up(found: object) -> None:
+    assert await session_stream(Scripts(found), links(), CLAIMS, make_state()) is None

@@ -1,0 +1,111 @@
+"""One listener's world in memory: the real service, store, presence and writer, over a set clock and rows in memory."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from playhead.playback.commands import REST_DEVICE_ID, Command, Origin, Play
+from playhead.playback.rejections import Code, Rejection
+from playhead.playback.state import SessionState
+from playhead.sessions.archive import SessionWriter
+from playhead.sessions.codec import Packet, decode_packet
+from playhead.sessions.memory_store import MemoryStore
+from playhead.sessions.presence import Presence
+from playhead.sessions.service import Outcome, SessionService
+from playhead.sessions.store import SESSION_TTL_MS, Change, Committed
+from tests.support.sessions import HeldRows, HeldScripts, SetClock, make_principal, new_id
+from tests.support.states import LISTENER_ID, NOW_MS, SCRIPT_ID
+
+PHONE = Origin(device_id="phone", connection_id="phone-1")
+DESK = Origin(device_id="desk", connection_id="desk-1")
+REST = Origin(device_id=REST_DEVICE_ID)
+
+
+class CountingStore(MemoryStore):
+    """A memory store that lets a test step in before a commit, as another process would."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.commits = 0
+        self.losses_to_come = 0
+
+    def begin_another_life(self, *, emptied: bool) -> None:
+        """As after a restart: another epoch, and either what there was or nothing."""
+        self._epoch += 1
+        if emptied:
+            self._sessions.clear()
+
+    def go_back(self, state: SessionState) -> None:
+        """As after a crash that lost the last writes: one session is in an earlier state."""
+        self._sessions[state.listener_id][state.session_id] = (self._clock.now_ms() + SESSION_TTL_MS, state)
+
+    async def commit(
+        self, listener_id: str, epoch: int, changes: Sequence[Change], packets: Sequence[bytes]
+    ) -> Committed:
+        self.commits += 1
+        if self.losses_to_come:
+            self.losses_to_come -= 1
+            return Committed.LOST
+        # another task may be faster
+        await asyncio.sleep(0)
+        return await super().commit(listener_id, epoch, changes, packets)
+
+
+@dataclass(slots=True)
+class World:
+    """What one server process has, and the packets that its listener was sent."""
+
+    clock: SetClock
+    rows: HeldRows
+    scripts: HeldScripts
+    store: CountingStore
+    writer: SessionWriter
+    presence: Presence
+    service: SessionService
+    sent: list[tuple[str, Packet]] = field(default_factory=list)
+
+    async def connect(self, *device_ids: str, listener_id: str = LISTENER_ID) -> None:
+        for device_id in device_ids:
+            assert await self.presence.attach(listener_id, f"{device_id}-1", device_id, device_id, "browser")
+        self.sent.clear()
+
+    async def play(self, script_id: str = SCRIPT_ID, origin: Origin = PHONE, **options: Any) -> Outcome:
+        command = Play(**{name: options.pop(name) for name in ("position_ms", "device_id") if name in options})
+        return accepted(await self.service.play(make_principal(), script_id, command, origin, **options))
+
+    async def apply(self, session_id: str, command: Command, origin: Origin = PHONE, **options: Any) -> Outcome:
+        return accepted(await self.service.apply(LISTENER_ID, session_id, command, origin, **options))
+
+    async def flush(self) -> None:
+        """Every newest state becomes a row."""
+        self.writer.start()
+        await self.writer.stop(grace_s=5)
+
+    def events(self) -> list[str]:
+        return [packet.event for _, packet in self.sent]
+
+
+async def make_world() -> World:
+    clock, rows, scripts = SetClock(), HeldRows(), HeldScripts()
+
+    async def on_packet(listener_id: str, packet: bytes) -> None:
+        world.sent.append((listener_id, decode_packet(packet)))
+
+    store = CountingStore(clock, on_packet, epoch=NOW_MS)
+    writer = SessionWriter(rows)
+    presence = Presence(store, clock, connections_max=8)
+    service = SessionService(store, rows, scripts, writer, presence, clock, new_id)
+    world = World(clock, rows, scripts, store, writer, presence, service)
+    await store.subscribe(LISTENER_ID)
+    return world
+
+
+def accepted(answer: Outcome | Rejection) -> Outcome:
+    assert isinstance(answer, Outcome), answer
+    return answer
+
+
+def refused(answer: object) -> Code:
+    assert isinstance(answer, Rejection), answer
+    return answer.code

@@ -1,0 +1,33 @@
+"""Turns uploads into HLS: measures them, encodes them on the grid, and works through the queue of scripts.
+
+Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the work. Must not know: HTTP, sockets, SQL.
+
+    find_programs     which ffmpeg and ffprobe
+    Ingest            an upload → its exact measures, or why it is refused
+    Encoder           any segments [a, b) of a source, any rungs at once
+    PrepareQueue      jobs in PostgreSQL
+    Worker            takes jobs, encodes all segments of a script, writes status and progress
+"""
+
+from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
+from playhead.transcode.ingest import Ingest
+from playhead.transcode.probe import Measures, Refusal, RefusalKind
+from playhead.transcode.programs import Programs, ProgramsMissing, find_programs
+from playhead.transcode.queue import PrepareQueue
+from playhead.transcode.worker import ScriptStatus, Worker
+
+__all__ = [
+    "EncodeFailed",
+    "Encoder",
+    "EncoderSource",
+    "Ingest",
+    "Measures",
+    "PrepareQueue",
+    "Programs",
+    "ProgramsMissing",
+    "Refusal",
+    "RefusalKind",
+    "ScriptStatus",
+    "Worker",
+    "find_programs",
+]

@@ -1,0 +1,145 @@
+"""From an upload in storage to its measures, or to the reason why it is refused.
+
+A source that is not regular (see packets.py: webm, vorbis, files with gaps, …) is decoded once into FLAC at its own
+rate; that file takes its place and is measured instead. A refused upload is deleted, and so is what became of it.
+"""
+
+import asyncio
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import structlog
+
+from playhead.db import Source
+from playhead.media import Grid
+from playhead.storage import DISK_RESERVE_BYTES, Storage, StorageFailed
+from playhead.transcode.arguments import conform_arguments
+from playhead.transcode.probe import (
+    SOURCE_DURATION_S_MAX,
+    Measures,
+    Refusal,
+    RefusalKind,
+    damaged,
+    measure,
+    refused_length,
+)
+from playhead.transcode.processes import Finished, run
+from playhead.transcode.programs import Limits, Programs
+
+CONFORM_TIMEOUT_S = 1_800.0
+CONFORM_CPU_S = 1_800
+CONFORMED_BYTES_MAX = 4 * 1024**3
+"""What a decoded source may take: a hundred times the upload is no rarity. 10 hours of music in stereo at 48 kHz."""
+COPIES = 2
+"""While a decoded source is put into the storage it is there twice."""
+CONFORMED_SUFFIX = ".flac"
+CONFORMED_NAME = "conformed#.flac"
+"""With a '#' no key of a storage, so where `scratch` lies in one, it removes what killed processes left."""
+_COPY_BYTES = 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+class Ingest:
+    """Call it with a source in `storage`. `scratch` is a folder that holds decoded sources (default: the system's)."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        storage: Storage,
+        scratch: Path | None = None,
+        conformed_bytes_max: int = CONFORMED_BYTES_MAX,
+    ) -> None:
+        self._programs = programs
+        self._storage = storage
+        self._scratch = scratch
+        self._conformed_bytes_max = conformed_bytes_max
+
+    async def __call__(self, source_key: str, media_version: str) -> Source | Refusal:
+        """The measures of the source, or why it is refused; then it is deleted.
+
+        `Source.source_key` may be another one than was given. Raises ObjectMissing, StorageFailed and ProbeFailed.
+        """
+        path = await self._storage.local_path(source_key)
+        size_bytes = (await asyncio.to_thread(path.stat)).st_size
+        measured: Measures | Refusal = await measure(self._programs, path)
+        key = source_key
+        if isinstance(measured, Measures) and measured.samples is None:
+            key = source_key + CONFORMED_SUFFIX
+            measured = await self._conform(path, key, measured)
+        if key != source_key or isinstance(measured, Refusal):
+            await self._storage.delete_prefix(source_key)
+        if isinstance(measured, Refusal):
+            log.info("An upload was refused.", action="upload_refused", kind=measured.kind, source_key=source_key)
+            return measured
+        return _source(measured, key, size_bytes, media_version)
+
+    async def _conform(self, path: Path, key: str, irregular: Measures) -> Measures | Refusal:
+        """Decodes the file into an object called `key` and measures that. `codec` stays what was uploaded."""
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix="playhead-conform-") as folder:
+            target = Path(folder) / CONFORMED_NAME
+            if refusal := await self._decode(path, target):
+                return refusal
+            measured = await measure(self._programs, target)
+            if isinstance(measured, Refusal):
+                return measured
+            if measured.samples is None:
+                return Refusal(RefusalKind.BROKEN, "The file could not be measured, even decoded.")
+            if refusal := refused_length(measured.samples, measured.rate, irregular.claimed_s):
+                return refusal
+            await self._store(target, key)
+        return Measures(
+            codec=irregular.codec, rate=measured.rate, samples=measured.samples, start_s=0.0, claimed_s=None
+        )
+
+    async def _decode(self, path: Path, target: Path) -> Refusal | None:
+        """Decodes `path` into `target`, or says why that is refused. Raises StorageFailed when the disk is too full."""
+        room_bytes = (await asyncio.to_thread(shutil.disk_usage, target.parent)).free - DISK_RESERVE_BYTES
+        bytes_max = min(self._conformed_bytes_max, room_bytes // COPIES)
+        if bytes_max <= 0:
+            raise StorageFailed(f"{target.parent}: the disk is nearly full")
+        arguments = conform_arguments(self._programs.ffmpeg, path, target, SOURCE_DURATION_S_MAX + 1, bytes_max)
+        command = self._programs.command(arguments, Limits(cpu_s=CONFORM_CPU_S, file_bytes_max=bytes_max))
+        try:
+            done = await run(command, timeout_s=CONFORM_TIMEOUT_S, output_bytes_max=0)
+        except TimeoutError:
+            return Refusal(RefusalKind.BROKEN, f"The file could not be decoded within {CONFORM_TIMEOUT_S:.0f} s.")
+        if "No space left on device" in done.errors:
+            raise StorageFailed(f"{target.parent}: {done.last_error}")
+        if await asyncio.to_thread(_reached, done, target, bytes_max):
+            if bytes_max < self._conformed_bytes_max:
+                raise StorageFailed(f"{target.parent}: the disk is too full for a source that must be decoded")
+            return Refusal(RefusalKind.TOO_LARGE, f"Decoded, the file has more than {bytes_max} bytes. Split it.")
+        if done.code != 0:
+            reason = f"The file could not be decoded: {done.last_error}"
+            return damaged(done) or Refusal(RefusalKind.BROKEN, reason)
+        return None
+
+    async def _store(self, file: Path, key: str) -> None:
+        with await asyncio.to_thread(file.open, "rb") as content:
+            async with self._storage.upload(key) as upload:
+                while chunk := await asyncio.to_thread(content.read, _COPY_BYTES):
+                    await upload.write(chunk)
+
+
+def _reached(done: Finished, target: Path, bytes_max: int) -> bool:
+    """Whether ffmpeg stopped, or was ended, because the file has so many bytes."""
+    return done.code == -signal.SIGXFSZ or (target.exists() and target.stat().st_size >= bytes_max)
+
+
+def _source(measured: Measures, key: str, size_bytes: int, media_version: str) -> Source:
+    assert measured.samples is not None
+    grid = Grid(source_rate=measured.rate, source_samples=measured.samples)
+    return Source(
+        source_key=key,
+        source_bytes=size_bytes,
+        source_codec=measured.codec,
+        source_rate=measured.rate,
+        source_samples=measured.samples,
+        source_start_s=measured.start_s,
+        duration_ms=grid.duration_ms,
+        total_samples=grid.total_samples,
+        media_version=media_version,
+    )

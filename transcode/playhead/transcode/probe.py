@@ -1,0 +1,231 @@
+"""Measures an uploaded file, or says why it cannot be played. Reads all packets, decodes nothing.
+
+    overview   container, first audio stream, number of packets     one ffprobe run, 0.15 s for an hour of mp3
+    edges      first packets and last second: where exactly it begins and ends            another, about as long
+
+How a file that was cut off is told from a whole one depends on what its container says of itself:
+
+    wav, aiff, flac, mp3 with Xing/Info/VBRI, matroska   a length, which the packets must reach
+    mp4                   moov at the end: missing; at the front: its table has more packets than the file
+    ogg                   the last page must be whole and marked as the end
+    aac (ADTS)            only a cut inside a frame shows
+    mp3 without such a frame, streamed wav, flac or webm without a length     cannot be told: what is there is played
+"""
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from playhead.media import SOURCE_RATE_HZ_MAX, SOURCE_RATE_HZ_MIN
+from playhead.transcode.arguments import CODECS, FORMATS_TEXT, edges_arguments, measure_arguments
+from playhead.transcode.endings import adts_ends, mp3_states_length, ogg_ends, wav_length_s
+from playhead.transcode.packets import (
+    FIRST_PACKETS,
+    AudioStream,
+    Overview,
+    Packet,
+    PacketEdges,
+    exact_samples,
+    in_order,
+)
+from playhead.transcode.processes import Finished, OutputTooLong, run
+from playhead.transcode.programs import Limits, Programs
+
+SOURCE_DURATION_S_MAX = 24 * 3_600
+CUT_OFF_TOLERANCE_S = 0.5
+"""How much less than its container claims a file may hold."""
+PROBE_TIMEOUT_S = 120.0
+PROBE_RUN_LIMITS = Limits(cpu_s=120)
+OUTPUT_BYTES_MAX = 4 * 1024 * 1024
+TAIL_S = 1.0
+_NO_MEMORY = ("Cannot allocate memory", "Out of memory")
+"""What the C library, or ffmpeg for it, says of ENOMEM."""
+
+
+class RefusalKind(StrEnum):
+    EMPTY = "empty"
+    NOT_AUDIO = "not_audio"
+    NO_AUDIO_STREAM = "no_audio_stream"
+    UNSUPPORTED = "unsupported"
+    CUT_OFF = "cut_off"
+    NO_SOUND = "no_sound"
+    TOO_LONG = "too_long"
+    TOO_LARGE = "too_large"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file is not taken; `reason` is a sentence for whoever uploaded it."""
+
+    kind: RefusalKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """A file that can be played. Lengths in samples per channel at `rate` Hz.
+
+    `samples` is None for one that is not regular (see packets.py): it must be decoded to be measured.
+    `claimed_s` is what its container says, where that is worth anything; `start_s` where in the file the audio begins.
+    """
+
+    codec: str
+    rate: int
+    samples: int | None
+    start_s: float
+    claimed_s: float | None
+
+
+class ProbeFailed(Exception):
+    """ffprobe could not be run. The file is not to blame."""
+
+
+async def measure(programs: Programs, path: Path) -> Measures | Refusal:
+    """Measures the file. Raises ProbeFailed when that is not possible here and now."""
+    if (await asyncio.to_thread(path.stat)).st_size == 0:
+        return Refusal(RefusalKind.EMPTY, "The file is empty. Upload it again.")
+    overview = await _overview(programs, path)
+    if isinstance(overview, Refusal):
+        return overview
+    if not overview.streams:
+        return Refusal(RefusalKind.NO_AUDIO_STREAM, "The file has no sound track.")
+    stream = overview.streams[0]
+    if refusal := _unsupported(stream):
+        return refusal
+    packets = await _edges(programs, path, overview)
+    claimed_s = await asyncio.to_thread(_claimed_s, path, overview, packets)
+    if await asyncio.to_thread(_ends_early, path, overview, packets, claimed_s):
+        return _cut_off()
+    samples = exact_samples(stream, packets)
+    if samples is not None and (refusal := refused_length(samples, stream.sample_rate, claimed_s)):
+        return refusal
+    start_s = max(0.0, stream.start_time - overview.format.start_time)
+    return Measures(
+        codec=stream.codec_name, rate=stream.sample_rate, samples=samples, start_s=start_s, claimed_s=claimed_s
+    )
+
+
+def refused_length(samples: int, rate: int, claimed_s: float | None) -> Refusal | None:
+    """Why a source of this length is not taken: none at all, too long, or less than it claims to have."""
+    if samples < 1:
+        return _no_sound()
+    if samples > SOURCE_DURATION_S_MAX * rate:
+        hours = SOURCE_DURATION_S_MAX // 3_600
+        return Refusal(RefusalKind.TOO_LONG, f"The file is longer than {hours} hours. Split it.")
+    if claimed_s is not None and claimed_s - samples / rate > CUT_OFF_TOLERANCE_S:
+        return _cut_off(f" It should last {claimed_s:.1f} s and has {samples / rate:.1f} s.")
+    return None
+
+
+def damaged(done: Finished) -> Refusal | None:
+    """Why the file is to blame for the end of a program that did not end by itself, or found no memory."""
+    if done.code == 0 or (done.code > 0 and not any(words in done.errors for words in _NO_MEMORY)):
+        return None
+    return Refusal(
+        RefusalKind.BROKEN,
+        "The file is damaged so badly that reading it fails, or takes more memory or time than any may.",
+    )
+
+
+def _cut_off(detail: str = "") -> Refusal:
+    return Refusal(RefusalKind.CUT_OFF, f"The file is cut off: its end is missing.{detail} Upload the whole file.")
+
+
+def _not_audio() -> Refusal:
+    kinds = f"The file is not audio, or of a kind that is not taken: send {FORMATS_TEXT}."
+    return Refusal(RefusalKind.NOT_AUDIO, kinds)
+
+
+def _no_sound() -> Refusal:
+    return Refusal(RefusalKind.NO_SOUND, "The file has a sound track, but no sound in it.")
+
+
+async def _overview(programs: Programs, path: Path) -> Overview | Refusal:
+    try:
+        done = await _ffprobe(programs, measure_arguments(programs.ffprobe, path))
+    except TimeoutError:
+        return Refusal(RefusalKind.BROKEN, f"The file could not be read within {PROBE_TIMEOUT_S:.0f} s.")
+    except OutputTooLong:
+        return Refusal(RefusalKind.BROKEN, "The file describes itself at absurd length.")
+    if done.code == 0:
+        try:
+            return Overview.model_validate_json(done.output)
+        except ValidationError:
+            return Refusal(RefusalKind.BROKEN, "The file's description of itself makes no sense.")
+    if "moov atom not found" in done.errors:
+        return _cut_off(" It lacks its index (moov), which is written last.")
+    return damaged(done) or _not_audio()
+
+
+async def _edges(programs: Programs, path: Path, overview: Overview) -> list[Packet]:
+    """First and last packets; none where ffprobe cannot say, which makes the source one to be decoded."""
+    length_s = overview.streams[0].duration or overview.format.duration
+    if length_s is None:
+        return []
+    tail_from_s = max(0.0, overview.format.start_time + length_s - TAIL_S)
+    try:
+        done = await _ffprobe(programs, edges_arguments(programs.ffprobe, path, FIRST_PACKETS, tail_from_s))
+        return in_order(PacketEdges.model_validate_json(done.output).packets) if done.code == 0 else []
+    except (TimeoutError, OutputTooLong, ValidationError):
+        return []
+
+
+async def _ffprobe(programs: Programs, arguments: list[str]) -> Finished:
+    try:
+        command = programs.command(arguments, PROBE_RUN_LIMITS)
+        return await run(command, timeout_s=PROBE_TIMEOUT_S, output_bytes_max=OUTPUT_BYTES_MAX)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise ProbeFailed(f"ffprobe cannot be run: {error}") from error
+
+
+def _unsupported(stream: AudioStream) -> Refusal | None:
+    """Why the stream itself is not taken, by what its header says."""
+    if not stream.sample_rate or not stream.channels:
+        return _not_audio()
+    if stream.codec_name not in CODECS:
+        return Refusal(
+            RefusalKind.UNSUPPORTED,
+            f"The sound is coded as {stream.codec_name or 'something unknown'}, which is not taken.",
+        )
+    if not SOURCE_RATE_HZ_MIN <= stream.sample_rate <= SOURCE_RATE_HZ_MAX:
+        return Refusal(RefusalKind.UNSUPPORTED, f"A sample rate of {stream.sample_rate} Hz is not taken.")
+    if stream.nb_read_packets == 0 and stream.nb_frames:
+        # ffprobe says nothing, and ends well, when the memory for an mp4's index is not to be had
+        return Refusal(RefusalKind.BROKEN, f"The file lists {stream.nb_frames} packets, of which none can be read.")
+    return _no_sound() if stream.nb_read_packets == 0 else None
+
+
+def _ends_early(path: Path, overview: Overview, packets: list[Packet], claimed_s: float | None) -> bool:
+    """Whether the structure itself shows that the end is missing."""
+    stream, formats = overview.streams[0], overview.format.format_name.split(",")
+    last_at = packets[-1].pos if packets else None
+    if "ogg" in formats:
+        return not ogg_ends(path)
+    if "aac" in formats:
+        return last_at is not None and not adts_ends(path, last_at)
+    if "mov" in formats:
+        return stream.nb_frames is not None and stream.nb_read_packets < stream.nb_frames
+    if stream.codec_name.startswith("pcm_") and packets and claimed_s is not None:
+        at_most_s = stream.nb_read_packets * (packets[0].duration or 0) / stream.sample_rate
+        return claimed_s - at_most_s > CUT_OFF_TOLERANCE_S
+    return False
+
+
+def _claimed_s(path: Path, overview: Overview, packets: list[Packet]) -> float | None:
+    """The container's own word on its length, in seconds. ffprobe's is a guess from the bitrate where there is none."""
+    formats = overview.format.format_name.split(",")
+    if "wav" in formats:
+        return wav_length_s(path)
+    if "mp3" in formats:
+        first_frame_at = packets[0].pos if packets else None
+        states = first_frame_at is not None and mp3_states_length(path, first_frame_at)
+        return overview.format.duration if states else None
+    if {"flac", "aiff", "matroska"} & set(formats):
+        return overview.streams[0].duration or overview.format.duration
+    return None

@@ -1,0 +1,91 @@
+"""Runs one program to its end: bounded in time and in what it may say, and never left behind.
+
+Owns: starting, reading, killing. Must not know: what the program is for. Programs read what strangers send, so they are
+started without our environment, which holds keys and passwords.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+ERRORS_BYTES_MAX = 16 * 1024
+"""What is kept of standard error; the rest is read and dropped, so that the program never waits for us."""
+_READ_BYTES = 64 * 1024
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+"""Environment variables that programs get: what finds them and their libraries, and how they write."""
+
+
+class OutputTooLong(Exception):
+    """The program wrote more to standard output than was allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """`code` is the exit code; negative: the signal that ended the program."""
+
+    code: int
+    output: bytes
+    errors: str
+
+    @property
+    def last_error(self) -> str:
+        """The last line of standard error, which with ffmpeg names the cause; empty when there is none."""
+        lines = self.errors.strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+
+async def run(command: Sequence[str], *, timeout_s: float, output_bytes_max: int) -> Finished:
+    """Runs `command` to its end. Raises TimeoutError and OutputTooLong; then, and when cancelled, it is killed."""
+    async with asyncio.timeout(timeout_s), started(command, stdout=asyncio.subprocess.PIPE) as process:
+        assert process.stdout is not None
+        output, errors = await asyncio.gather(_read(process.stdout, output_bytes_max), read_errors(process))
+        return Finished(code=await process.wait(), output=output, errors=errors)
+
+
+def program_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of `environment` a program may know."""
+    return {name: environment[name] for name in PASSED_ON if name in environment}
+
+
+@asynccontextmanager
+async def started(
+    command: Sequence[str], *, stdout: int = asyncio.subprocess.DEVNULL, pass_fds: Sequence[int] = ()
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A running program in a session of its own; whatever of it still runs when the block is left is killed."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=pass_fds,
+        env=program_environment(os.environ),
+        start_new_session=True,  # Ctrl-C in a terminal is for us alone: we decide what becomes of the work
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.shield(process.wait())
+
+
+async def read_errors(process: asyncio.subprocess.Process) -> str:
+    """Standard error to its end, of which the last ERRORS_BYTES_MAX are kept."""
+    assert process.stderr is not None
+    kept = b""
+    while chunk := await process.stderr.read(_READ_BYTES):
+        kept = (kept + chunk)[-ERRORS_BYTES_MAX:]
+    return kept.decode(errors="replace")
+
+
+async def _read(stream: asyncio.StreamReader, bytes_max: int) -> bytes:
+    output = bytearray()
+    while chunk := await stream.read(_READ_BYTES):
+        output += chunk
+        if len(output) > bytes_max:
+            raise OutputTooLong(f"more than {bytes_max} bytes")
+    return bytes(output)

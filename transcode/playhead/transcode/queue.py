@@ -1,0 +1,94 @@
+"""The queue of scripts that are to be prepared: pgqueuer's tables and statements, one job per script.
+
+A job is only a script's id; what the work is, how far it is, and how often it was tried stands in the script's row. So
+a job may be lost or doubled without harm: lost ones are enqueued again from the rows, doubled ones find nothing to do.
+pgqueuer's own QueueManager is not used: it takes at least two jobs at once, and a job that kills its worker would take
+an innocent one with it each time (docs/decisions/0003-queue.md).
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.domain.models import Job
+from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
+from pgqueuer.ports.repository import EntrypointExecutionParameter
+
+from playhead.db.errors import translated
+
+ENTRYPOINT = "prepare"
+HEARTBEAT_TIMEOUT_S = 15.0
+"""A job whose worker has not been heard of for so long is given to another one."""
+FRESH, STARTED = 1, 0
+"""Priorities: a script whose beginning is not encoded yet goes before one that can already be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenJob:
+    """A job in this worker's hands."""
+
+    script_id: str
+    record: Job
+
+
+class PrepareQueue:
+    """For servers, which enqueue, and for one worker, which takes jobs one at a time.
+
+    Every method may raise DatabaseUnavailable.
+    """
+
+    def __init__(self, jobs: Queries, heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S) -> None:
+        self._jobs = jobs
+        self._worker_id = QueueManagerId(uuid.uuid4())
+        self.heartbeat_timeout_s = heartbeat_timeout_s
+
+    async def enqueue(self, script_id: str, priority: int = FRESH) -> bool:
+        """Puts the script into the queue. False: it is there already, waiting or in work."""
+        with translated():
+            made = await self._jobs.enqueue(
+                ENTRYPOINT, script_id.encode(), priority, dedupe_key=f"{ENTRYPOINT}:{script_id}", on_conflict="skip"
+            )
+        return made[0] is not None
+
+    async def take(self) -> TakenJob | None:
+        """The next job, or None: fresh scripts first, then the oldest; also those of workers no longer heard of."""
+        with translated():
+            jobs = await self._jobs.dequeue(
+                batch_size=1,
+                entrypoints={QueueEntrypoint(ENTRYPOINT): EntrypointExecutionParameter(concurrency_limit=0)},
+                queue_manager_id=self._worker_id,
+                global_concurrency_limit=None,
+                heartbeat_timeout=timedelta(seconds=self.heartbeat_timeout_s),
+            )
+        return TakenJob((jobs[0].payload or b"").decode(), jobs[0]) if jobs else None
+
+    async def fresh_waiting(self) -> bool:
+        """Whether a script waits whose beginning is not encoded yet."""
+        with translated():
+            counted = await self._jobs.queue_size()
+        return any(row.status == "queued" and row.priority >= FRESH for row in counted)
+
+    async def beat(self, job: TakenJob) -> None:
+        """Says that the worker is alive; to be called several times within the heartbeat's timeout."""
+        with translated():
+            await self._jobs.update_heartbeat([job.record.id])
+
+    async def done(self, job: TakenJob) -> None:
+        with translated():
+            await self._jobs.log_jobs([(job.record, "successful", None)])
+
+    async def give_back(self, job: TakenJob, delay_s: float = 0.0) -> None:
+        """Lets another worker, or this one, take it again after `delay_s`."""
+        with translated():
+            await self._jobs.retry_job(job.record, timedelta(seconds=delay_s), None)
+
+    async def put_behind(self, job: TakenJob) -> None:
+        """Gives the job back behind all that are fresh."""
+        await self.done(job)
+        await self.enqueue(job.script_id, STARTED)
+
+    async def forget_history(self) -> None:
+        """Empties pgqueuer's log of these jobs, which nothing reads and nothing else would end."""
+        with translated():
+            await self._jobs.clear_queue_log(ENTRYPOINT)
