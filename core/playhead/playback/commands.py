@@ -1,8 +1,12 @@
 """What a device may ask, and what it may report. Values only: the reducer gives them their meaning."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from playhead.playback.state import Interval, Mode, Order
+
+SLEEP_MS_MAX = 24 * 60 * 60 * 1000
+OFFLINE_INTERVALS_MAX = 1_000
 RATE_MIN = 0.25
 RATE_MAX = 4.0
 LOOP_LENGTH_MIN_MS = 250
@@ -10,7 +14,8 @@ LOOP_LENGTH_MIN_MS = 250
 REST_DEVICE_ID = "rest"
 """The device that a REST request without `device_id` acts as: always present for itself, nobody else's speaker."""
 
-EndReason = Literal["ended_by_listener", "idle"]
+Connections = Mapping[str, str | None]
+"""The listener's connected devices: device id to the id of its newest connection (None where it has none: REST)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +75,59 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vanished:
-    """The server's own: the sounding connection was last heard of at `last_seen_at_ms` and has not come back."""
+class SetMode:
+    mode: Mode
 
-    connection_id: str
-    last_seen_at_ms: int
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSleep:
+    """Pause after `after_ms` of server time, or when the loop ends for the next time; neither: no longer."""
+
+    after_ms: int | None = None
+    at_end_of_loop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """Go back to a place of the history: a seek that is told apart from other seeks."""
+
+    position_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """What a device played without a connection: credited always, its end taken as the place if nobody moved since.
+
+    `base` is the state that it started from; None: the listener's answer to a conflict, its end is the place.
+    """
+
+    intervals: tuple[Interval, ...]
+    position_ms: int
+    base: Order | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The server's own: the sounding device has no connection any more. It has until `until_ms` to come back.
+
+    `last_seen_at_ms` None: nobody knows; then the last report is the last that was heard of it.
+    """
+
+    device_id: str
+    last_seen_at_ms: int | None
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """The server's own: a deadline may have passed. `left_at_ms`: when the listener's last device went."""
+
+    left_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    reason: EndReason = "ended_by_listener"
+    """The session is over; the next `play` of the script starts another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +143,9 @@ class Report:
     seq: int | None = None
 
 
-Action = Play | Pause | Seek | SetLoop | SetRate | Transfer | Leave | Vanished | End
-Command = Action | Report
+Asked = Play | Pause | Seek | SetLoop | SetRate | SetMode | SetSleep | Transfer | Restore | Leave | End
+"""What a device may ask for."""
+Command = Asked | Report | Offline | Lost | Due
 
 COMMAND_NAMES: dict[type[Command], str] = {
     Play: "play",
@@ -105,9 +154,14 @@ COMMAND_NAMES: dict[type[Command], str] = {
     SetLoop: "loop",
     SetRate: "rate",
     Transfer: "transfer",
+    SetMode: "mode",
+    SetSleep: "sleep",
+    Restore: "restore",
     Leave: "leave",
-    Vanished: "vanished",
     End: "end",
     Report: "progress",
+    Offline: "offline",
+    Lost: "lost",
+    Due: "due",
 }
 """The name of each command on every surface, in events and in metrics."""

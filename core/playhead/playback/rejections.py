@@ -19,7 +19,9 @@ class Code(StrEnum):
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"
     OUT_OF_BOUNDS = "out_of_bounds"
     LOOP_TOO_SHORT = "loop_too_short"
+    NO_LOOP = "no_loop"
     CONFLICT = "conflict"
+    COMMAND_ID_REUSED = "command_id_reused"
     DEVICE_NOT_CONNECTED = "device_not_connected"
     SESSION_ENDED = "session_ended"
     SCRIPT_NOT_READY = "script_not_ready"
@@ -54,7 +56,11 @@ REASONS: dict[Code, Reason] = {
     Code.UNSUPPORTED_PROTOCOL: Reason("This server speaks protocol 1. Update the client.", 400),
     Code.OUT_OF_BOUNDS: Reason("The place is outside the script. It must lie between 0 and the duration.", 422),
     Code.LOOP_TOO_SHORT: Reason("The loop is too short. It must be at least 0.25 seconds long.", 422),
+    Code.NO_LOOP: Reason("No loop is on. Switch one on first.", 409),
     Code.CONFLICT: Reason("The session has moved on. Take the state in this answer and decide again.", 409),
+    Code.COMMAND_ID_REUSED: Reason(
+        "This `command_id` named another command before. Give every command an id of its own.", 409
+    ),
     Code.DEVICE_NOT_CONNECTED: Reason(
         "That device is not connected. Nothing was changed; choose a connected one.", 409
     ),

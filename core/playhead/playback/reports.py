@@ -9,7 +9,8 @@ import math
 from dataclasses import replace
 
 from playhead.playback.commands import RATE_MAX, RATE_MIN, Origin, Report
-from playhead.playback.listened import heard_between, union
+from playhead.playback.listened import total_ms, union
+from playhead.playback.played import credited, heard_up_to
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import Interval, SessionState, position_at, settled
 
@@ -49,16 +50,6 @@ def true_place_ms(state: SessionState, reported_ms: int, now_ms: int) -> int | N
     return reported_ms if earliest_ms <= reported_ms <= latest_ms else None
 
 
-def ran_until_ms(state: SessionState, now_ms: int) -> int:
-    """Server time up to which the sound can have run: a playhead that stands has been standing since its anchor."""
-    return now_ms if state.playing else min(now_ms, state.anchored_at_ms)
-
-
-def ran_ms(state: SessionState, now_ms: int) -> int:
-    """How much audio can have run, at most, since the sound was at `heard_ms`."""
-    return round(max(0, ran_until_ms(state, now_ms) - state.heard_at_ms) * state.rate)
-
-
 def reduce_report(state: SessionState, report: Report, origin: Origin, now_ms: int) -> SessionState | Rejection:
     """The session after a report: as `reduce`, which numbers it."""
     if refused := out_of_bounds(state, report.position_ms):
@@ -75,13 +66,10 @@ def reduce_report(state: SessionState, report: Report, origin: Origin, now_ms: i
         return _conflict(
             state, report, refusal or "The reported place is neither where the session was nor where it can be by now."
         )
-    heard = heard_between(state.heard_ms, place_ms, state.enabled_loop, ran_ms(state, now_ms))
-    after = _moved(state, place_ms, now_ms)
     return replace(
-        after,
-        listened=union(state.listened, heard),
-        heard_ms=place_ms,
-        heard_at_ms=now_ms,
+        _moved(heard_up_to(state, place_ms, now_ms), place_ms, now_ms),
+        absent_since_ms=None,
+        absent_until_ms=None,
         active_connection_id=origin.connection_id or state.active_connection_id,
         report_seqs=_numbered(state, report, origin),
     )
@@ -115,12 +103,13 @@ def _plain_report(state: SessionState, report: Report, origin: Origin, now_ms: i
     in_loop = loop is not None and loop.start_ms <= report.position_ms < loop.end_ms
     if not in_loop and report.position_ms < latest_ms - TRUE_PLACE_TOLERANCE_MS:
         return _conflict(state, report, "The reported place lies behind the session's; send `seek` to go back.")
-    after = _moved(_left_loop(state, report.position_ms), report.position_ms, now_ms)
+    way = _way_forward(state, report.position_ms)
+    heard = credited(state, way, total_ms(union((), way)), now_ms)
+    after = _moved(_left_loop(heard, report.position_ms), report.position_ms, now_ms)
     if report.rate is not None and report.rate != state.rate:
         after = replace(after, position_ms=report.position_ms, anchored_at_ms=now_ms, rate=report.rate)
     return replace(
         after,
-        listened=union(state.listened, _way_forward(state, report.position_ms)),
         heard_ms=report.position_ms,
         heard_at_ms=now_ms,
         report_seqs=_numbered(state, report, origin),

@@ -8,12 +8,18 @@ Times are integer milliseconds: `_ms` alone is a place in the audio, `_at_ms` is
 The browser's copy of the formula is `player/src/playhead.ts`; both are tested against `tests/vectors/playhead.json`.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 Mode = Literal["handoff", "together"]
+"""`handoff`: one device sounds, the others are remotes. `together`: all connected devices sound in unison."""
 Interval = tuple[int, int]
 """Half-open stretch of audio `[start_ms, end_ms)`."""
+Order = tuple[int, int]
+"""`(epoch, revision)`: which of two states is the later one."""
+Slot = tuple[int, int]
+"""A quarter of an hour of server time, by its number since the Unix epoch, and the ms that were played in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,20 @@ class SessionState:
     """Union of the intervals listened so far: sorted, disjoint, never touching."""
     report_seqs: tuple[tuple[str, int], ...] = ()
     """Highest report number seen per device, newest device last."""
+    played_ms: int = 0
+    """What was played, repeats included: never more than the time that passed, times the rate."""
+    played_slots: tuple[Slot, ...] = ()
+    """The latest slots in which something was played, oldest first; each amount counts from the session's start."""
+    moved: Order = (0, 0)
+    """The latest state in which a device moved the playhead. What the server does by itself moves nothing."""
+    sleep_at_ms: int | None = None
+    """Server time at which a playing session pauses."""
+    sleep_at_end_of_loop: bool = False
+    """Pauses when the loop comes to its end for the next time."""
+    absent_since_ms: int | None = None
+    """Server time of the sounding device's last sign of life, while it is away."""
+    absent_until_ms: int | None = None
+    """When it is still away then, the session pauses where it was at `absent_since_ms`."""
     started_at_ms: int = 0
     changed_at_ms: int = 0
     ended_at_ms: int | None = None
@@ -72,7 +92,7 @@ class SessionState:
         return self.loop if self.loop is not None and self.loop.enabled else None
 
     @property
-    def order(self) -> tuple[int, int]:
+    def order(self) -> Order:
         """`(epoch, revision)`: a device applies a state only when this is higher than that of the one it shows."""
         return (self.epoch, self.revision)
 
@@ -86,6 +106,11 @@ def position_at(state: SessionState, now_ms: int) -> int:
     if loop is not None and state.position_ms < loop.end_ms:
         return place_ms if place_ms < loop.end_ms else loop.start_ms + (place_ms - loop.start_ms) % loop.length_ms
     return min(max(place_ms, 0), state.duration_ms)
+
+
+def when_at(state: SessionState, place_ms: int) -> int:
+    """Server time at which a playing session, not folded back before, comes to `place_ms`; rounded up to a whole ms."""
+    return state.anchored_at_ms + math.ceil(max(0, place_ms - state.position_ms) / state.rate)
 
 
 def end_reached(state: SessionState, now_ms: int) -> bool:

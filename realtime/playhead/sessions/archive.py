@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from playhead.db import DatabaseUnavailable
+from playhead.playback.history import Move
 from playhead.playback.state import SessionState
 from playhead.runtime.tasks import cancelled
 
@@ -31,6 +32,10 @@ class Archive(Protocol):
 
     async def latest(self, listener_id: str, script_id: str) -> SessionState | None:
         """The listener's last session of the script."""
+        ...
+
+    async def moves(self, session_id: str) -> tuple[Move, ...]:
+        """The session's stored moves and conflicts, newest first; as many as are kept."""
         ...
 
     async def upsert_many(self, states: Sequence[SessionState]) -> int:

@@ -1,7 +1,6 @@
-"""Session states and packets as bytes: what the store keeps and what the bus carries.
+"""What devices see of states and refusals, and the packets that the bus carries.
 
-The place and time units of `SessionState` stay as they are (integer ms) in the store. Devices get float seconds: that
-conversion happens in `state_payload`, and nowhere else.
+Inside, places are integer ms. Devices get float seconds: that conversion happens here, and nowhere else.
 """
 
 from dataclasses import dataclass
@@ -9,23 +8,11 @@ from typing import Any
 
 import orjson
 
+from playhead.playback.deadlines import sleeps_at_ms
 from playhead.playback.listened import total_ms
 from playhead.playback.reducer import Cause
 from playhead.playback.rejections import Rejection
-from playhead.playback.state import Loop, SessionState
-
-
-def encode_state(state: SessionState) -> bytes:
-    return orjson.dumps(state)
-
-
-def decode_state(raw: bytes) -> SessionState:
-    fields = orjson.loads(raw)
-    loop = fields["loop"]
-    fields["loop"] = None if loop is None else Loop(**loop)
-    fields["listened"] = tuple((start_ms, end_ms) for start_ms, end_ms in fields["listened"])
-    fields["report_seqs"] = tuple((device_id, seq) for device_id, seq in fields["report_seqs"])
-    return SessionState(**fields)
+from playhead.playback.state import SessionState
 
 
 def seconds(ms: int) -> float:
@@ -51,7 +38,8 @@ def state_payload(state: SessionState, cause: Cause | None = None) -> dict[str, 
         "loop": loop and {"start": seconds(loop.start_ms), "end": seconds(loop.end_ms), "enabled": loop.enabled},
         "mode": state.mode,
         "active_device": state.active_device_id,
-        "sleep_at": None,
+        "sleep_at": sleeps_at_ms(state),
+        "sleep_at_end_of_loop": state.sleep_at_end_of_loop,
         "duration": seconds(state.duration_ms),
         "ended": state.ended_at_ms is not None,
         "cause": cause and {"command": cause.command, "device_id": cause.device_id, "command_id": cause.command_id},

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from playhead.db import DatabaseUnavailable, Script
-from playhead.playback.reducer import resume_ms, start
+from playhead.playback.deadlines import IDLE_END_MS
+from playhead.playback.endings import resume_ms
+from playhead.playback.reducer import start
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.sessions.archive import Archive
@@ -18,26 +20,29 @@ from playhead.sessions.store import Change, Loaded, SessionStore
 
 log = structlog.get_logger(__name__)
 
-IDLE_END_MS = 2 * 60 * 60 * 1000
-"""A session without a sign of life for so long is over."""
 DEFAULT_RATE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A session as the next commit must see it: `expected_version` None where the store has lost or never had it."""
+    """A session as the next commit must see it: `expected_version` None where the store has lost or never had it.
+
+    `last`: of one that is created, the listener's session of the script before.
+    """
 
     state: SessionState
     expected_version: int | None
     created: bool = False
+    last: SessionState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Sessions of one listener, and the epoch that the next commit must name."""
+    """Sessions of one listener, the epoch that the next commit must name, and the kept answer that was asked for."""
 
     epoch: int
     sessions: tuple[Held, ...]
+    answer: bytes | None = None
 
 
 class SessionFinder:
@@ -49,13 +54,13 @@ class SessionFinder:
         self._clock = clock
         self._new_id = new_id
 
-    async def session(self, listener_id: str, session_id: str) -> View:
+    async def session(self, listener_id: str, session_id: str, command_id: str | None = None) -> View:
         """That session alone, live or just ended, if the store has it."""
-        return await self._compared(listener_id, await self._store.load(listener_id, session_id))
+        return await self._compared(listener_id, await self._store.load(listener_id, session_id, command_id))
 
-    async def live(self, listener_id: str, session_id: str | None = None) -> View:
+    async def live(self, listener_id: str, session_id: str | None = None, command_id: str | None = None) -> View:
         """All live sessions; `session_id` as well, if the store has it as one that has just ended."""
-        loaded = await self._store.live(listener_id)
+        loaded = await self._store.live(listener_id, command_id)
         if session_id is not None and all(state.session_id != session_id for state in loaded.states):
             ended = await self._store.load(listener_id, session_id)
             loaded = replace(loaded, states=(*loaded.states, *ended.states))
@@ -83,16 +88,20 @@ class SessionFinder:
         if last is not None and self._alive(last):
             return Held(state=last, expected_version=None)
         place_ms = 0 if last is None else resume_ms(last)
+        rate = DEFAULT_RATE if last is None else last.rate
         state = start(
             session_id=self._new_id(),
             listener_id=listener_id,
             script_id=script.script_id,
             duration_ms=script.duration_ms,
             position_ms=place_ms if place_ms < script.duration_ms else 0,
-            rate=DEFAULT_RATE,
+            rate=rate,
             now_ms=self._clock.now_ms(),
         )
-        return Held(state=state, expected_version=None, created=True)
+        if last is not None:
+            # an offline batch may have begun in the session before
+            state = replace(state, moved=last.moved)
+        return Held(state=state, expected_version=None, created=True, last=last)
 
     async def last(self, listener_id: str, script_id: str) -> SessionState | None:
         """The listener's last session of a script of which none is live: one that has just ended is not yet a row."""
@@ -109,7 +118,7 @@ class SessionFinder:
         if lost_ends:
             # the store must know before a new session of the script can take the place of the ended one
             await self._store.commit(listener_id, loaded.epoch, lost_ends, [])
-        return View(epoch=loaded.epoch, sessions=held)
+        return View(epoch=loaded.epoch, sessions=held, answer=loaded.answer)
 
     async def _newest(self, stored: SessionState, epoch: int) -> Held:
         held = Held(state=stored, expected_version=stored.version)

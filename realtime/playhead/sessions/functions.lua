@@ -24,9 +24,10 @@ local function is_live(session_key)
   return ended and ended ~= '1'
 end
 
--- live_1(epoch key, live key; session key prefix, session key suffix) -> {epoch, state, state, ...}
+-- live_1(epoch key, live key, answer key?; session key prefix, session key suffix) -> {epoch, answer, state, ...}
 local function live_1(keys, args)
-  local answer = {redis.call('HGET', keys[1], 'epoch')}
+  local kept = keys[3] and redis.call('GET', keys[3])
+  local answer = {redis.call('HGET', keys[1], 'epoch'), kept or false}
   local index = redis.call('HGETALL', keys[2])
   for i = 1, #index, 2 do
     local row = redis.call('HMGET', args[1] .. index[i + 1] .. args[2], 'ended', 'state')
@@ -39,29 +40,46 @@ local function live_1(keys, args)
   return answer
 end
 
--- commit_1(epoch key, live key, session key...; epoch, channel, ttl_ms, ended_ttl_ms, live_max, session key prefix,
---          suffix, ended key prefix,
---          {expected version or '', session id, script id, version, ended '0'|'1', state} per session key, packet...)
---   -> 1 done, 0 lost, -1 full
-local FIXED_ARGS = 8
-local CHANGE_ARGS = 6
+-- commit_1(epoch key, live key, deadlines key, journal key, answer key or '', answers key or '', session key...;
+--          {fixed arguments, in the order of `at` below}, {change arguments per session key}, packet...)
+--   -> 1 done, 0 lost, -1 full, -2 backlog
+local FIXED_KEYS = 6
+local at = {
+  epoch = 1, channel = 2, ttl_ms = 3, ended_ttl_ms = 4, live_max = 5, session_prefix = 6, suffix = 7, ended_prefix = 8,
+  listener_id = 9, journal_max = 10, command_id = 11, answer = 12, answer_ttl_ms = 13, answers_max = 14,
+  answer_prefix = 15, moves_prefix = 16, moves_max = 17, conflicts_prefix = 18, conflicts_max = 19, moves_ttl_ms = 20,
+}
+local FIXED_ARGS = 20
+-- expected: '' for a session that must not exist; due: '' for one that is over; conflict: the entry's id, '' for a move
+local change_at = {
+  expected = 1, session_id = 2, script_id = 3, version = 4, ended = 5, state = 6, due = 7, extra = 8, entry = 9,
+  conflict = 10,
+}
+local CHANGE_ARGS = 10
 
-local function refusal(keys, args, count)
-  local created = 0
-  if redis.call('HGET', keys[1], 'epoch') ~= args[1] then
+local function change(args, number)
+  local first = FIXED_ARGS + (number - 1) * CHANGE_ARGS
+  local row = {}
+  for name, offset in pairs(change_at) do
+    row[name] = args[first + offset]
+  end
+  return row
+end
+
+local function refusal(keys, args, changes)
+  if redis.call('HGET', keys[1], 'epoch') ~= args[at.epoch] then
     return 0
   end
-  for i = 1, count do
-    local at = FIXED_ARGS + (i - 1) * CHANGE_ARGS
-    local expected, script_id = args[at + 1], args[at + 3]
-    local version = redis.call('HGET', keys[2 + i], 'version')
-    if expected ~= '' then
-      if version ~= expected then
+  local created = 0
+  for i, row in ipairs(changes) do
+    local version = redis.call('HGET', keys[FIXED_KEYS + i], 'version')
+    if row.expected ~= '' then
+      if version ~= row.expected then
         return 0
       end
     else
-      local other = redis.call('HGET', keys[2], script_id)
-      if version or (other and is_live(args[6] .. other .. args[7])) then
+      local other = redis.call('HGET', keys[2], row.script_id)
+      if version or (other and is_live(args[at.session_prefix] .. other .. args[at.suffix])) then
         return 0
       end
       if not other then
@@ -69,39 +87,122 @@ local function refusal(keys, args, count)
       end
     end
   end
-  if created > 0 and redis.call('HLEN', keys[2]) + created > tonumber(args[5]) then
+  if created > 0 and redis.call('HLEN', keys[2]) + created > tonumber(args[at.live_max]) then
     return -1
+  end
+  if redis.call('XLEN', keys[4]) >= tonumber(args[at.journal_max]) then
+    return -2
   end
   return nil
 end
 
+local function set_state(keys, args, session_key, row)
+  local ttl_ms = row.ended == '1' and args[at.ended_ttl_ms] or args[at.ttl_ms]
+  redis.call('HSET', session_key, 'version', row.version, 'ended', row.ended, 'state', row.state)
+  redis.call('PEXPIRE', session_key, ttl_ms)
+  if row.ended == '0' then
+    redis.call('HSET', keys[2], row.script_id, row.session_id)
+    return
+  end
+  redis.call('SET', args[at.ended_prefix] .. row.script_id .. args[at.suffix], row.session_id, 'PX', ttl_ms)
+  if redis.call('HGET', keys[2], row.script_id) == row.session_id then
+    redis.call('HDEL', keys[2], row.script_id)
+  end
+end
+
+-- the oldest conflict is the one with the least `at_ms`; an entry of the same id takes the place of the one before
+local function keep_conflict(key, args, row)
+  redis.call('HSET', key, row.conflict, row.entry)
+  if redis.call('HLEN', key) > tonumber(args[at.conflicts_max]) then
+    local rows, oldest, oldest_ms = redis.call('HGETALL', key), nil, nil
+    for i = 1, #rows, 2 do
+      local at_ms = cjson.decode(rows[i + 1]).at_ms
+      if not oldest_ms or at_ms < oldest_ms then
+        oldest, oldest_ms = rows[i], at_ms
+      end
+    end
+    redis.call('HDEL', key, oldest)
+  end
+  redis.call('PEXPIRE', key, args[at.moves_ttl_ms])
+end
+
+local function keep_move(key, args, row)
+  redis.call('RPUSH', key, row.entry)
+  redis.call('LTRIM', key, -tonumber(args[at.moves_max]), -1)
+  redis.call('PEXPIRE', key, args[at.moves_ttl_ms])
+end
+
+local function keep_answer(keys, args)
+  redis.call('SET', keys[5], args[at.answer], 'PX', args[at.answer_ttl_ms])
+  redis.call('RPUSH', keys[6], args[at.command_id])
+  redis.call('PEXPIRE', keys[6], args[at.answer_ttl_ms])
+  if redis.call('LLEN', keys[6]) > tonumber(args[at.answers_max]) then
+    redis.call('DEL', args[at.answer_prefix] .. redis.call('LPOP', keys[6]) .. args[at.suffix])
+  end
+end
+
+local function apply(keys, args, session_key, row)
+  if row.version ~= row.expected then
+    set_state(keys, args, session_key, row)
+  end
+  if row.version ~= row.expected or row.extra ~= '' then
+    redis.call('XADD', keys[4], '*', 's', row.state, 'x', row.extra)
+  end
+  local member = 's|' .. args[at.listener_id] .. '|' .. row.session_id
+  if row.due == '' then
+    redis.call('ZREM', keys[3], member)
+  else
+    redis.call('ZADD', keys[3], row.due, member)
+  end
+  if row.conflict ~= '' then
+    keep_conflict(args[at.conflicts_prefix] .. row.session_id .. args[at.suffix], args, row)
+  elseif row.entry ~= '' then
+    keep_move(args[at.moves_prefix] .. row.session_id .. args[at.suffix], args, row)
+  end
+end
+
 local function commit_1(keys, args)
-  local count = #keys - 2
-  local refused = refusal(keys, args, count)
+  local changes = {}
+  for i = 1, #keys - FIXED_KEYS do
+    changes[i] = change(args, i)
+  end
+  local refused = refusal(keys, args, changes)
   if refused then
     return refused
   end
-  for i = 1, count do
-    local at = FIXED_ARGS + (i - 1) * CHANGE_ARGS
-    local session_id, script_id, ended = args[at + 2], args[at + 3], args[at + 5]
-    redis.call('HSET', keys[2 + i], 'version', args[at + 4], 'ended', ended, 'state', args[at + 6])
-    redis.call('PEXPIRE', keys[2 + i], ended == '1' and args[4] or args[3])
-    if ended == '0' then
-      redis.call('HSET', keys[2], script_id, session_id)
-    else
-      redis.call('SET', args[8] .. script_id .. args[7], session_id, 'PX', args[4])
-      if redis.call('HGET', keys[2], script_id) == session_id then
-        redis.call('HDEL', keys[2], script_id)
-      end
-    end
+  for i, row in ipairs(changes) do
+    apply(keys, args, keys[FIXED_KEYS + i], row)
   end
-  redis.call('PEXPIRE', keys[2], args[3])
-  for i = FIXED_ARGS + count * CHANGE_ARGS + 1, #args do
-    redis.call('SPUBLISH', args[2], args[i])
+  redis.call('PEXPIRE', keys[2], args[at.ttl_ms])
+  if args[at.command_id] ~= '' then
+    keep_answer(keys, args)
+  end
+  for i = FIXED_ARGS + #changes * CHANGE_ARGS + 1, #args do
+    redis.call('SPUBLISH', args[at.channel], args[i])
   end
   return 1
+end
+
+-- due_1(deadlines key; now_ms, claimed_until_ms, limit) -> {member, ...}
+-- Takes what is due, and puts it off for whoever looks next: whoever dies with it in hand loses nothing.
+local function due_1(keys, args)
+  local members = redis.call('ZRANGEBYSCORE', keys[1], '-inf', args[1], 'LIMIT', 0, args[3])
+  for _, member in ipairs(members) do
+    redis.call('ZADD', keys[1], args[2], member)
+  end
+  return members
+end
+
+-- drop_1(presence key, deadlines key, left key; connection id, listener id, now_ms, left_ttl_ms)
+local function drop_1(keys, args)
+  redis.call('ZREM', keys[2], 'c|' .. args[2] .. '|' .. args[1])
+  if redis.call('HDEL', keys[1], args[1]) == 1 and redis.call('HLEN', keys[1]) == 0 then
+    redis.call('SET', keys[3], args[3], 'PX', args[4])
+  end
 end
 
 redis.register_function('open_1', open_1)
 redis.register_function('live_1', live_1)
 redis.register_function('commit_1', commit_1)
+redis.register_function('due_1', due_1)
+redis.register_function('drop_1', drop_1)

@@ -19,6 +19,16 @@ def epoch_key(partition: int) -> str:
     return f"audio:epoch:{{{partition}}}"
 
 
+def deadlines_key(partition: int) -> str:
+    """Sorted set: sessions and connections of the partition by the server time at which somebody must look at them."""
+    return f"audio:deadlines:{{{partition}}}"
+
+
+def journal_key(partition: int) -> str:
+    """Stream: what PostgreSQL has not got yet."""
+    return f"audio:journal:{{{partition}}}"
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerKeys:
     """The keys of one listener."""
@@ -47,6 +57,35 @@ class ListenerKeys:
     def channel(self) -> str:
         """Sharded pub/sub channel of everything that the listener's devices see."""
         return f"audio:listener:{self.listener_id}:{self.tag}"
+
+    @property
+    def deadlines(self) -> str:
+        return deadlines_key(partition_of(self.listener_id))
+
+    @property
+    def journal(self) -> str:
+        return journal_key(partition_of(self.listener_id))
+
+    @property
+    def left(self) -> str:
+        """Text: server time at which the listener's last connection went."""
+        return f"audio:left:{self.listener_id}:{self.tag}"
+
+    def answer(self, command_id: str) -> str:
+        """Text: what the listener's command of that id was answered."""
+        return f"audio:answer:{self.listener_id}:{command_id}:{self.tag}"
+
+    def answers(self, session_id: str) -> str:
+        """List: the ids of the session's commands whose answers are kept, oldest first."""
+        return f"audio:answers:{session_id}:{self.tag}"
+
+    def moves(self, session_id: str) -> str:
+        """List: the session's latest moves, oldest first."""
+        return f"audio:moves:{session_id}:{self.tag}"
+
+    def conflicts(self, session_id: str) -> str:
+        """Hash: the session's latest conflicts by their entry's id."""
+        return f"audio:conflicts:{session_id}:{self.tag}"
 
     def ended(self, script_id: str) -> str:
         """Text: the id of the session of that script that ended last."""

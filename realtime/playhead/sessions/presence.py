@@ -56,7 +56,7 @@ class Presence:
         await self._store.hold_connections(listener_id, [connection])
         # counted afterwards: those that come at once see each other, so that the limit holds
         if len(await self._store.connections(listener_id, now_ms)) > self._connections_max:
-            await self._store.drop_connection(listener_id, connection_id)
+            await self._store.drop_connection(listener_id, connection_id, now_ms)
             return False
         await self._announce(listener_id, connection_id)
         self._held[listener_id][connection_id] = connection
@@ -69,10 +69,31 @@ class Presence:
         if not self._held[listener_id]:
             del self._held[listener_id]
         try:
-            await self._store.drop_connection(listener_id, connection_id)
-            await self._announce(listener_id, None)
+            await self.drop(listener_id, connection_id)
         except StoreUnavailable as error:
             log.warning("A departure could not be told.", action="presence_untold", error=str(error))
+
+    async def drop(self, listener_id: str, connection_id: str) -> None:
+        """Removes a connection of any node and tells the listener's devices. Raises StoreUnavailable."""
+        await self._store.drop_connection(listener_id, connection_id, self._clock.now_ms())
+        await self._announce(listener_id, None)
+
+    async def lapsed(self, listener_id: str, connection_id: str) -> Connection | None:
+        """The connection, if its lease has run out; None when it was renewed or is gone. Raises StoreUnavailable."""
+        now_ms = self._clock.now_ms()
+        rows = await self._store.connections(listener_id, 0)
+        return next((row for row in rows if row.connection_id == connection_id and row.expires_at_ms <= now_ms), None)
+
+    def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
+        """The connection's latest round trip; the store learns it with the next renewal."""
+        held = self._held.get(listener_id, {})
+        if connection_id in held:
+            held[connection_id] = replace(held[connection_id], rtt_ms=rtt_ms)
+
+    async def slowest_rtt_ms(self, listener_id: str) -> int:
+        """The longest round trip of the listener's connections; 0 while none has told one."""
+        rows = await self._store.connections(listener_id, self._clock.now_ms())
+        return max((row.rtt_ms or 0 for row in rows), default=0)
 
     async def devices(self, listener_id: str) -> list[dict[str, Any]]:
         """The connected devices, as clients see them, oldest first."""
@@ -111,7 +132,7 @@ class Presence:
             for row in renewed:
                 # gone while its lease was being renewed: it must not live on as a ghost
                 if row.connection_id not in rows:
-                    await self._store.drop_connection(listener_id, row.connection_id)
+                    await self._store.drop_connection(listener_id, row.connection_id, self._clock.now_ms())
 
 
 def _devices(connections: Iterable[Connection]) -> list[dict[str, Any]]:

@@ -16,19 +16,30 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 from redis.typing import EncodableT, FieldT
 
+from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.redis import ask, connect
-from playhead.sessions.codec import decode_state, encode_state
-from playhead.sessions.keys import PARTITIONS, ListenerKeys, epoch_key
+from playhead.sessions.journal import Entry, encode_extra
+from playhead.sessions.keys import PARTITIONS, ListenerKeys, deadlines_key, epoch_key
+from playhead.sessions.states import decode_state, encode_state
 from playhead.sessions.store import (
+    ANSWER_TTL_MS,
+    ANSWERS_MAX,
+    DUE_CLAIM_MS,
     ENDED_TTL_MS,
+    JOURNAL_LENGTH_MAX,
+    LEFT_TTL_MS,
     LIVE_SESSIONS_MAX,
+    MOVES_TTL_MS,
     PRESENCE_LEASE_MS,
     SESSION_TTL_MS,
+    Answer,
     Change,
     Committed,
     Connection,
+    DueSession,
+    LapsedConnection,
     Loaded,
     StoreUnavailable,
 )
@@ -49,8 +60,9 @@ async def unavailable_when_down() -> AsyncIterator[None]:
 class RedisStore:
     """SessionStore on one Valkey/Redis primary."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: Clock, journal_length_max: int = JOURNAL_LENGTH_MAX) -> None:
         self._clock = clock
+        self._journal_length_max = journal_length_max
         self._opened_run_id: str | None = None
         self.client: Redis = connect(url, self._open_epochs)
 
@@ -87,23 +99,28 @@ class RedisStore:
             raw = await self._function("open_1", [keys.epoch], [run_id, self._clock.now_ms()])
         return int(raw)
 
-    async def load(self, listener_id: str, session_id: str) -> Loaded:
+    async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
         keys = ListenerKeys(listener_id)
         async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:
             pipe.hget(keys.epoch, "epoch")
             pipe.hget(keys.session(session_id), "state")
-            epoch, raw = await pipe.execute()
+            if command_id is not None:
+                pipe.get(keys.answer(command_id))
+            epoch, raw, *answers = await pipe.execute()
         states = () if raw is None else (decode_state(raw),)
         return Loaded(
             epoch=await self._epoch(keys, epoch),
             states=tuple(state for state in states if state.listener_id == listener_id),
+            answer=answers[0] if answers else None,
         )
 
-    async def live(self, listener_id: str) -> Loaded:
+    async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
         keys = ListenerKeys(listener_id)
         prefix, suffix = keys.session("|").split("|")
-        epoch, *rows = await self._function("live_1", [keys.epoch, keys.live], [prefix, suffix])
-        return Loaded(epoch=await self._epoch(keys, epoch), states=tuple(decode_state(row) for row in rows))
+        names = [keys.epoch, keys.live, *([] if command_id is None else [keys.answer(command_id)])]
+        epoch, answer, *rows = await self._function("live_1", names, [prefix, suffix])
+        states = tuple(decode_state(row) for row in rows)
+        return Loaded(epoch=await self._epoch(keys, epoch), states=states, answer=answer)
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         async with unavailable_when_down():
@@ -113,14 +130,26 @@ class RedisStore:
         found = (await self.load(listener_id, session_id.decode())).states
         return found[0] if found else None
 
+    async def moves(self, listener_id: str, session_id: str) -> tuple[Move, ...]:
+        keys = ListenerKeys(listener_id)
+        async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:
+            pipe.lrange(keys.moves(session_id), 0, -1)
+            pipe.hvals(keys.conflicts(session_id))
+            moves, conflicts = await pipe.execute()
+        return tuple(Move(**orjson.loads(raw)) for raw in (*moves, *conflicts))
+
     async def commit(
-        self, listener_id: str, epoch: int, changes: Sequence[Change], packets: Sequence[bytes]
+        self,
+        listener_id: str,
+        epoch: int,
+        changes: Sequence[Change],
+        packets: Sequence[bytes],
+        answer: Answer | None = None,
     ) -> Committed:
         keys = ListenerKeys(listener_id)
-        prefix, suffix = keys.session("|").split("|")
-        ended_prefix = keys.ended("|").split("|")[0]
-        names = [keys.epoch, keys.live, *(keys.session(change.after.session_id) for change in changes)]
-        fixed = (epoch, keys.channel, SESSION_TTL_MS, ENDED_TTL_MS, LIVE_SESSIONS_MAX, prefix, suffix, ended_prefix)
+        names = [keys.epoch, keys.live, keys.deadlines, keys.journal, *_answer_keys(keys, answer)]
+        names += [keys.session(change.after.session_id) for change in changes]
+        fixed = _fixed_arguments(keys, epoch, self._journal_length_max, answer)
         rows = [argument for change in changes for argument in _change_arguments(change)]
         return Committed(int(await self._function("commit_1", names, [*fixed, *rows, *packets])))
 
@@ -129,26 +158,43 @@ class RedisStore:
             await self.client.spublish(ListenerKeys(listener_id).channel, packet)
 
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
-        key = ListenerKeys(listener_id).presence
+        keys = ListenerKeys(listener_id)
         rows: dict[FieldT, EncodableT] = {row.connection_id: orjson.dumps(row) for row in connections}
+        leases = {f"c|{listener_id}|{row.connection_id}": row.expires_at_ms for row in connections}
         async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:
-            pipe.hset(key, mapping=rows)
-            pipe.pexpire(key, PRESENCE_LEASE_MS * 2)
+            pipe.hset(keys.presence, mapping=rows)
+            pipe.pexpire(keys.presence, PRESENCE_LEASE_MS * 2)
+            pipe.zadd(keys.deadlines, leases)
             await pipe.execute()
 
-    async def drop_connection(self, listener_id: str, connection_id: str) -> None:
-        async with unavailable_when_down():
-            await self.client.hdel(ListenerKeys(listener_id).presence, connection_id)
+    async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
+        keys = ListenerKeys(listener_id)
+        names = [keys.presence, keys.deadlines, keys.left]
+        await self._function("drop_1", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS])
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
-        key = ListenerKeys(listener_id).presence
         async with unavailable_when_down():
-            rows = [Connection(**orjson.loads(raw)) for raw in await self.client.hvals(key)]
-            dead = [row.connection_id for row in rows if row.expires_at_ms <= now_ms]
-            if dead:
-                await self.client.hdel(key, *dead)
+            rows = [
+                Connection(**orjson.loads(raw)) for raw in await self.client.hvals(ListenerKeys(listener_id).presence)
+            ]
         alive = (row for row in rows if row.expires_at_ms > now_ms)
         return tuple(sorted(alive, key=lambda row: (row.connected_at_ms, row.connection_id)))
+
+    async def left_at_ms(self, listener_id: str) -> int | None:
+        async with unavailable_when_down():
+            raw: Any = await self.client.get(ListenerKeys(listener_id).left)
+        return None if raw is None else int(raw)
+
+    async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
+        async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:
+            for partition in range(PARTITIONS):
+                pipe.fcall("due_1", 1, deadlines_key(partition), now_ms, now_ms + DUE_CLAIM_MS, limit)
+            answers = await pipe.execute()
+        return tuple(_due(member) for members in answers for member in members)
+
+    async def forget_due(self, item: DueSession | LapsedConnection) -> None:
+        async with unavailable_when_down():
+            await self.client.zrem(ListenerKeys(item.listener_id).deadlines, _member(item))
 
 
 def _run_id(info: bytes | str) -> str:
@@ -156,8 +202,66 @@ def _run_id(info: bytes | str) -> str:
     return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("run_id:"))
 
 
+def _answer_keys(keys: ListenerKeys, answer: Answer | None) -> list[str]:
+    """Without an answer the function gets names that it does not touch; all keys must be of one slot."""
+    return [keys.answer(answer.command_id if answer else ""), keys.answers(answer.session_id if answer else "")]
+
+
+def _fixed_arguments(
+    keys: ListenerKeys, epoch: int, journal_length_max: int, answer: Answer | None
+) -> list[str | bytes | int]:
+    """In the order of `at` in functions.lua."""
+    session_prefix, suffix = keys.session("|").split("|")
+    return [
+        epoch,
+        keys.channel,
+        SESSION_TTL_MS,
+        ENDED_TTL_MS,
+        LIVE_SESSIONS_MAX,
+        session_prefix,
+        suffix,
+        keys.ended("|").split("|")[0],
+        keys.listener_id,
+        journal_length_max,
+        answer.command_id if answer else "",
+        answer.content if answer else "",
+        ANSWER_TTL_MS,
+        ANSWERS_MAX,
+        keys.answer("|").split("|")[0],
+        keys.moves("|").split("|")[0],
+        MOVES_MAX,
+        keys.conflicts("|").split("|")[0],
+        CONFLICTS_MAX,
+        MOVES_TTL_MS,
+    ]
+
+
 def _change_arguments(change: Change) -> tuple[str | bytes | int, ...]:
-    state = change.after
-    expected = "" if change.expected_version is None else change.expected_version
-    ended = 0 if state.ended_at_ms is None else 1
-    return (expected, state.session_id, state.script_id, state.version, ended, encode_state(state))
+    """In the order of `change_at` in functions.lua."""
+    state, entry = change.after, change.entry
+    moves = () if entry is None else (entry,)
+    return (
+        "" if change.expected_version is None else change.expected_version,
+        state.session_id,
+        state.script_id,
+        state.version,
+        0 if state.ended_at_ms is None else 1,
+        encode_state(state),
+        "" if change.due_at_ms is None else change.due_at_ms,
+        encode_extra(Entry(state=state, moves=moves, offline=change.offline)),
+        b"" if entry is None else orjson.dumps(entry),
+        entry.entry_id if entry is not None and entry.refused else "",
+    )
+
+
+def _due(member: bytes) -> DueSession | LapsedConnection:
+    kind, listener_id, thing_id = member.decode().split("|")
+    if kind == "s":
+        return DueSession(listener_id=listener_id, session_id=thing_id)
+    return LapsedConnection(listener_id=listener_id, connection_id=thing_id)
+
+
+def _member(item: DueSession | LapsedConnection) -> str:
+    if isinstance(item, DueSession):
+        return f"s|{item.listener_id}|{item.session_id}"
+    return f"c|{item.listener_id}|{item.connection_id}"

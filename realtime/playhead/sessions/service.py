@@ -1,33 +1,31 @@
-"""The use cases of playback: each loads, reduces, commits and publishes, and answers an outcome or a rejection.
+"""The use cases of playback, the same for both surfaces: what may be asked, and of which session.
 
-    load sessions → reduce (pure) → commit (atomic: compare, set, publish) → note for PostgreSQL → answer
-    a lost race: load and reduce again, at most COMMIT_ATTEMPTS_MAX times
-
-StoreUnavailable and DatabaseUnavailable pass through; both surfaces answer them with `unavailable`.
+How a command flows is `committing.py`. StoreUnavailable and DatabaseUnavailable pass through; both surfaces answer them
+with `unavailable`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
-
-import structlog
 
 from playhead.auth.tokens import Principal
 from playhead.db import Script
-from playhead.playback.commands import Command, Origin, Pause, Play, Transfer
-from playhead.playback.reducer import Cause, Decision, heard_out, reduce
+from playhead.playback.commands import Command, Due, Lost, Offline, Origin, Play, Restore
+from playhead.playback.endings import heard_out
+from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
-from playhead.sessions.archive import Archive, SessionWriter
-from playhead.sessions.codec import Packet, encode_packet, seconds, state_payload
+from playhead.sessions.answers import Outcome
+from playhead.sessions.archive import Archive
+from playhead.sessions.committing import Committer, Wish
 from playhead.sessions.finding import Held, SessionFinder, View
+from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
-from playhead.sessions.store import Change, Committed, SessionStore
+from playhead.sessions.store import DueSession, SessionStore
 
-log = structlog.get_logger(__name__)
-
-COMMIT_ATTEMPTS_MAX = 8
+SERVER = Origin(device_id="server")
+"""Who asks when the server acts by itself; no device sees it."""
 
 
 class Scripts(Protocol):
@@ -36,23 +34,6 @@ class Scripts(Protocol):
     async def get(self, claims: Mapping[str, str], script_id: str) -> Script | None:
         """The script, if these claims may hear it."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """An accepted command: the state after it, and the server time at which it was decided."""
-
-    state: SessionState
-    cause: Cause
-    server_time_ms: int
-    published: bool
-    """Whether devices see a new revision; a command that changed nothing for them is accepted all the same."""
-    created: bool = False
-
-    @property
-    def cause_of_state(self) -> Cause | None:
-        """Why `state` is at its revision; None when another command than this one made it, as in a snapshot."""
-        return self.cause if self.published else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +53,6 @@ class Snapshot:
     server_time_ms: int
 
 
-_Find = Callable[[View], Awaitable[Held | None]]
-
-
 class SessionService:
     """The one way that commands flow, for both surfaces."""
 
@@ -83,15 +61,15 @@ class SessionService:
         store: SessionStore,
         archive: Archive,
         scripts: Scripts,
-        writer: SessionWriter,
         presence: Presence,
         clock: Clock,
         new_id: Callable[[], str],
     ) -> None:
         self._store = store
+        self._archive = archive
         self._finder = SessionFinder(store, archive, clock, new_id)
+        self._committer = Committer(store, self._finder, presence, clock)
         self._scripts = scripts
-        self._writer = writer
         self._presence = presence
         self._clock = clock
 
@@ -104,10 +82,46 @@ class SessionService:
             return refusal
         assert script is not None
 
-        async def find(view: View) -> Held:
-            return await self._finder.of_script(principal.listener_id, script, view)
+        return await self._of_script(principal, script, command, origin, expected_revision=expected_revision)
 
-        return await self._commit(principal.listener_id, None, find, command, origin, expected_revision)
+    async def offline(
+        self,
+        principal: Principal,
+        script_id: str,
+        command: Offline,
+        origin: Origin,
+        intervals: Sequence[OfflineInterval] = (),
+        base_session_id: str | None = None,
+    ) -> Outcome | Rejection:
+        """Credits what was heard without a connection to the live session of the script, or to a new one that rests.
+
+        `base_session_id`: the session that the device was in when it went; `command.base` is its state.
+        """
+        script = await self._scripts.get(principal.claims, script_id)
+        if refusal := _unplayable(script):
+            return refusal
+        assert script is not None
+        return await self._of_script(
+            principal, script, command, origin, offline=tuple(intervals), base_session_id=base_session_id
+        )
+
+    async def _of_script(
+        self, principal: Principal, script: Script, command: Command, origin: Origin, **options: Any
+    ) -> Outcome | Rejection:
+        listener_id = principal.listener_id
+
+        async def find(view: View) -> Held:
+            return await self._finder.of_script(listener_id, script, view)
+
+        wish = Wish(
+            listener_id=listener_id,
+            session_id=None,
+            target=script.script_id,
+            command=command,
+            origin=origin,
+            **options,
+        )
+        return await self._committer.carry_out(wish, find)
 
     async def apply(
         self, listener_id: str, session_id: str, command: Command, origin: Origin, expected_revision: int | None = None
@@ -117,7 +131,77 @@ class SessionService:
         async def find(view: View) -> Held | None:
             return await self._finder.by_id(listener_id, session_id, view)
 
-        return await self._commit(listener_id, session_id, find, command, origin, expected_revision)
+        wish = Wish(
+            listener_id=listener_id,
+            session_id=session_id,
+            target=session_id,
+            command=command,
+            origin=origin,
+            expected_revision=expected_revision,
+        )
+        return await self._committer.carry_out(wish, find)
+
+    async def restore(
+        self, listener_id: str, session_id: str, entry_id: str, origin: Origin, expected_revision: int | None = None
+    ) -> Outcome | Rejection:
+        """Goes back to the place that an entry of the session's history left, or to the one that was refused."""
+        entries = await self.history(listener_id, session_id)
+        if isinstance(entries, Rejection):
+            return entries
+        entry = next((entry for entry in entries if entry.entry_id == entry_id), None)
+        if entry is None:
+            return Rejection(code=Code.NOT_FOUND, detail="The session's history has no such entry.")
+        command = Restore(position_ms=entry.restored_ms)
+        return await self.apply(listener_id, session_id, command, origin, expected_revision)
+
+    async def history(self, listener_id: str, session_id: str) -> tuple[Move, ...] | Rejection:
+        """The session's latest moves and conflicts, newest first."""
+        found = await self._known(listener_id, session_id)
+        if found is None:
+            return Rejection(code=Code.NOT_FOUND)
+        stored = await self._archive.moves(session_id)
+        entries = {entry.entry_id: entry for entry in (*stored, *await self._store.moves(listener_id, session_id))}
+        newest = sorted(entries.values(), key=lambda entry: (entry.at_ms, entry.epoch, entry.revision), reverse=True)
+        moves = [entry for entry in newest if not entry.refused][:MOVES_MAX]
+        conflicts = [entry for entry in newest if entry.refused][:CONFLICTS_MAX]
+        return tuple(entry for entry in newest if entry in moves or entry in conflicts)
+
+    async def _known(self, listener_id: str, session_id: str) -> SessionState | None:
+        """The listener's session, live, ended or long over."""
+        view = await self._finder.session(listener_id, session_id)
+        state = view.sessions[0].state if view.sessions else await self._archive.get(session_id)
+        return state if state is not None and state.listener_id == listener_id else None
+
+    async def device_lost(
+        self, listener_id: str, device_id: str, connection_id: str, last_seen_at_ms: int | None, grace_ms: int
+    ) -> None:
+        """A device's connection has ended: what sounds on it waits `grace_ms`, if it has no other connection."""
+        rows = await self._store.connections(listener_id, self._clock.now_ms())
+        if any(row.device_id == device_id and row.connection_id != connection_id for row in rows):
+            return
+        until_ms = self._clock.now_ms() + grace_ms
+        lost = Lost(device_id=device_id, last_seen_at_ms=last_seen_at_ms, until_ms=until_ms)
+        for state in await self.live_states(listener_id):
+            if state.playing and state.active_device_id == device_id:
+                await self.apply(listener_id, state.session_id, lost, SERVER)
+
+    async def due(self, item: DueSession) -> None:
+        """Does what the session's deadlines ask for, and notes the next one."""
+        left_at_ms = await self._store.left_at_ms(item.listener_id)
+
+        async def find(view: View) -> Held | None:
+            return next((held for held in view.sessions if held.expected_version is not None), None)
+
+        wish = Wish(
+            listener_id=item.listener_id,
+            session_id=item.session_id,
+            target=item.session_id,
+            command=Due(left_at_ms=left_at_ms),
+            origin=SERVER,
+        )
+        answer = await self._committer.carry_out(wish, find)
+        if isinstance(answer, Rejection) and answer.code is Code.NOT_FOUND:
+            await self._store.forget_due(item)
 
     async def join_session(self, listener_id: str, session_id: str) -> Snapshot | Rejection:
         """The session as it is now."""
@@ -146,73 +230,6 @@ class SessionService:
         """The listener's live sessions, as the store has them."""
         return (await self._store.live(listener_id)).states
 
-    async def _commit(
-        self,
-        listener_id: str,
-        session_id: str | None,
-        find: _Find,
-        command: Command,
-        origin: Origin,
-        expected_revision: int | None,
-    ) -> Outcome | Rejection:
-        """Load, reduce, commit; again after a lost race. `session_id` None: all live sessions are loaded."""
-        if self._writer.full:
-            return Rejection(code=Code.OVERLOADED)
-        moves_sound = isinstance(command, Play | Transfer)
-        for _ in range(COMMIT_ATTEMPTS_MAX):
-            view = await self._view(listener_id, session_id, moves_sound)
-            held = await find(view)
-            if held is None:
-                return Rejection(code=Code.NOT_FOUND)
-            now_ms = self._clock.now_ms()
-            connected = await self._presence.connected(listener_id, origin) if moves_sound else {}
-            decision = reduce(
-                held.state, command, origin, now_ms=now_ms, connected=connected, expected_revision=expected_revision
-            )
-            if isinstance(decision, Rejection):
-                # of a session that was not born nobody may learn
-                return replace(decision, state=None) if held.created else decision
-            outcome = Outcome(
-                state=replace(decision.state, epoch=view.epoch) if decision.written else decision.state,
-                cause=decision.cause,
-                server_time_ms=now_ms,
-                published=decision.published,
-                created=held.created,
-            )
-            if not decision.written:
-                return outcome
-            silenced = _silenced(view, outcome.state, decision.cause, now_ms) if moves_sound else []
-            committed = await self._write(listener_id, held, outcome, silenced, origin)
-            if committed is Committed.DONE:
-                return outcome
-            if committed is Committed.FULL:
-                return Rejection(code=Code.OVERLOADED, detail="Too many sessions are open. End one and play again.")
-        log.warning("A commit lost every race.", action="commit_contended", session_id=session_id)
-        return Rejection(code=Code.OVERLOADED)
-
-    async def _view(self, listener_id: str, session_id: str | None, moves_sound: bool) -> View:
-        """All live sessions where another one may have to fall silent, else the one that is asked for."""
-        if session_id is not None and not moves_sound:
-            return await self._finder.session(listener_id, session_id)
-        return await self._finder.live(listener_id, session_id)
-
-    async def _write(
-        self,
-        listener_id: str,
-        held: Held,
-        outcome: Outcome,
-        silenced: Sequence[Change],
-        origin: Origin,
-    ) -> Committed:
-        changes = [Change(after=outcome.state, expected_version=held.expected_version), *silenced]
-        packets = _packets(outcome, origin)
-        packets += [_packet("state", state_payload(change.after, outcome.cause), None, outcome) for change in silenced]
-        committed = await self._store.commit(listener_id, outcome.state.epoch, changes, packets)
-        if committed is Committed.DONE:
-            for change in changes:
-                self._writer.note(change.after)
-        return committed
-
 
 def _unplayable(script: Script | None) -> Rejection | None:
     if script is None:
@@ -220,44 +237,3 @@ def _unplayable(script: Script | None) -> Rejection | None:
     if script.status == "failed":
         return Rejection(code=Code.SCRIPT_FAILED)
     return None if script.duration_ms > 0 else Rejection(code=Code.SCRIPT_NOT_READY)
-
-
-def _silenced(view: View, sounding: SessionState, cause: Cause, now_ms: int) -> list[Change]:
-    """The listener's other sessions that sound on the same device: it can play only one, so they are paused."""
-    device_id = sounding.active_device_id
-    if device_id is None or not sounding.playing:
-        return []
-    origin = Origin(device_id=cause.device_id or device_id)
-    changes = []
-    for held in view.sessions:
-        state = held.state
-        if state.session_id == sounding.session_id or not state.playing or state.active_device_id != device_id:
-            continue
-        paused = reduce(state, Pause(), origin, now_ms=now_ms, connected={})
-        assert isinstance(paused, Decision)
-        after = replace(paused.state, epoch=view.epoch)
-        changes.append(Change(after=after, expected_version=held.expected_version))
-    return changes
-
-
-def _packet(event: str, data: dict[str, Any], skip_connection_id: str | None, outcome: Outcome) -> bytes:
-    return encode_packet(
-        Packet(event=event, data=data, skip_connection_id=skip_connection_id, published_at_ms=outcome.server_time_ms)
-    )
-
-
-def _packets(outcome: Outcome, origin: Origin) -> list[bytes]:
-    """What the listener's devices are told of an outcome; the connection that asked has it in its ack."""
-    state, skip = outcome.state, origin.connection_id
-    payload = state_payload(state, outcome.cause)
-    ids = {"session_id": state.session_id, "script_id": state.script_id}
-    packets = []
-    if outcome.created:
-        packets.append(_packet("session_started", {**ids, "state": payload}, skip, outcome))
-    if outcome.published:
-        packets.append(_packet("state", payload, skip, outcome))
-    if state.ended_at_ms is not None:
-        reason = "idle" if outcome.cause.device_id is None else "ended_by_listener"
-        ended = {**ids, "reason": reason, "position": seconds(state.position_ms)}
-        packets.append(_packet("session_ended", ended, None, outcome))
-    return packets

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from playhead.playback.deadlines import next_due_ms
+from playhead.playback.history import Move
 from playhead.playback.state import SessionState
+from playhead.sessions.journal import OfflineInterval
 
 SESSION_TTL_MS = (2 * 60 + 10) * 60 * 1000
 """A live session outlives its idle time of 2 h by 10 min."""
@@ -17,6 +20,17 @@ ENDED_TTL_MS = 10 * 60 * 1000
 """How long an ended session still says that it has ended, and where: its row may be on the way to PostgreSQL."""
 LIVE_SESSIONS_MAX = 64
 """Live sessions of one listener."""
+ANSWER_TTL_MS = 10 * 60 * 1000
+"""How long a command that is sent again gets its first answer."""
+ANSWERS_MAX = 128
+"""Answers kept of one session, the oldest forgotten first."""
+MOVES_TTL_MS = 30 * 60 * 1000
+"""How long the store tells a session's latest moves itself, before they are read from PostgreSQL alone."""
+JOURNAL_LENGTH_MAX = 100_000
+"""Entries of one partition that may wait for PostgreSQL; at the limit commands are answered `overloaded`."""
+DUE_CLAIM_MS = 5_000
+"""What one process took to look at comes up again after so long, unless its state says otherwise by then."""
+LEFT_TTL_MS = SESSION_TTL_MS
 PRESENCE_LEASE_MS = 90_000
 """A connection whose node has not renewed it for so long is gone."""
 
@@ -33,27 +47,79 @@ class Committed(Enum):
     """Somebody else was faster, or the epoch has grown: load again and decide again."""
     FULL = -1
     """The listener has `LIVE_SESSIONS_MAX` live sessions."""
+    BACKLOG = -2
+    """The partition's journal is at its limit: PostgreSQL must catch up first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Sessions as they are in the store, and the epoch that the next commit must name."""
+    """Sessions as they are in the store, and the epoch that the next commit must name.
+
+    `answer`: what the listener's command of the id that was asked for was answered, while that is kept.
+    """
 
     epoch: int
     states: tuple[SessionState, ...] = ()
+    answer: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One session's part of a commit. `expected_version` None: there must be no live session of that script yet."""
+    """One session's part of a commit. `expected_version` None: there must be no live session of that script yet.
+
+    With the version unchanged nothing is set: only `entry` is kept, and the next deadline noted.
+    """
 
     after: SessionState
     expected_version: int | None
+    entry: Move | None = None
+    """What the history gets."""
+    offline: tuple[OfflineInterval, ...] = ()
+    """What the journal gets beside it."""
+    rest_until_ms: int = 0
+    """Nobody has to look at the session before."""
+
+    @property
+    def written(self) -> bool:
+        return self.after.version != self.expected_version
+
+    @property
+    def due_at_ms(self) -> int | None:
+        due_ms = next_due_ms(self.after)
+        return None if due_ms is None else max(due_ms, self.rest_until_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a command is answered, kept under its id for `ANSWER_TTL_MS`."""
+
+    session_id: str
+    command_id: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueSession:
+    """A session that somebody must look at."""
+
+    listener_id: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LapsedConnection:
+    """A connection whose node has not renewed its lease."""
+
+    listener_id: str
+    connection_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """One socket of one device. `expires_at_ms`: its node's lease; renewed while the socket is open."""
+    """One socket of one device. `expires_at_ms`: its node's lease; renewed while the socket is open.
+
+    `rtt_ms`: its last round trip, as the device measured it.
+    """
 
     connection_id: str
     device_id: str
@@ -61,16 +127,17 @@ class Connection:
     kind: str
     connected_at_ms: int
     expires_at_ms: int
+    rtt_ms: int | None = None
 
 
 class SessionStore(Protocol):
     """Every method may raise StoreUnavailable."""
 
-    async def load(self, listener_id: str, session_id: str) -> Loaded:
+    async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
         """That session, live or just ended; no states where there is none."""
         ...
 
-    async def live(self, listener_id: str) -> Loaded:
+    async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
         """All live sessions of the listener."""
         ...
 
@@ -78,10 +145,19 @@ class SessionStore(Protocol):
         """The listener's session of the script that ended last, if that was less than `ENDED_TTL_MS` ago."""
         ...
 
+    async def moves(self, listener_id: str, session_id: str) -> tuple[Move, ...]:
+        """The session's latest moves and conflicts, in no order: what PostgreSQL may not have yet."""
+        ...
+
     async def commit(
-        self, listener_id: str, epoch: int, changes: Sequence[Change], packets: Sequence[bytes]
+        self,
+        listener_id: str,
+        epoch: int,
+        changes: Sequence[Change],
+        packets: Sequence[bytes],
+        answer: Answer | None = None,
     ) -> Committed:
-        """Compare, set and publish in one step, or do nothing."""
+        """Compare, set, journal, note deadlines, keep the answer and publish in one step, or do nothing."""
         ...
 
     async def publish(self, listener_id: str, packet: bytes) -> None: ...
@@ -90,10 +166,24 @@ class SessionStore(Protocol):
         """Adds connections, or renews their leases."""
         ...
 
-    async def drop_connection(self, listener_id: str, connection_id: str) -> None: ...
+    async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
+        """Removes it; with the listener's last one, notes the time."""
+        ...
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
         """The listener's connections whose lease has not run out, oldest first."""
+        ...
+
+    async def left_at_ms(self, listener_id: str) -> int | None:
+        """When the listener's last connection went, if that was less than `LEFT_TTL_MS` ago."""
+        ...
+
+    async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
+        """Some of what is due in any partition, at most `limit` of each; held back from others for `DUE_CLAIM_MS`."""
+        ...
+
+    async def forget_due(self, item: DueSession | LapsedConnection) -> None:
+        """It does not exist any more: nobody has to look at it again."""
         ...
 
 

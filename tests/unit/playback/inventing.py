@@ -12,17 +12,22 @@ from playhead.playback.commands import (
     RATE_MIN,
     REST_DEVICE_ID,
     Command,
+    Due,
     End,
     Leave,
+    Lost,
+    Offline,
     Origin,
     Pause,
     Play,
     Report,
+    Restore,
     Seek,
     SetLoop,
+    SetMode,
     SetRate,
+    SetSleep,
     Transfer,
-    Vanished,
 )
 from playhead.playback.listened import union
 from playhead.playback.state import SessionState, position_at
@@ -54,10 +59,23 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(SetRate, rate=rates | st.just(float("nan"))),
     st.builds(Transfer, device_id=st.sampled_from([*DEVICES, "speaker"])),
     st.builds(Leave),
+    st.builds(SetMode, mode=st.sampled_from(["handoff", "together"])),
+    st.builds(SetSleep, after_ms=st.none() | st.integers(-1, 100_000), at_end_of_loop=st.booleans()),
+    st.builds(Restore, position_ms=places),
     st.builds(
-        Vanished, connection_id=st.sampled_from(["phone-1", "desk-1"]), last_seen_at_ms=st.integers(0, 2 * NOW_MS)
+        Offline,
+        intervals=st.lists(st.tuples(places, places), max_size=4).map(tuple),
+        position_ms=places,
+        base=st.none() | st.tuples(st.just(7), st.integers(0, 30)),
     ),
-    st.builds(End, reason=st.sampled_from(["ended_by_listener", "idle"])),
+    st.builds(
+        Lost,
+        device_id=st.sampled_from([*DEVICES, "speaker"]),
+        last_seen_at_ms=st.none() | st.integers(0, 2 * NOW_MS),
+        until_ms=st.integers(NOW_MS, NOW_MS + 600_000),
+    ),
+    st.builds(Due, left_at_ms=st.none() | st.integers(0, NOW_MS)),
+    st.builds(End),
     st.builds(
         Report, position_ms=places, rate=st.none() | rates, revision=st.none() | counters, seq=st.none() | counters
     ),
@@ -88,6 +106,9 @@ def sessions(draw: st.DrawFn, /, **fields: Any) -> SessionState:
         heard_ms=draw(inside),
         heard_at_ms=NOW_MS + draw(st.integers(-DURATION_MAX_MS, 0)),
         listened=union([], draw(st.lists(st.tuples(inside, inside), max_size=4))),
+        mode=draw(st.sampled_from(["handoff", "together"])),
+        moved=(7, draw(counters)),
+        sleep_at_ms=draw(st.none() | st.integers(NOW_MS, NOW_MS + 400_000)),
         active_device_id=draw(st.sampled_from([*DEVICES, REST_DEVICE_ID, None])),
         report_seqs=draw(st.sampled_from([(), (("phone", 10),), (("desk", 3), ("phone", 20))])),
     )
@@ -116,6 +137,10 @@ def broken_rules(state: SessionState, now_ms: int) -> list[str]:
         "what was listened to is sorted and apart": all(
             end_ms < next_ms for (_, end_ms), (next_ms, _) in pairwise(state.listened)
         ),
+        "only a playing session waits for a device": state.playing or state.absent_until_ms is None,
+        "an absence has a beginning and an end": (state.absent_since_ms is None) is (state.absent_until_ms is None),
+        "only a loop can be slept at the end of": state.enabled_loop is not None or not state.sleep_at_end_of_loop,
+        "what was played lies in slots, each once": len(dict(state.played_slots)) == len(state.played_slots),
         "each device is counted once": len(dict(state.report_seqs)) == len(state.report_seqs),
     }
     return [rule for rule, holds in rules.items() if not holds]

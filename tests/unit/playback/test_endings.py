@@ -1,15 +1,27 @@
-"""How playback comes to rest: leave, vanish, end; and where the next session resumes."""
+"""How playback comes to rest: leave, end; and where the next session resumes."""
 
 from dataclasses import replace
 
 import pytest
 
-from playhead.playback.commands import End, Leave, Origin, Pause, Play, Report, SetRate, Vanished
-from playhead.playback.reducer import Decision, heard_out, reduce, resume_ms
+from playhead.playback.commands import (
+    End,
+    Leave,
+    Offline,
+    Origin,
+    Pause,
+    Play,
+    Report,
+    Restore,
+    SetMode,
+    SetRate,
+)
+from playhead.playback.endings import heard_out, resume_ms
+from playhead.playback.reducer import Decision, reduce
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
-from tests.support.states import DURATION_MS, NOW_MS, POSITION_MS, make_loop, make_state
-from tests.unit.playback.deciding import BOTH, DESK, ENDED_MS, FINISHED, LATER_MS, PAUSED, PHONE, accepted, decide
+from tests.support.states import DURATION_MS, NOW_MS, POSITION_MS, make_state
+from tests.unit.playback.deciding import BOTH, DESK, FINISHED, LATER_MS, PAUSED, PHONE, accepted, decide
 
 # leave
 
@@ -35,52 +47,6 @@ def test_leaving_without_a_connection_never_meets_a_session_without_one() -> Non
 
 def test_leaving_a_paused_session_changes_nothing() -> None:
     assert accepted(PAUSED, Leave(), PHONE) is PAUSED
-
-
-# vanished
-
-
-@pytest.mark.parametrize(
-    ("last_seen_at_ms", "expected_ms"),
-    [
-        (NOW_MS + 4_000, 104_000),
-        (LATER_MS, 110_000),
-        (LATER_MS + 1, 110_000),
-        (NOW_MS, POSITION_MS),
-        (NOW_MS - 60_000, POSITION_MS),
-    ],
-)
-def test_a_device_that_vanished_is_paused_where_it_was_last_heard_of(last_seen_at_ms: int, expected_ms: int) -> None:
-    command = Vanished(connection_id="phone-1", last_seen_at_ms=last_seen_at_ms)
-    after = accepted(make_state(), command)
-    assert (after.playing, after.position_ms, after.anchored_at_ms) == (False, expected_ms, LATER_MS)
-
-
-def test_the_place_of_a_vanished_device_is_folded_into_its_loop() -> None:
-    command = Vanished(connection_id="phone-1", last_seen_at_ms=NOW_MS + 15_000)
-    assert accepted(make_state(loop=make_loop(90_000, 110_000)), command, now_ms=NOW_MS + 25_000).position_ms == 95_000
-
-
-@pytest.mark.parametrize(
-    "state", [make_state(active_connection_id="phone-2"), make_state(active_connection_id=None), PAUSED, FINISHED]
-)
-def test_only_the_connection_that_still_sounds_can_vanish(state: SessionState) -> None:
-    assert accepted(state, Vanished(connection_id="phone-1", last_seen_at_ms=NOW_MS), now_ms=ENDED_MS) is state
-
-
-def test_a_device_that_vanished_after_the_end_has_finished_the_script() -> None:
-    command = Vanished(connection_id="phone-1", last_seen_at_ms=ENDED_MS - 1)
-    after = accepted(make_state(), command, now_ms=ENDED_MS)
-    assert (after.finished, after.position_ms) == (True, DURATION_MS)
-    before = Vanished(connection_id="phone-1", last_seen_at_ms=NOW_MS + 5_000)
-    assert accepted(make_state(), before, now_ms=ENDED_MS).position_ms == 105_000
-
-
-@pytest.mark.parametrize("command", [Vanished(connection_id="phone-1", last_seen_at_ms=NOW_MS), End(reason="idle")])
-def test_what_the_server_does_by_itself_has_no_device_as_its_cause(command: Vanished | End) -> None:
-    decision = decide(make_state(), command)
-    assert isinstance(decision, Decision)
-    assert (decision.cause.device_id, decision.cause.command_id) == (None, None)
 
 
 # end
@@ -110,7 +76,9 @@ def test_ending_twice_changes_nothing() -> None:
         SetRate(rate=2.0),
         Leave(),
         Report(position_ms=1),
-        Vanished(connection_id="c", last_seen_at_ms=1),
+        SetMode(mode="together"),
+        Restore(position_ms=1),
+        Offline(intervals=((0, 1),), position_ms=1, base=None),
     ],
 )
 def test_an_ended_session_takes_no_command(command: Play) -> None:

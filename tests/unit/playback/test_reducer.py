@@ -7,6 +7,7 @@ import pytest
 from playhead.playback.commands import (
     REST_DEVICE_ID,
     Command,
+    Connections,
     Origin,
     Pause,
     Play,
@@ -16,7 +17,7 @@ from playhead.playback.commands import (
     SetRate,
     Transfer,
 )
-from playhead.playback.reducer import Connections, Decision, start
+from playhead.playback.reducer import Decision, start
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
 from tests.support.states import DURATION_MS, LISTENER_ID, NOW_MS, POSITION_MS, SCRIPT_ID, make_state

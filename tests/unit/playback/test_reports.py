@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from playhead.playback.commands import REST_DEVICE_ID, Origin, Report
+from playhead.playback.played import ran_ms
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.reports import (
     REANCHOR_MS,
     REPORTING_DEVICES_MAX,
     TRUE_PLACE_TOLERANCE_MS,
-    ran_ms,
     reduce_report,
     true_place_ms,
 )

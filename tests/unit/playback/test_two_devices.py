@@ -6,8 +6,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from playhead.playback.commands import (
     Command,
+    Due,
     End,
     Leave,
+    Lost,
     Origin,
     Pause,
     Play,
@@ -15,9 +17,10 @@ from playhead.playback.commands import (
     Seek,
     SetLoop,
     SetRate,
+    SetSleep,
     Transfer,
-    Vanished,
 )
+from playhead.playback.deadlines import IDLE_END_MS, next_due_ms
 from playhead.playback.listened import HEARD_TOLERANCE_MS, total_ms
 from playhead.playback.reducer import Decision, reduce, start
 from playhead.playback.rejections import Code, Rejection
@@ -42,7 +45,7 @@ class TwoDevices(RuleBasedStateMachine):
         self.connections = {device_id: f"{device_id}-1" for device_id in DEVICES}
         self.seqs = dict.fromkeys(DEVICES, 0)
         self.played_ms = 0.0
-        self.reports = 0
+        self.reports = self.rates = 0
         self.state = start(
             session_id=SESSION_ID,
             listener_id=LISTENER_ID,
@@ -96,6 +99,7 @@ class TwoDevices(RuleBasedStateMachine):
 
     @rule(device_id=devices, rate=rates)
     def rate(self, device_id: str, rate: float) -> None:
+        self.rates += 1
         place_ms = position_at(self.state, self.now_ms)
         if isinstance(self.send(SetRate(rate=rate), device_id), Decision):
             assert (self.state.rate, position_at(self.state, self.now_ms)) == (rate, place_ms)
@@ -135,12 +139,24 @@ class TwoDevices(RuleBasedStateMachine):
     def connect(self, device_id: str, number: int) -> None:
         self.connections[device_id] = f"{device_id}-{number}"
 
-    @rule(silent_ms=st.integers(0, 30_000))
-    def vanish(self, silent_ms: int) -> None:
-        connection_id = self.state.active_connection_id
-        if connection_id is not None:
-            self.send(Vanished(connection_id=connection_id, last_seen_at_ms=self.now_ms - silent_ms), "phone")
-            assert not self.state.playing or self.state.ended_at_ms
+    @rule(device_id=devices, silent_ms=st.integers(0, 30_000), grace_ms=st.integers(0, 10_000))
+    def lose(self, device_id: str, silent_ms: int, grace_ms: int) -> None:
+        seen_ms, until_ms = self.now_ms - silent_ms, self.now_ms + grace_ms
+        self.send(Lost(device_id=device_id, last_seen_at_ms=seen_ms, until_ms=until_ms), "phone")
+
+    @rule()
+    def sweep(self) -> None:
+        """Whatever is due is done at once, and then nothing is left to do until the next deadline."""
+        assert isinstance(self.send(Due(), "phone"), Decision)
+        again = self.send(Due(), "phone")
+        assert isinstance(again, Decision) and not again.written
+        due_ms = next_due_ms(self.state)
+        idle_but_watched = self.connections and due_ms == self.state.changed_at_ms + IDLE_END_MS
+        assert due_ms is None or due_ms > self.now_ms or idle_but_watched
+
+    @rule(device_id=devices, after_ms=st.integers(1, 30_000))
+    def sleep(self, device_id: str, after_ms: int) -> None:
+        self.send(SetSleep(after_ms=after_ms), device_id)
 
     @precondition(lambda self: self.state.revision > 15)
     @rule(device_id=devices)
@@ -157,6 +173,8 @@ class TwoDevices(RuleBasedStateMachine):
     def no_more_is_counted_than_was_played(self) -> None:
         allowed_ms = self.played_ms + self.reports * (HEARD_TOLERANCE_MS + 1)
         assert total_ms(self.state.listened) <= allowed_ms
+        # a rate that changes in the middle rounds once
+        assert self.state.played_ms <= self.played_ms + self.reports + self.rates
 
 
 TestTwoDevices = TwoDevices.TestCase

@@ -1,0 +1,80 @@
+"""What the server does by itself once its time has come: every deadline follows from the state and the clock.
+
+| deadline      | when                                           | then                                           |
+| ------------- | ---------------------------------------------- | ---------------------------------------------- |
+| end of script | the formula reaches the duration, no loop      | stopped there, finished                        |
+| sleep         | `sleep_at_ms`, or the loop's next end          | paused where the sound is then                 |
+| absence       | the sounding device is away for too long       | paused where it was last heard of, or passed on |
+| idle          | 2 h without a command, and without a device    | ended                                          |
+
+Nothing has to fire in time: a late look finds the same result, and a second one finds nothing left to do.
+"""
+
+from dataclasses import replace
+
+from playhead.playback.commands import REST_DEVICE_ID, Connections, Due, Lost
+from playhead.playback.endings import ended, stopped
+from playhead.playback.state import SessionState, end_reached, position_at, settled, when_at
+
+IDLE_END_MS = 2 * 60 * 60 * 1000
+"""A session without a device and without a command for so long is over."""
+
+
+def sleeps_at_ms(state: SessionState) -> int | None:
+    """Server time at which the sleep timer pauses the session; None: never, as things stand."""
+    loop = state.enabled_loop
+    if not state.sleep_at_end_of_loop:
+        return state.sleep_at_ms
+    return when_at(state, loop.end_ms) if state.playing and loop is not None else None
+
+
+def next_due_ms(state: SessionState) -> int | None:
+    """Server time at which somebody must look at the session again; None once it has ended."""
+    if state.ended_at_ms is not None:
+        return None
+    ends_at_ms = when_at(state, state.duration_ms) if state.playing and state.enabled_loop is None else None
+    moments = (ends_at_ms, sleeps_at_ms(state), state.absent_until_ms, state.changed_at_ms + IDLE_END_MS)
+    return min(moment for moment in moments if moment is not None)
+
+
+def reduce_lost(state: SessionState, command: Lost, now_ms: int) -> SessionState:
+    """Begins the grace of the sounding device; of a device that nothing depends on, nothing is noted."""
+    if not state.playing or command.device_id != state.active_device_id or state.active_connection_id is None:
+        return state
+    seen_ms = state.heard_at_ms if command.last_seen_at_ms is None else command.last_seen_at_ms
+    seen_ms = min(now_ms, max(seen_ms, state.anchored_at_ms))
+    return replace(state, absent_since_ms=seen_ms, absent_until_ms=command.until_ms)
+
+
+def reduce_due(state: SessionState, command: Due, now_ms: int, connected: Connections) -> tuple[SessionState, str]:
+    """The session with everything done whose time has come, and the name of what was done last."""
+    here = {device_id: connection for device_id, connection in connected.items() if device_id != REST_DEVICE_ID}
+    cause = "due"
+    if state.active_device_id in here:
+        state = replace(state, absent_since_ms=None, absent_until_ms=None)
+    if (sleep_ms := sleeps_at_ms(state)) is not None and sleep_ms <= (state.absent_since_ms or now_ms):
+        state, cause = _asleep(state, sleep_ms), "sleep"
+    if state.absent_until_ms is not None and state.absent_until_ms <= now_ms:
+        state, cause = _absent(state, here), "absence"
+    if end_reached(state, now_ms):
+        state, cause = settled(state, now_ms), "end_of_script"
+    alive_ms = max(state.changed_at_ms, command.left_at_ms or 0)
+    if not here and alive_ms + IDLE_END_MS <= now_ms:
+        state, cause = ended(state, now_ms), "idle"
+    return state, cause
+
+
+def _absent(state: SessionState, here: Connections) -> SessionState:
+    """The sounding device did not come back: another one that sounds takes its role, or the sound stops."""
+    since_ms = state.absent_since_ms or 0
+    state = replace(state, absent_since_ms=None, absent_until_ms=None)
+    if state.mode == "together" and here:
+        device_id = min(here)
+        return replace(state, active_device_id=device_id, active_connection_id=here[device_id])
+    return stopped(settled(state, since_ms), position_at(state, since_ms), since_ms)
+
+
+def _asleep(state: SessionState, at_ms: int) -> SessionState:
+    """Paused where the sound was at `at_ms`; a session that does not play just forgets its timer."""
+    woken = settled(replace(state, sleep_at_ms=None, sleep_at_end_of_loop=False), at_ms)
+    return stopped(woken, position_at(woken, at_ms), at_ms)

@@ -1,0 +1,69 @@
+"""Answers that are kept: a command that is sent again under its id is answered as the first time, and applied once.
+
+What makes a command the same is its fingerprint: what was asked, of which session or script, by which device. What it
+was expected to find (`expected_revision`) is no part of it: who asks again may know more by then.
+"""
+
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+import orjson
+
+from playhead.playback.commands import COMMAND_NAMES, Command, Origin
+from playhead.playback.reducer import Cause
+from playhead.playback.state import SessionState
+from playhead.sessions.states import decode_state, encode_state
+
+FINGERPRINT_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """An accepted command: the state after it, and the server time at which it was decided."""
+
+    state: SessionState
+    cause: Cause
+    server_time_ms: int
+    published: bool
+    """Whether devices see a new revision; a command that changed nothing for them is accepted all the same."""
+    created: bool = False
+
+    @property
+    def cause_of_state(self) -> Cause | None:
+        """Why `state` is at its revision; None when another command than this one made it, as in a snapshot."""
+        return self.cause if self.published else None
+
+
+def fingerprint(command: Command, target: str, origin: Origin) -> str:
+    """`target`: the id of the session or script, whichever was asked for."""
+    content = orjson.dumps([COMMAND_NAMES[type(command)], command, target, origin.device_id])
+    return blake2b(content, digest_size=FINGERPRINT_BYTES).hexdigest()
+
+
+def encode_answer(mark: str, outcome: Outcome) -> bytes:
+    """The outcome under its command's fingerprint; of the state what an answer can tell."""
+    told = replace(outcome.state, report_seqs=(), played_slots=())
+    return orjson.dumps(
+        {
+            "mark": mark,
+            "state": orjson.Fragment(encode_state(told)),
+            "cause": outcome.cause,
+            "server_time_ms": outcome.server_time_ms,
+            "published": outcome.published,
+            "created": outcome.created,
+        }
+    )
+
+
+def decode_answer(raw: bytes, mark: str) -> Outcome | None:
+    """The first answer of the command with this fingerprint; None when its id named another command."""
+    fields = orjson.loads(raw)
+    if fields["mark"] != mark:
+        return None
+    return Outcome(
+        state=decode_state(orjson.dumps(fields["state"])),
+        cause=Cause(**fields["cause"]),
+        server_time_ms=fields["server_time_ms"],
+        published=fields["published"],
+        created=fields["created"],
+    )

@@ -1,0 +1,277 @@
+"""The one way that a command flows: load, reduce, commit; again after a lost race, and once for every `command_id`.
+
+    load sessions (and the kept answer) → reduce (pure) → commit (atomic: compare, set, journal, publish) → answer
+    a lost race: load and reduce again, at most COMMIT_ATTEMPTS_MAX times
+
+Owns: what a commit consists of, its packets among it. Must not know: sockets, requests, what a command means.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from playhead.playback.commands import (
+    Command,
+    Connections,
+    Due,
+    Offline,
+    Origin,
+    Pause,
+    Play,
+    Report,
+    Restore,
+    Seek,
+    SetRate,
+    Transfer,
+)
+from playhead.playback.deadlines import IDLE_END_MS
+from playhead.playback.endings import left_ms
+from playhead.playback.history import Move
+from playhead.playback.reducer import Cause, Decision, reduce, refused_place
+from playhead.playback.rejections import Code, Rejection
+from playhead.playback.state import Order, SessionState
+from playhead.runtime.clock import Clock
+from playhead.sessions.answers import Outcome, decode_answer, encode_answer, fingerprint
+from playhead.sessions.codec import Packet, encode_packet, seconds, state_payload
+from playhead.sessions.finding import Held, SessionFinder, View
+from playhead.sessions.journal import OfflineInterval
+from playhead.sessions.presence import Presence
+from playhead.sessions.store import Answer, Change, Committed, SessionStore
+
+log = structlog.get_logger(__name__)
+
+COMMIT_ATTEMPTS_MAX = 8
+LEAD_MS_MIN = 250
+LEAD_MS_MAX = 1_000
+"""In `together` mode a start is anchored twice the slowest round trip ahead, within these bounds."""
+ANCHORED_AHEAD = (Play, Seek, SetRate, Restore)
+
+Find = Callable[[View], Awaitable[Held | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A command on its way, and all that belongs to it. `session_id` None: all live sessions are loaded."""
+
+    listener_id: str
+    session_id: str | None
+    target: str
+    command: Command
+    origin: Origin
+    expected_revision: int | None = None
+    offline: tuple[OfflineInterval, ...] = ()
+    base_session_id: str | None = None
+    """The session that an offline batch began in."""
+
+    @property
+    def moves_sound(self) -> bool:
+        return isinstance(self.command, Play | Transfer)
+
+    @property
+    def mark(self) -> str:
+        return fingerprint(self.command, self.target, self.origin)
+
+
+class Committer:
+    """Carries wishes out. StoreUnavailable and DatabaseUnavailable pass through."""
+
+    def __init__(self, store: SessionStore, finder: SessionFinder, presence: Presence, clock: Clock) -> None:
+        self._store = store
+        self._finder = finder
+        self._presence = presence
+        self._clock = clock
+
+    async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
+        """Applies the wish to the session that `find` names."""
+        for _ in range(COMMIT_ATTEMPTS_MAX):
+            view = await self._view(wish)
+            if view.answer is not None:
+                return decode_answer(view.answer, wish.mark) or Rejection(code=Code.COMMAND_ID_REUSED)
+            held = await find(view)
+            if held is None:
+                return Rejection(code=Code.NOT_FOUND)
+            answer = await self._once(wish, view, held)
+            if answer is not None:
+                return answer
+        log.warning("A commit lost every race.", action="commit_contended", session_id=wish.session_id)
+        return Rejection(code=Code.OVERLOADED)
+
+    async def _view(self, wish: Wish) -> View:
+        """All live sessions where another one may have to fall silent, else the one that is asked for."""
+        command_id = wish.origin.command_id
+        if wish.session_id is not None and not wish.moves_sound:
+            return await self._finder.session(wish.listener_id, wish.session_id, command_id)
+        return await self._finder.live(wish.listener_id, wish.session_id, command_id)
+
+    async def _once(self, wish: Wish, view: View, held: Held) -> Outcome | Rejection | None:
+        """One try; None when somebody else was faster."""
+        connected = await self._connected(wish)
+        lead_ms = await self._lead_ms(wish, held.state)
+        now_ms = self._clock.now_ms()
+        decision = reduce(
+            held.state,
+            _based(wish, held),
+            wish.origin,
+            now_ms=now_ms,
+            connected=connected,
+            expected_revision=wish.expected_revision,
+            epoch=view.epoch,
+            lead_ms=lead_ms,
+        )
+        if isinstance(decision, Rejection):
+            return await self._refused(wish, view, held, decision, now_ms)
+        outcome = Outcome(
+            state=decision.state,
+            cause=decision.cause,
+            server_time_ms=now_ms,
+            published=decision.published,
+            created=held.created,
+        )
+        rest_until_ms = _rest_until_ms(wish, outcome.state, connected, now_ms)
+        committed = await self._write(wish, view, held, decision, outcome, rest_until_ms)
+        if committed is Committed.LOST:
+            return None
+        return _refusal(committed) or decision.refusal or outcome
+
+    async def _connected(self, wish: Wish) -> Connections:
+        needed = wish.moves_sound or isinstance(wish.command, Due)
+        return await self._presence.connected(wish.listener_id, wish.origin) if needed else {}
+
+    async def _lead_ms(self, wish: Wish, state: SessionState) -> int:
+        if state.mode != "together" or not isinstance(wish.command, ANCHORED_AHEAD):
+            return 0
+        rtt_ms = await self._presence.slowest_rtt_ms(wish.listener_id)
+        return min(LEAD_MS_MAX, max(LEAD_MS_MIN, 2 * rtt_ms))
+
+    async def _refused(self, wish: Wish, view: View, held: Held, refusal: Rejection, now_ms: int) -> Rejection | None:
+        """A place that is not taken goes to the history all the same; that is worth a commit, not a second try."""
+        if held.created:
+            # of a session that was not born nobody may learn
+            return replace(refusal, state=None)
+        if isinstance(wish.command, Report) and held.expected_version is not None:
+            base = (
+                held.state.epoch,
+                wish.command.revision if wish.command.revision is not None else held.state.revision,
+            )
+            entry = refused_place(refusal, base, wish.origin.device_id, now_ms)
+            if entry is not None:
+                change = Change(after=held.state, expected_version=held.expected_version, entry=entry)
+                committed = await self._store.commit(wish.listener_id, view.epoch, [change], [])
+                return None if committed is Committed.LOST else refusal
+        return refusal
+
+    async def _write(
+        self, wish: Wish, view: View, held: Held, decision: Decision, outcome: Outcome, rest_until_ms: int
+    ) -> Committed:
+        """Commits what was decided. What changes nothing is committed only for its answer or its deadline."""
+        answer = _answer(wish, outcome) if decision.refusal is None else None
+        if not decision.written and answer is None and not isinstance(wish.command, Due):
+            return Committed.DONE
+        if not decision.written and held.expected_version is None:
+            # the store does not have this session, so it can keep nothing of it
+            return Committed.DONE
+        change = Change(
+            after=outcome.state,
+            expected_version=held.expected_version,
+            entry=_entry(wish, held, decision, outcome),
+            offline=wish.offline,
+            rest_until_ms=rest_until_ms,
+        )
+        silenced = _silenced(view, outcome.state, decision.cause, outcome.server_time_ms) if wish.moves_sound else []
+        packets = _packets(outcome, wish.origin)
+        packets += [_packet("state", state_payload(row.after, outcome.cause), None, outcome) for row in silenced]
+        return await self._store.commit(wish.listener_id, view.epoch, [change, *silenced], packets, answer)
+
+
+def _rest_until_ms(wish: Wish, state: SessionState, connected: Connections, now_ms: int) -> int:
+    """A session that is idle but for devices that look on is looked at again when it could end at the earliest."""
+    if not isinstance(wish.command, Due) or state.changed_at_ms + IDLE_END_MS > now_ms:
+        return 0
+    quiet_since_ms = now_ms if connected else wish.command.left_at_ms or 0
+    return quiet_since_ms + IDLE_END_MS
+
+
+def _based(wish: Wish, held: Held) -> Command:
+    """An offline batch that began in another session than the one it meets is older than whatever happened there."""
+    command = wish.command
+    if not isinstance(command, Offline) or command.base is None:
+        return command
+    met = held.last if held.created else held.state
+    same = met is not None and met.session_id == wish.base_session_id
+    before_all: Order = (-1, -1)
+    return command if same else replace(command, base=before_all)
+
+
+def _refusal(committed: Committed) -> Rejection | None:
+    if committed is Committed.FULL:
+        return Rejection(code=Code.OVERLOADED, detail="Too many sessions are open. End one and play again.")
+    return Rejection(code=Code.OVERLOADED) if committed is Committed.BACKLOG else None
+
+
+def _answer(wish: Wish, outcome: Outcome) -> Answer | None:
+    command_id = wish.origin.command_id
+    if command_id is None:
+        return None
+    content = encode_answer(wish.mark, outcome)
+    return Answer(session_id=outcome.state.session_id, command_id=command_id, content=content)
+
+
+def _entry(wish: Wish, held: Held, decision: Decision, outcome: Outcome) -> Move | None:
+    """The history's entry: the move; the refused place of a batch; the place left, where a session begins elsewhere."""
+    state, now_ms = outcome.state, outcome.server_time_ms
+    if decision.refusal is not None and isinstance(wish.command, Offline):
+        base = wish.command.base or (state.epoch, state.revision)
+        return refused_place(decision.refusal, base, wish.origin.device_id, now_ms)
+    if held.last is None or left_ms(held.last) == state.position_ms:
+        return decision.move
+    return Move(
+        cause=decision.cause.command,
+        from_ms=min(left_ms(held.last), state.duration_ms),
+        to_ms=state.position_ms,
+        device_id=wish.origin.device_id,
+        at_ms=now_ms,
+        epoch=state.epoch,
+        revision=state.revision,
+    )
+
+
+def _silenced(view: View, sounding: SessionState, cause: Cause, now_ms: int) -> list[Change]:
+    """The listener's other sessions that sound on the same device: it can play only one, so they are paused."""
+    device_id = sounding.active_device_id
+    if device_id is None or not sounding.playing:
+        return []
+    origin = Origin(device_id=cause.device_id or device_id)
+    changes = []
+    for held in view.sessions:
+        state = held.state
+        if state.session_id == sounding.session_id or not state.playing or state.active_device_id != device_id:
+            continue
+        paused = reduce(state, Pause(), origin, now_ms=now_ms, connected={}, epoch=view.epoch)
+        assert isinstance(paused, Decision)
+        changes.append(Change(after=paused.state, expected_version=held.expected_version))
+    return changes
+
+
+def _packet(event: str, data: dict[str, Any], skip_connection_id: str | None, outcome: Outcome) -> bytes:
+    return encode_packet(
+        Packet(event=event, data=data, skip_connection_id=skip_connection_id, published_at_ms=outcome.server_time_ms)
+    )
+
+
+def _packets(outcome: Outcome, origin: Origin) -> list[bytes]:
+    """What the listener's devices are told of an outcome; the connection that asked has it in its ack."""
+    state, skip = outcome.state, origin.connection_id
+    payload = state_payload(state, outcome.cause)
+    ids = {"session_id": state.session_id, "script_id": state.script_id}
+    packets = []
+    if outcome.created:
+        packets.append(_packet("session_started", {**ids, "state": payload}, skip, outcome))
+    if outcome.published:
+        packets.append(_packet("state", payload, skip, outcome))
+    if outcome.published and state.ended_at_ms is not None:
+        reason = "idle" if outcome.cause.device_id is None else "ended_by_listener"
+        ended = {**ids, "reason": reason, "position": seconds(state.position_ms)}
+        packets.append(_packet("session_ended", ended, None, outcome))
+    return packets

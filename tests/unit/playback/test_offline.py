@@ -1,0 +1,83 @@
+"""Batches of what was played without a connection: credited once, and never in the way of a newer place."""
+
+import pytest
+
+from playhead.playback.commands import OFFLINE_INTERVALS_MAX, Offline, Pause, Seek
+from playhead.playback.reducer import Decision
+from playhead.playback.rejections import Code
+from playhead.playback.state import SessionState
+from tests.support.states import DURATION_MS, make_state
+from tests.unit.playback.deciding import DESK, LATER_MS, PAUSED, PHONE, accepted, code, decide
+
+BATCH = Offline(intervals=((100_000, 150_000), (140_000, 160_000)), position_ms=160_000, base=(7, 5))
+
+
+def taken(state: SessionState, command: Offline = BATCH) -> Decision:
+    decision = decide(state, command, PHONE)
+    assert isinstance(decision, Decision), decision
+    return decision
+
+
+def test_the_end_of_a_batch_is_the_place_when_nobody_moved_since() -> None:
+    decision = taken(PAUSED)
+    after = decision.state
+    assert (after.position_ms, after.playing, after.listened) == (160_000, False, ((100_000, 160_000),))
+    assert (after.played_ms, decision.refusal, decision.published) == (60_000, None, True)
+
+
+def test_a_batch_that_is_sent_again_is_credited_once() -> None:
+    once = taken(PAUSED).state
+    again = taken(once).state
+    assert (again.listened, again.played_ms) == (once.listened, once.played_ms)
+
+
+@pytest.mark.parametrize("base", [(7, 5), (6, 99)])
+def test_when_somebody_moved_since_the_place_stays_and_both_are_told(base: tuple[int, int]) -> None:
+    moved = accepted(PAUSED, Seek(position_ms=5_000), DESK)
+    decision = taken(moved, Offline(intervals=BATCH.intervals, position_ms=160_000, base=base))
+    assert (decision.state.position_ms, decision.state.listened) == (5_000, ((100_000, 160_000),))
+    assert decision.refusal is not None
+    assert (decision.refusal.code, decision.refusal.reported_ms) == (Code.CONFLICT, 160_000)
+    assert decision.refusal.state is not None and decision.refusal.state.position_ms == 5_000
+    assert not decision.published
+
+
+def test_what_the_server_did_by_itself_is_not_in_the_way() -> None:
+    paused_by_server = make_state(playing=False, revision=9, moved=(7, 5))
+    assert taken(paused_by_server).state.position_ms == 160_000
+
+
+def test_the_listeners_choice_is_taken_whatever_happened() -> None:
+    moved = accepted(PAUSED, Seek(position_ms=5_000), DESK)
+    assert taken(moved, Offline(intervals=(), position_ms=160_000, base=None)).state.position_ms == 160_000
+
+
+def test_of_two_batches_in_either_order_both_are_listened_to() -> None:
+    first = Offline(intervals=((0, 10_000),), position_ms=10_000, base=(7, 5))
+    second = Offline(intervals=((20_000, 30_000),), position_ms=30_000, base=(7, 5))
+    one, other = taken(taken(PAUSED, first).state, second), taken(taken(PAUSED, second).state, first)
+    assert one.state.listened == other.state.listened == ((0, 10_000), (20_000, 30_000))
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        (Offline(intervals=((0, DURATION_MS + 1),), position_ms=1, base=None), Code.OUT_OF_BOUNDS),
+        (Offline(intervals=((-1, 5),), position_ms=1, base=None), Code.OUT_OF_BOUNDS),
+        (Offline(intervals=(), position_ms=DURATION_MS + 1, base=None), Code.OUT_OF_BOUNDS),
+        (Offline(intervals=((0, 1),) * (OFFLINE_INTERVALS_MAX + 1), position_ms=1, base=None), Code.TOO_LARGE),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused_whole(batch: Offline, expected: Code) -> None:
+    assert code(PAUSED, batch) is expected
+
+
+def test_a_batch_of_the_largest_size_is_taken() -> None:
+    intervals = tuple((2 * number, 2 * number + 1) for number in range(OFFLINE_INTERVALS_MAX))
+    assert len(taken(PAUSED, Offline(intervals=intervals, position_ms=0, base=None)).state.listened) == len(intervals)
+
+
+def test_a_session_that_plays_goes_on_from_the_end_of_the_batch() -> None:
+    after = taken(make_state()).state
+    assert (after.playing, after.position_ms, after.anchored_at_ms) == (True, 160_000, LATER_MS)
+    assert not accepted(after, Pause(), DESK).playing

@@ -1,0 +1,44 @@
+"""Together: every change of the playhead is anchored a little in the future, so that all devices can be there."""
+
+import pytest
+
+from playhead.playback.commands import Command, Pause, Play, Report, Restore, Seek, SetMode, SetRate
+from playhead.playback.state import position_at
+from tests.support.states import make_state
+from tests.unit.playback.deciding import DESK, LATER_MS, PAUSED, PHONE, accepted
+
+LEAD_MS = 300
+TOGETHER = make_state(mode="together")
+
+
+def test_the_mode_is_a_change_that_devices_see() -> None:
+    after = accepted(make_state(), SetMode(mode="together"), DESK)
+    assert (after.mode, after.revision, after.playing) == ("together", 6, True)
+    assert accepted(after, SetMode(mode="together")) is after
+
+
+@pytest.mark.parametrize("command", [Seek(position_ms=5_000), Restore(position_ms=5_000), Play(position_ms=5_000)])
+def test_a_jump_begins_when_the_lead_is_over(command: Command) -> None:
+    after = accepted(TOGETHER, command, PHONE, lead_ms=LEAD_MS)
+    assert (after.position_ms, after.anchored_at_ms) == (5_000, LATER_MS + LEAD_MS)
+    assert position_at(after, LATER_MS) == position_at(after, LATER_MS + LEAD_MS) == 5_000
+    assert position_at(after, LATER_MS + LEAD_MS + 100) == 5_100
+
+
+def test_another_rate_begins_where_the_old_one_has_come_to_by_then() -> None:
+    after = accepted(TOGETHER, SetRate(rate=2.0), PHONE, lead_ms=LEAD_MS)
+    assert (after.position_ms, after.anchored_at_ms) == (110_300, LATER_MS + LEAD_MS)
+
+
+def test_nobody_waits_for_a_pause_for_a_seek_in_a_paused_session_or_in_the_other_mode() -> None:
+    assert accepted(TOGETHER, Pause(), DESK, lead_ms=LEAD_MS).anchored_at_ms == LATER_MS
+    paused = accepted(make_state(mode="together", playing=False), Seek(position_ms=5_000), lead_ms=LEAD_MS)
+    assert paused.anchored_at_ms == LATER_MS
+    assert accepted(make_state(), Seek(position_ms=5_000), lead_ms=LEAD_MS).anchored_at_ms == LATER_MS
+    assert accepted(PAUSED, Play(), lead_ms=LEAD_MS).anchored_at_ms == LATER_MS
+
+
+def test_what_is_heard_counts_from_the_anchor() -> None:
+    after = accepted(TOGETHER, Seek(position_ms=5_000), PHONE, lead_ms=LEAD_MS)
+    heard = accepted(after, Report(position_ms=6_000, revision=6), PHONE, now_ms=LATER_MS + LEAD_MS + 1_000)
+    assert (heard.played_ms, heard.listened) == (1_000, ((5_000, 6_000),))
