@@ -16,24 +16,24 @@ from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import TokenVerifier, issue
 from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
-from playhead.realtime.grace import GRACE_S, Grace
 from playhead.realtime.handlers import Handlers, bind
-from playhead.realtime.server import RealtimeServer
+from playhead.realtime.server import GRACE_S, RealtimeServer
 from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
-from playhead.sessions.archive import Archive, SessionWriter
+from playhead.sessions.archive import Archive
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import Scripts, SessionService
 from playhead.sessions.streams import StreamLinks
+from playhead.sessions.sweeping import Sweeper
 from tests.support.sessions import new_id
 from tests.support.states import LISTENER_ID
 
 JWT_KEY = "a key for tests that is long enough to be taken"
 AUDIENCE = "authenticated"
 TOKEN_S = 3_600
-WRITER_GRACE_S = 5.0
+SWEEP_INTERVAL_S = 0.05
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,7 +43,6 @@ class Node:
     url: str
     store: RedisStore
     bus: RedisBus
-    writer: SessionWriter
     presence: Presence
     service: SessionService
     connections: Connections
@@ -64,9 +63,9 @@ async def start_node(
     clock, registry = SystemClock(), CollectorRegistry()
     metrics = create_metrics(registry)
     store = RedisStore(valkey_url, clock)
-    writer = SessionWriter(rows)
     presence = Presence(store, clock, connections_max)
-    service = SessionService(store, rows, scripts, writer, presence, clock, new_id)
+    service = SessionService(store, rows, scripts, presence, clock, new_id)
+    sweeper = Sweeper(store, service, presence, clock, SWEEP_INTERVAL_S)
 
     async def deliver(listener_id: str, packet: bytes) -> None:
         await realtime.deliver(listener_id, packet)
@@ -84,14 +83,14 @@ async def start_node(
         dispatcher=Dispatcher(bind(handlers), connections, metrics, clock),
         presence=presence,
         service=service,
-        grace=Grace(service, presence, grace_s),
         metrics=metrics,
         clock=clock,
+        grace_s=grace_s,
     )
     app = web.Application()
     realtime.attach(app)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
-    writer.start()
+    sweeper.start()
     bus.start()
     presence.start()
     await runner.setup()
@@ -102,7 +101,6 @@ async def start_node(
             url=f"http://127.0.0.1:{runner.addresses[0][1]}",
             store=store,
             bus=bus,
-            writer=writer,
             presence=presence,
             service=service,
             connections=connections,
@@ -111,8 +109,8 @@ async def start_node(
         )
     finally:
         await realtime.stop()
+        await sweeper.stop()
         await runner.cleanup()
         await presence.stop()
         await bus.stop()
-        await writer.stop(WRITER_GRACE_S)
         await store.stop()

@@ -1,14 +1,17 @@
 """What the session layer stands on, for tests of it: a clock that is set by hand, scripts, and rows in memory."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from playhead.auth.tokens import Principal
 from playhead.db import DatabaseUnavailable, Script
+from playhead.playback.history import Move
 from playhead.playback.state import SessionState
+from playhead.sessions.journal import Entry
 from tests.support.states import DURATION_MS, LISTENER_ID, NOW_MS, OTHER_SCRIPT_ID, SCRIPT_ID
 
 
@@ -66,7 +69,7 @@ class HeldRows:
 
     def __init__(self) -> None:
         self.rows: dict[str, SessionState] = {}
-        self.batches: list[list[SessionState]] = []
+        self.entries: dict[str, list[Move]] = {}
         self.down = False
 
     def keep(self, *states: SessionState) -> None:
@@ -84,11 +87,17 @@ class HeldRows:
         mine = [row for row in self.rows.values() if (row.listener_id, row.script_id) == (listener_id, script_id)]
         return max(mine, key=lambda row: (row.started_at_ms, row.session_id), default=None)
 
-    async def upsert_many(self, states: Sequence[SessionState]) -> int:
+    async def moves(self, session_id: str) -> tuple[Move, ...]:
         self._answer()
-        self.batches.append(list(states))
-        self.keep(*states)
-        return len(states)
+        return tuple(self.entries.get(session_id, ()))
+
+    def take(self, journal: deque[Entry]) -> None:
+        """Everything that is in a journal becomes rows, as the flusher does it."""
+        self._answer()
+        while journal:
+            entry = journal.popleft()
+            self.keep(entry.state)
+            self.entries.setdefault(entry.state.session_id, []).extend(entry.moves)
 
     def _answer(self) -> None:
         if self.down:

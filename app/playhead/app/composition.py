@@ -15,18 +15,17 @@ from playhead.auth.tokens import TokenVerifier
 from playhead.db import Database, ScriptRepository, SessionRepository
 from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
-from playhead.realtime.grace import Grace
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import RealtimeServer
 from playhead.runtime.clock import Clock, SystemClock
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
-from playhead.sessions.archive import SessionWriter
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
 from playhead.sessions.streams import StreamLinks
+from playhead.sessions.sweeping import Sweeper
 
 
 def media_signer(settings: Settings) -> MediaSigner:
@@ -48,7 +47,6 @@ class Core:
     clock: Clock
     store: RedisStore
     bus: RedisBus
-    writer: SessionWriter
     presence: Presence
     service: SessionService
     scripts: ScriptRepository
@@ -60,7 +58,7 @@ class Core:
 
 @asynccontextmanager
 async def core(settings: Settings, opened: Database, metrics: Metrics) -> AsyncIterator[Core]:
-    """The running session layer with its Socket.IO server. On leaving: sockets close, then what is pending is written.
+    """The running session layer with its Socket.IO server. On leaving: sockets close first.
 
     Asks no server yet: a process may start while the stores are away, and says so in its readiness.
     """
@@ -68,9 +66,8 @@ async def core(settings: Settings, opened: Database, metrics: Metrics) -> AsyncI
     clock = SystemClock()
     store = RedisStore(settings.redis_url.get_secret_value(), clock)
     scripts, sessions = ScriptRepository(opened), SessionRepository(opened)
-    writer = SessionWriter(sessions)
     presence = Presence(store, clock, settings.connections_per_listener_max)
-    service = SessionService(store, sessions, scripts, writer, presence, clock, new_id=lambda: str(uuid.uuid4()))
+    service = SessionService(store, sessions, scripts, presence, clock, new_id=lambda: str(uuid.uuid4()))
     signer, verifier = media_signer(settings), token_verifier(settings)
     links = StreamLinks(signer, settings.media_base_url, clock)
 
@@ -89,25 +86,24 @@ async def core(settings: Settings, opened: Database, metrics: Metrics) -> AsyncI
         dispatcher=Dispatcher(bind(handlers), connections, metrics, clock),
         presence=presence,
         service=service,
-        grace=Grace(service, presence),
         metrics=metrics,
         clock=clock,
         cors_origins=settings.cors_origins,
     )
+    sweeper = Sweeper(store, service, presence, clock)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.stop)
-        stack.push_async_callback(writer.stop, settings.shutdown_grace_s)
-        writer.start()
         stack.push_async_callback(bus.stop)
         bus.start()
         stack.push_async_callback(presence.stop)
         presence.start()
+        stack.push_async_callback(sweeper.stop)
+        sweeper.start()
         stack.push_async_callback(realtime.stop)
         yield Core(
             clock=clock,
             store=store,
             bus=bus,
-            writer=writer,
             presence=presence,
             service=service,
             scripts=scripts,

@@ -1,7 +1,7 @@
 """`playhead serve`: one process with REST, sockets, media and the player page on one port, metrics on another.
 
 Stops in order on SIGTERM or Ctrl-C: no new connections, requests in flight are answered, sockets are closed (clients
-reconnect elsewhere), what waits for PostgreSQL is written.
+reconnect elsewhere). What was acknowledged is in the journal.
 """
 
 import asyncio
@@ -84,8 +84,6 @@ async def _measured(settings: Settings, metrics: Metrics, parts: Core) -> AsyncI
     vitals = Vitals(
         metrics,
         [
-            (metrics.sessions_pending, lambda: parts.writer.pending),
-            (metrics.sessions_refused, lambda: parts.writer.refused),
             (metrics.store_up, lambda: parts.bus.connected),
         ],
     )

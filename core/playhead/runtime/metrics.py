@@ -32,8 +32,6 @@ class Metrics:
     loop_lag_seconds: Histogram
     requests: Counter
     request_seconds: Histogram
-    sessions_pending: Gauge
-    sessions_refused: Gauge
     store_up: Gauge
     cache_away: Gauge
     jobs: Counter
@@ -69,10 +67,6 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
         request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),
-        sessions_pending=make.gauge("sessions_pending", "Changed sessions that wait for PostgreSQL.", "livesum"),
-        sessions_refused=make.gauge(
-            "sessions_refused", "Session states that PostgreSQL refused since the start; each is a bug.", "livesum"
-        ),
         store_up=make.gauge("store_up", "1 while the subscription to the state store stands.", "livemin"),
         cache_away=make.gauge(
             "cache_away", "1 while the cache lives in memory because Redis does not answer.", "livemax"

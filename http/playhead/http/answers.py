@@ -29,6 +29,7 @@ STATE_EXAMPLE: dict[str, Any] = {
     "mode": "handoff",
     "active_device": "rest",
     "sleep_at": None,
+    "sleep_at_end_of_loop": False,
     "duration": 3600.0,
     "ended": False,
     "cause": {"command": "seek", "device_id": "rest", "command_id": None},
@@ -74,7 +75,8 @@ class State(BaseModel):
     loop: LoopAnswer | None
     mode: Literal["handoff", "together"]
     active_device: str | None = Field(description="The device whose speaker is on.")
-    sleep_at: int | None
+    sleep_at: int | None = Field(description="Server time in ms at which playback pauses by itself.")
+    sleep_at_end_of_loop: bool
     duration: float
     ended: bool
     cause: CauseAnswer | None

@@ -17,8 +17,8 @@ from playhead.http.route import Answer, Call
 from playhead.playback.commands import Command, End
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import position_at
+from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, seconds, state_payload
-from playhead.sessions.service import Outcome
 from playhead.sessions.streams import session_stream
 
 Steering = PauseBody | SeekBody | LoopBody | RateBody

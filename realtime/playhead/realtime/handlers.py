@@ -13,22 +13,28 @@ from playhead.playback.commands import Command, Origin
 from playhead.playback.rejections import Rejection
 from playhead.realtime.connections import Connection
 from playhead.runtime.clock import Clock
+from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, seconds, state_payload
 from playhead.sessions.presence import Presence
 from playhead.sessions.requests import (
     ClockRequest,
+    EndRequest,
     JoinRequest,
     LeaveRequest,
     LoopRequest,
+    ModeRequest,
+    OfflineRequest,
     PauseRequest,
     PlayRequest,
     ProgressRequest,
     RateRequest,
+    RestoreRequest,
     SeekRequest,
     SessionRequest,
+    SleepRequest,
     TransferRequest,
 )
-from playhead.sessions.service import Outcome, Scripts, SessionService, Snapshot
+from playhead.sessions.service import Scripts, SessionService, Snapshot
 from playhead.sessions.streams import StreamLink, StreamLinks, session_stream
 
 Answer = dict[str, Any] | Rejection
@@ -69,12 +75,33 @@ class Handlers:
         return {**_accepted(outcome), "created": outcome.created, **_stream(link)}
 
     async def command(self, connection: Connection, request: Any) -> Answer:
-        """pause, seek, loop, rate, transfer, leave: the session after it."""
+        """pause, seek, loop, rate, mode, sleep, transfer, leave, end: the session after it."""
         outcome = await self._apply(connection, request, request.command())
         return outcome if isinstance(outcome, Rejection) else _accepted(outcome)
 
     async def progress(self, connection: Connection, request: ProgressRequest) -> Answer:
         outcome = await self._apply(connection, request, request.command())
+        if isinstance(outcome, Rejection):
+            return outcome
+        return {**_accepted(outcome), "saved": True, **listening_payload(outcome.state)}
+
+    async def restore(self, connection: Connection, request: RestoreRequest) -> Answer:
+        origin, expected = _origin(connection, request.command_id), request.expected_revision
+        outcome = await self._service.restore(
+            connection.listener_id, request.session_id, request.entry_id, origin, expected
+        )
+        return outcome if isinstance(outcome, Rejection) else _accepted(outcome)
+
+    async def offline(self, connection: Connection, request: OfflineRequest) -> Answer:
+        now_ms, origin = self._clock.now_ms(), _origin(connection, request.command_id)
+        outcome = await self._service.offline(
+            connection.principal,
+            request.script_id,
+            request.command(),
+            origin,
+            [row.interval(origin.device_id, now_ms) for row in request.intervals],
+            request.base_session_id,
+        )
         if isinstance(outcome, Rejection):
             return outcome
         return {**_accepted(outcome), "saved": True, **listening_payload(outcome.state)}
@@ -107,8 +134,13 @@ EVENTS: dict[str, Event] = {
     "seek": Event(SeekRequest, "command"),
     "loop": Event(LoopRequest, "command"),
     "rate": Event(RateRequest, "command"),
+    "mode": Event(ModeRequest, "command"),
+    "sleep": Event(SleepRequest, "command"),
     "transfer": Event(TransferRequest, "command"),
+    "restore": Event(RestoreRequest, "restore"),
+    "end": Event(EndRequest, "command"),
     "progress": Event(ProgressRequest, "progress"),
+    "offline": Event(OfflineRequest, "offline"),
     "clock": Event(ClockRequest, "clock"),
 }
 """Every event that a client may send."""

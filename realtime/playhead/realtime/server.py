@@ -13,10 +13,10 @@ from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from playhead.auth.tokens import TokenVerifier
+from playhead.db import DatabaseUnavailable
 from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
-from playhead.realtime.grace import Grace
 from playhead.realtime.handshake import admit, refused
 from playhead.realtime.raw_sockets import RawSockets
 from playhead.realtime.watch import Watch
@@ -33,6 +33,10 @@ log = structlog.get_logger(__name__)
 PING_INTERVAL_S = 20
 PING_TIMEOUT_S = 20
 CLOSE_TIMEOUT_S = 5.0
+GRACE_S = 10.0
+"""How long a sounding device may be away before its session pauses."""
+DRAIN_GRACE_S = 90.0
+"""The same where it is this server that goes away: its devices have to find another one."""
 TRANSPORT_BYTES_MAX = 1_000_000
 """Past it the transport itself closes the connection; below, a packet that is too large is answered."""
 
@@ -48,17 +52,17 @@ class RealtimeServer:
         dispatcher: Dispatcher,
         presence: Presence,
         service: SessionService,
-        grace: Grace,
         metrics: Metrics,
         clock: Clock,
         cors_origins: tuple[str, ...] = (),
+        grace_s: float = GRACE_S,
     ) -> None:
         self._verifier = verifier
         self._connections = connections
         self._dispatcher = dispatcher
         self._presence = presence
         self._service = service
-        self._grace = grace
+        self._grace_s = grace_s
         self._metrics = metrics
         self._clock = clock
         self._stopping = False
@@ -90,7 +94,6 @@ class RealtimeServer:
         if self._stopping:
             return
         self._stopping = True
-        self._grace.stop()
         await self._watch.stop()
         # closed by the transport, not by a Socket.IO packet: after that one, clients would not reconnect
         await self._sockets.close_all(CLOSE_TIMEOUT_S)
@@ -159,9 +162,21 @@ class RealtimeServer:
         if connection is None:
             return
         self._metrics.sockets.dec()
+        grace_s = DRAIN_GRACE_S if self._stopping else self._grace_s
+        try:
+            await self._service.device_lost(
+                connection.listener_id,
+                connection.device.id,
+                connection_id,
+                connection.last_packet_at_ms,
+                round(grace_s * 1000),
+            )
+        except (StoreUnavailable, DatabaseUnavailable) as error:
+            # its lease runs out by itself, and whoever notices then sees to the rest
+            log.warning("A departure could not be told.", action="departure_untold", error=str(error))
+            self._presence.forget(connection.listener_id, connection_id)
+            return
         await self._presence.detach(connection.listener_id, connection_id)
-        if not self._stopping:
-            self._grace.begin(connection)
 
     async def _event(self, event: str, connection_id: str, *arguments: Any) -> dict[str, Any]:
         return await self._dispatcher.answer(connection_id, event, arguments)

@@ -97,14 +97,12 @@ local function refusal(keys, args, changes)
 end
 
 local function set_state(keys, args, session_key, row)
-  local ttl_ms = row.ended == '1' and args[at.ended_ttl_ms] or args[at.ttl_ms]
   redis.call('HSET', session_key, 'version', row.version, 'ended', row.ended, 'state', row.state)
-  redis.call('PEXPIRE', session_key, ttl_ms)
   if row.ended == '0' then
     redis.call('HSET', keys[2], row.script_id, row.session_id)
     return
   end
-  redis.call('SET', args[at.ended_prefix] .. row.script_id .. args[at.suffix], row.session_id, 'PX', ttl_ms)
+  redis.call('SET', args[at.ended_prefix] .. row.script_id .. args[at.suffix], row.session_id, 'PX', args[at.ended_ttl_ms])
   if redis.call('HGET', keys[2], row.script_id) == row.session_id then
     redis.call('HDEL', keys[2], row.script_id)
   end
@@ -145,6 +143,7 @@ local function apply(keys, args, session_key, row)
   if row.version ~= row.expected then
     set_state(keys, args, session_key, row)
   end
+  redis.call('PEXPIRE', session_key, row.ended == '1' and args[at.ended_ttl_ms] or args[at.ttl_ms])
   if row.version ~= row.expected or row.extra ~= '' then
     redis.call('XADD', keys[4], '*', 's', row.state, 'x', row.extra)
   end

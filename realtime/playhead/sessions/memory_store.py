@@ -113,9 +113,8 @@ class MemoryStore:
 
     def _apply(self, listener_id: str, change: Change) -> None:
         state, entry = change.after, change.entry
-        if change.written:
-            ttl_ms = SESSION_TTL_MS if state.ended_at_ms is None else ENDED_TTL_MS
-            self._sessions[listener_id][state.session_id] = (self._clock.now_ms() + ttl_ms, state)
+        ttl_ms = SESSION_TTL_MS if state.ended_at_ms is None else ENDED_TTL_MS
+        self._sessions[listener_id][state.session_id] = (self._clock.now_ms() + ttl_ms, state)
         if change.written or entry is not None or change.offline:
             self.journal.append(Entry(state=state, moves=() if entry is None else (entry,), offline=change.offline))
         item = DueSession(listener_id=listener_id, session_id=state.session_id)

@@ -64,14 +64,20 @@ class Presence:
 
     async def detach(self, listener_id: str, connection_id: str) -> None:
         """Removes a connection and tells the listener's devices; while the store is away its lease does it."""
-        if self._held.get(listener_id, {}).pop(connection_id, None) is None:
+        if not self.forget(listener_id, connection_id):
             return
-        if not self._held[listener_id]:
-            del self._held[listener_id]
         try:
             await self.drop(listener_id, connection_id)
         except StoreUnavailable as error:
             log.warning("A departure could not be told.", action="presence_untold", error=str(error))
+
+    def forget(self, listener_id: str, connection_id: str) -> bool:
+        """Renews its lease no more; whether it was held here."""
+        held = self._held.get(listener_id, {})
+        known = held.pop(connection_id, None) is not None
+        if known and not held:
+            del self._held[listener_id]
+        return known
 
     async def drop(self, listener_id: str, connection_id: str) -> None:
         """Removes a connection of any node and tells the listener's devices. Raises StoreUnavailable."""

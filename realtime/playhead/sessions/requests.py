@@ -11,19 +11,26 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from playhead.db.limits import DURATION_MS_MAX
 from playhead.playback.commands import (
+    OFFLINE_INTERVALS_MAX,
     RATE_MAX,
     RATE_MIN,
     REST_DEVICE_ID,
+    SLEEP_MS_MAX,
+    End,
     Leave,
+    Offline,
     Pause,
     Play,
     Report,
     Seek,
     SetLoop,
+    SetMode,
     SetRate,
+    SetSleep,
     Transfer,
 )
 from playhead.sessions.codec import milliseconds
+from playhead.sessions.journal import OfflineInterval
 
 PLACE_MAX_S = DURATION_MS_MAX / 1000
 """The end of the longest script."""
@@ -31,6 +38,10 @@ DEVICE_ID_LENGTH_MAX = 64
 NAME_LENGTH_MAX = 64
 COUNTER_MAX = 2**53 - 1
 """Largest integer that JavaScript holds exactly."""
+ENTRY_ID_LENGTH_MAX = 120
+OFFLINE_AGE_MS_MAX = 90 * 24 * 60 * 60 * 1000
+"""Older client times count as so old, and later ones than now as now: no clock of a client decides anything."""
+OFFLINE_TOLERANCE_MS = 2_000
 
 
 def _canonical_uuid(text: str) -> str:
@@ -125,6 +136,40 @@ class TransferRequest(SessionRequest):
         return Transfer(device_id=self.device_id)
 
 
+class ModeRequest(SessionRequest):
+    mode: Literal["handoff", "together"]
+
+    def command(self) -> SetMode:
+        return SetMode(mode=self.mode)
+
+
+class SleepRequest(SessionRequest):
+    """Pause by itself: `after` so many seconds, or at the end of the loop; without either, no longer."""
+
+    after: Annotated[float, Field(strict=True, gt=0, le=SLEEP_MS_MAX / 1000, allow_inf_nan=False)] | None = None
+    at_end_of_loop: Flag = False
+
+    @model_validator(mode="after")
+    def _not_both(self) -> "SleepRequest":
+        if self.after is not None and self.at_end_of_loop:
+            raise ValueError("give `after` or `at_end_of_loop`, not both")
+        return self
+
+    def command(self) -> SetSleep:
+        return SetSleep(after_ms=_optional(self.after), at_end_of_loop=self.at_end_of_loop)
+
+
+class RestoreRequest(SessionRequest):
+    """Go back to the place of an entry of the session's history."""
+
+    entry_id: Annotated[str, Field(min_length=1, max_length=ENTRY_ID_LENGTH_MAX)]
+
+
+class EndRequest(SessionRequest):
+    def command(self) -> End:
+        return End()
+
+
 class LeaveRequest(SessionRequest):
     def command(self) -> Leave:
         return Leave()
@@ -167,6 +212,63 @@ class JoinRequest(BaseModel):
         if (self.session_id is None) == (self.script_id is None):
             raise ValueError("give either `session_id` or `script_id`")
         return self
+
+
+class OfflineStretch(BaseModel):
+    """One stretch that was played: places in seconds, the client's times in ms since the Unix epoch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: Seconds
+    end: Seconds
+    started_at: Counter
+    ended_at: Counter
+
+    @model_validator(mode="after")
+    def _possible(self) -> "OfflineStretch":
+        if self.end <= self.start:
+            raise ValueError("`end` must lie behind `start`")
+        longest_ms = (self.ended_at - self.started_at) * RATE_MAX + OFFLINE_TOLERANCE_MS
+        if milliseconds(self.end - self.start) > longest_ms:
+            raise ValueError("more audio than can be played between `started_at` and `ended_at`")
+        return self
+
+    def interval(self, device_id: str, now_ms: int) -> OfflineInterval:
+        earliest_ms = max(0, now_ms - OFFLINE_AGE_MS_MAX)
+        return OfflineInterval(
+            device_id=device_id,
+            start_ms=milliseconds(self.start),
+            end_ms=milliseconds(self.end),
+            started_at_ms=min(max(self.started_at, earliest_ms), now_ms),
+            ended_at_ms=min(max(self.ended_at, earliest_ms), now_ms),
+        )
+
+
+class OfflineBase(Seen):
+    """The state that the device played on from when its connection went."""
+
+    session_id: Id
+
+
+class OfflineRequest(BaseModel):
+    """What was played without a connection. Without a `base` the `position` is taken whatever happened since."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    script_id: Id
+    position: Seconds
+    intervals: Annotated[list[OfflineStretch], Field(max_length=OFFLINE_INTERVALS_MAX)]
+    base: OfflineBase | None = None
+    command_id: Id | None = None
+
+    def command(self) -> Offline:
+        base = None if self.base is None else (self.base.epoch, self.base.revision)
+        intervals = tuple((milliseconds(row.start), milliseconds(row.end)) for row in self.intervals)
+        return Offline(intervals=intervals, position_ms=milliseconds(self.position), base=base)
+
+    @property
+    def base_session_id(self) -> str | None:
+        return None if self.base is None else self.base.session_id
 
 
 class ClockRequest(BaseModel):

@@ -1,7 +1,7 @@
 """Looks for what is due, once a second: deadlines of sessions, leases of connections whose node is gone.
 
 Every process sweeps. What one of them takes is held back from the others for a few seconds; whoever dies with it in
-hand leaves it to the next. Doing it twice does no harm: it is a command like any other, and its time has come only once.
+hand leaves it to the next. Doing it twice does no harm: it is a command like any other, and it is due only once.
 """
 
 import asyncio
@@ -25,11 +25,19 @@ SWEEP_LIMIT = 200
 class Sweeper:
     """Run it with `start`; `sweep` is one look."""
 
-    def __init__(self, store: SessionStore, service: SessionService, presence: Presence, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        service: SessionService,
+        presence: Presence,
+        clock: Clock,
+        interval_s: float = SWEEP_INTERVAL_S,
+    ) -> None:
         self._store = store
         self._service = service
         self._presence = presence
         self._clock = clock
+        self._interval_s = interval_s
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -40,7 +48,7 @@ class Sweeper:
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_INTERVAL_S)
+            await asyncio.sleep(self._interval_s)
             try:
                 await self.sweep()
             except (StoreUnavailable, DatabaseUnavailable) as error:

@@ -16,7 +16,6 @@ from playhead.db import BookmarkRepository, Database, ScriptRepository, SessionR
 from playhead.http import Services, Unplayable, create_app, valkey_check
 from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
-from playhead.sessions.archive import SessionWriter
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
@@ -74,13 +73,11 @@ async def store(valkey_url: str) -> AsyncIterator[RedisStore]:
 async def services(database: Database, store: RedisStore, media_folder: Path) -> AsyncIterator[Services]:
     clock = SystemClock()
     scripts, sessions = ScriptRepository(database), SessionRepository(database)
-    writer = SessionWriter(sessions)
     presence = Presence(store, clock, CONNECTIONS_MAX)
     signer = MediaSigner(MEDIA_KEYS)
     storage = LocalStorage(media_folder)
-    writer.start()
     yield Services(
-        sessions=SessionService(store, sessions, scripts, writer, presence, clock, new_id),
+        sessions=SessionService(store, sessions, scripts, presence, clock, new_id),
         presence=presence,
         scripts=scripts,
         bookmarks=BookmarkRepository(database),
@@ -99,7 +96,6 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
         media_base_url=MEDIA_URL,
         cors_origins=("https://app.example.org",),
     )
-    await writer.stop(5.0)
 
 
 class Server(TestServer):

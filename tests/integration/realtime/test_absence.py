@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from playhead.sessions.journal import decode_entry
+from playhead.sessions.keys import ListenerKeys
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import Node, make_token, start_node
 from tests.support.sessions import HeldRows, HeldScripts
@@ -26,7 +28,7 @@ async def test_a_sounding_device_that_vanishes_is_paused_after_the_grace_where_i
     paused = await desk.expect_event("state", playing=False)
     heard_s = 50.0 + (last["t2"] - began["anchored_at"]) / 1000
     assert abs(paused["position"] - heard_s) <= 0.02
-    assert paused["cause"] == {"command": "vanished", "device_id": None, "command_id": None}
+    assert paused["cause"] == {"command": "absence", "device_id": None, "command_id": None}
     await desk.close()
     await phone.ended()
 
@@ -38,15 +40,15 @@ async def test_a_device_that_is_back_in_time_plays_on(valkey_url: str) -> None:
         await played(phone)
         await phone.drop()
         again = await Client.open(node.url, make_token(), "phone")
-        grace = node.realtime._grace
+
+        async def waited_for() -> bool:
+            (state,) = await node.service.live_states(LISTENER_ID)
+            return state.absent_until_ms is not None
 
         async def over() -> bool:
-            return not grace._waiting
+            return not await waited_for()
 
-        async def begun() -> bool:
-            return bool(grace._waiting)
-
-        await eventually(begun)
+        await eventually(waited_for)
         await eventually(over)
         await desk.refute_event("state", playing=False)
         (live,) = await node.service.live_states(LISTENER_ID)
@@ -62,14 +64,8 @@ async def test_a_remote_that_vanishes_stops_nobody(nodes: tuple[Node, Node]) -> 
     await played(phone)
     await desk.drop()
     await phone.expect_event("devices", devices=[(await nodes[0].presence.devices(LISTENER_ID))[0]])
-    grace = nodes[1].realtime._grace
-
-    async def over() -> bool:
-        return not grace._waiting
-
-    await eventually(over)
     (live,) = await nodes[0].service.live_states(LISTENER_ID)
-    assert live.playing
+    assert live.playing and live.absent_until_ms is None
     await phone.close()
     await desk.ended()
 
@@ -109,12 +105,14 @@ async def test_a_server_that_stops_pauses_nothing_and_lets_its_devices_reconnect
             await client.close()
 
 
-async def test_what_was_accepted_is_written_before_the_server_has_stopped(valkey_url: str) -> None:
-    rows = HeldRows()
-    async with start_node(valkey_url, rows, HeldScripts()) as node:
+async def test_what_was_accepted_is_in_the_journal_when_the_server_has_stopped(valkey_url: str) -> None:
+    async with start_node(valkey_url, HeldRows(), HeldScripts()) as node:
         phone = await Client.open(node.url, make_token(), "phone")
         state = await played(phone)
         answer = await phone.call("seek", {"session_id": state["session_id"], "position": 77.0})
-    assert rows.rows[state["session_id"]].revision == answer["state"]["revision"]
-    assert rows.rows[state["session_id"]].position_ms == 77_000
+        journal = ListenerKeys(LISTENER_ID).journal
+        rows: Any = await node.store.client.xrange(journal)
+    entries = [decode_entry(fields) for _, fields in rows]
+    assert [entry.state.revision for entry in entries] == [1, answer["state"]["revision"]]
+    assert (entries[-1].state.position_ms, entries[-1].moves[0].to_ms) == (77_000, 77_000)
     await phone.ended()

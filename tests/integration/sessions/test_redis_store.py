@@ -21,6 +21,7 @@ from playhead.sessions.store import (
     Change,
     Committed,
     Connection,
+    DueSession,
     StoreUnavailable,
 )
 from tests.support.sessions import SetClock, new_id
@@ -144,8 +145,12 @@ def calls(store: RedisStore) -> dict[str, Callable[[], Awaitable[Any]]]:
         "commit": lambda: store.commit(LISTENER_ID, 1, [change], [b"packet"]),
         "publish": lambda: store.publish(LISTENER_ID, b"packet"),
         "hold_connections": lambda: store.hold_connections(LISTENER_ID, [row]),
-        "drop_connection": lambda: store.drop_connection(LISTENER_ID, "c"),
+        "drop_connection": lambda: store.drop_connection(LISTENER_ID, "c", NOW_MS),
         "connections": lambda: store.connections(LISTENER_ID, NOW_MS),
+        "moves": lambda: store.moves(LISTENER_ID, SESSION_ID),
+        "left_at_ms": lambda: store.left_at_ms(LISTENER_ID),
+        "due": lambda: store.due(NOW_MS, 1),
+        "forget_due": lambda: store.forget_due(DueSession(listener_id=LISTENER_ID, session_id=SESSION_ID)),
     }
 
 
@@ -228,7 +233,8 @@ async def test_leases_that_ran_out_are_removed_and_all_of_them_in_the_end(store:
     )
     await store.hold_connections(LISTENER_ID, [row])
     assert PRESENCE_LEASE_MS < await store.client.pttl(KEYS.presence) <= 2 * PRESENCE_LEASE_MS
-    await store.connections(LISTENER_ID, NOW_MS + 5)
+    assert await store.connections(LISTENER_ID, NOW_MS + 5) == ()
+    await store.drop_connection(LISTENER_ID, "c", NOW_MS + 5)
     assert await store.client.exists(KEYS.presence) == 0
 
 

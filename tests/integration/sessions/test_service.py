@@ -11,7 +11,8 @@ from playhead.auth.tokens import Principal
 from playhead.db import Database, Script, ScriptRepository, SessionRepository
 from playhead.playback.commands import Command, End, Origin, Pause, Play, Report, Seek
 from playhead.playback.rejections import Code, Rejection
-from playhead.sessions.service import Outcome, Snapshot
+from playhead.sessions.answers import Outcome
+from playhead.sessions.service import Snapshot
 from tests.integration.db.rows import listener, uploaded
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import Node, start_node

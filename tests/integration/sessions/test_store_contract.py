@@ -306,8 +306,8 @@ async def test_connections_are_told_oldest_first(line: Line) -> None:
 
 async def test_a_connection_is_gone_when_it_is_dropped_and_others_stay(line: Line) -> None:
     await line.store.hold_connections(LISTENER_ID, [connection(1), connection(2)])
-    await line.store.drop_connection(LISTENER_ID, "connection-1")
-    await line.store.drop_connection(LISTENER_ID, "never-there")
+    await line.store.drop_connection(LISTENER_ID, "connection-1", NOW_MS)
+    await line.store.drop_connection(LISTENER_ID, "never-there", NOW_MS)
     assert await line.store.connections(LISTENER_ID, NOW_MS) == (connection(2),)
 
 

@@ -13,15 +13,14 @@ from playhead.playback.state import SessionState
 from playhead.sessions.codec import (
     Packet,
     decode_packet,
-    decode_state,
     encode_packet,
-    encode_state,
     listening_payload,
     milliseconds,
     rejection_payload,
     seconds,
     state_payload,
 )
+from playhead.sessions.states import decode_state, encode_state
 from tests.support.states import DURATION_MS, NOW_MS, SCRIPT_ID, SESSION_ID, make_loop, make_state
 from tests.unit.playback.inventing import sessions
 
@@ -67,6 +66,7 @@ def test_devices_see_the_whole_session_in_seconds() -> None:
         "mode": "handoff",
         "active_device": "phone",
         "sleep_at": None,
+        "sleep_at_end_of_loop": False,
         "duration": 3600.0,
         "ended": False,
         "cause": {"command": "seek", "device_id": "desk", "command_id": "command"},

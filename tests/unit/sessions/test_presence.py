@@ -38,9 +38,9 @@ class Store(MemoryStore):
             await self.may_renew.wait()
         await super().hold_connections(listener_id, connections)
 
-    async def drop_connection(self, listener_id: str, connection_id: str) -> None:
+    async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         self._maybe_fail("drop_connection")
-        await super().drop_connection(listener_id, connection_id)
+        await super().drop_connection(listener_id, connection_id, now_ms)
 
     async def publish(self, listener_id: str, packet: bytes) -> None:
         self._maybe_fail("publish")

@@ -6,9 +6,9 @@ import pytest
 
 from playhead.db import DatabaseUnavailable
 from playhead.playback.commands import End, Pause, Play, Report, Seek
+from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.rejections import Code
 from playhead.playback.state import SessionState
-from playhead.sessions.finding import IDLE_END_MS
 from playhead.sessions.service import Snapshot
 from tests.support.sessions import make_principal, make_script
 from tests.support.states import (
@@ -101,7 +101,7 @@ async def test_the_place_of_a_session_that_has_just_ended_is_known_before_it_is_
 
 async def test_a_session_that_has_just_ended_does_not_come_back_from_an_older_row(world: World) -> None:
     first = (await world.play(position_ms=500_000)).state
-    await world.flush()
+    world.flush()
     world.clock.advance(10_000)
     await world.apply(first.session_id, End())
     assert world.rows.rows[first.session_id].ended_at_ms is None
@@ -135,7 +135,7 @@ async def test_joining_changes_and_tells_nothing(world: World) -> None:
 
 async def test_an_emptied_store_gets_its_session_back_from_postgresql(world: World) -> None:
     state = (await world.play(position_ms=100_000)).state
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=True)
     snapshot = await world.service.join_session(LISTENER_ID, state.session_id)
     assert isinstance(snapshot, Snapshot) and snapshot.state == state
@@ -149,7 +149,7 @@ async def test_an_emptied_store_gets_its_session_back_from_postgresql(world: Wor
 async def test_play_by_script_takes_up_the_session_that_the_store_has_lost(world: World) -> None:
     state = (await world.play(position_ms=100_000)).state
     await world.apply(state.session_id, Pause())
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=True)
     outcome = await world.play(origin=DESK)
     assert (outcome.created, outcome.state.session_id, outcome.state.revision) == (False, state.session_id, 3)
@@ -158,7 +158,7 @@ async def test_play_by_script_takes_up_the_session_that_the_store_has_lost(world
 
 async def test_a_lost_session_comes_back_once_however_many_ask(world: World) -> None:
     state = (await world.play()).state
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=True)
     await world.play(origin=DESK)
     await world.apply(state.session_id, Seek(position_ms=1))
@@ -194,7 +194,7 @@ async def test_a_row_of_another_session_does_not_push_the_live_one_of_the_script
 async def test_in_a_new_epoch_the_later_of_store_and_row_wins(world: World) -> None:
     early = (await world.play(position_ms=1_000)).state
     late = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=False)
     world.store.go_back(early)
     snapshot = await world.service.join_session(LISTENER_ID, early.session_id)
@@ -206,7 +206,7 @@ async def test_in_a_new_epoch_the_later_of_store_and_row_wins(world: World) -> N
 
 async def test_in_a_new_epoch_an_older_row_does_not_win(world: World) -> None:
     early = (await world.play(position_ms=1_000)).state
-    await world.flush()
+    world.flush()
     late = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
     world.store.begin_another_life(emptied=False)
     assert (await joined(world)).state == late
@@ -218,7 +218,7 @@ async def test_reports_count_when_states_are_compared(world: World) -> None:
     early = (await world.play()).state
     world.clock.advance(10_000)
     late = (await world.apply(early.session_id, Report(position_ms=10_000, revision=1, seq=1))).state
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=False)
     world.store.go_back(early)
     outcome = await world.apply(early.session_id, Pause())
@@ -235,7 +235,7 @@ async def test_within_an_epoch_rows_are_not_even_read(world: World) -> None:
 async def test_a_silenced_session_is_compared_with_its_row_as_well(world: World) -> None:
     early = (await world.play(position_ms=1_000)).state
     late = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=False)
     world.store.go_back(early)
     await world.play(OTHER_SCRIPT_ID)
@@ -247,7 +247,7 @@ async def test_an_end_that_the_store_has_lost_does_not_block_the_script(world: W
     early = (await world.play(position_ms=1_000)).state
     await world.apply(early.session_id, Seek(position_ms=9_000))
     await world.apply(early.session_id, End())
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=False)
     world.store.go_back(early)
     place = (await joined(world)).place
@@ -261,7 +261,7 @@ async def test_an_end_that_the_store_has_lost_does_not_block_the_script(world: W
 async def test_a_session_whose_end_the_store_has_lost_has_ended(world: World) -> None:
     early = (await world.play()).state
     await world.apply(early.session_id, End())
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=False)
     world.store.go_back(early)
     assert refused(await world.service.apply(LISTENER_ID, early.session_id, Pause(), PHONE)) is Code.SESSION_ENDED

@@ -7,8 +7,8 @@ import pytest
 
 from playhead.playback.commands import Command, End, Leave, Origin, Pause, Play, Report, Seek, SetRate, Transfer
 from playhead.playback.rejections import Code, Rejection
-from playhead.sessions import archive
-from playhead.sessions.service import COMMIT_ATTEMPTS_MAX, Outcome
+from playhead.sessions.answers import Outcome
+from playhead.sessions.committing import COMMIT_ATTEMPTS_MAX
 from playhead.sessions.store import LIVE_SESSIONS_MAX
 from tests.support.sessions import make_principal, make_script, new_id
 from tests.support.states import LISTENER_ID, OTHER_LISTENER_ID, OTHER_SCRIPT_ID, SCRIPT_ID
@@ -130,7 +130,7 @@ async def test_sessions_on_other_devices_and_paused_ones_are_left_alone(world: W
 async def test_play_on_a_session_that_the_store_has_lost_still_silences_the_device(world: World) -> None:
     lost = (await world.play()).state
     await world.apply(lost.session_id, Pause())
-    await world.flush()
+    world.flush()
     world.store.begin_another_life(emptied=True)
     sounding = (await world.play(OTHER_SCRIPT_ID)).state
     back = await world.apply(lost.session_id, Play())
@@ -180,7 +180,7 @@ async def test_a_commit_that_loses_every_race_ends_in_overloaded(world: World) -
     answer = await world.service.apply(LISTENER_ID, session_id, Pause(), PHONE)
     assert refused(answer) is Code.OVERLOADED and isinstance(answer, Rejection) and answer.reason.retry
     assert world.store.commits == commits + COMMIT_ATTEMPTS_MAX
-    assert world.writer.pending == 1
+    assert len(world.store.journal) == 1
 
 
 async def test_one_race_before_the_last_still_succeeds(world: World) -> None:
@@ -201,18 +201,17 @@ async def test_past_the_limit_of_live_sessions_play_says_so(world: World) -> Non
     assert refused(answer) is Code.OVERLOADED and isinstance(answer, Rejection) and "End one" in answer.message
 
 
-async def test_while_too_many_sessions_wait_for_postgresql_commands_are_refused(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archive, "PENDING_MAX", 2)
+async def test_while_too_much_waits_for_postgresql_commands_are_refused() -> None:
+    world = await make_world(journal_length_max=2)
+    await world.connect("phone", "desk")
     first = (await world.play()).state
     await world.play(OTHER_SCRIPT_ID, origin=DESK, device_id="desk")
     for answer in (
         await world.service.apply(LISTENER_ID, first.session_id, Pause(), PHONE),
-        await world.service.play(make_principal(), SCRIPT_ID, Play(), PHONE),
+        await world.service.play(make_principal(), SCRIPT_ID, Play(position_ms=5), PHONE),
     ):
         assert refused(answer) is Code.OVERLOADED
-    await world.flush()
+    world.flush()
     assert not (await world.apply(first.session_id, Pause())).state.playing
 
 
@@ -222,7 +221,7 @@ async def test_while_too_many_sessions_wait_for_postgresql_commands_are_refused(
 @pytest.mark.parametrize("command", [Play(), Pause(), Seek(position_ms=1), End(), Leave(), Report(position_ms=1)])
 async def test_another_listeners_session_does_not_exist(world: World, command: Command) -> None:
     session_id = (await world.play()).state.session_id
-    await world.flush()
+    world.flush()
     assert refused(await world.service.apply(OTHER_LISTENER_ID, session_id, command, PHONE)) is Code.NOT_FOUND
     assert refused(await world.service.join_session(OTHER_LISTENER_ID, session_id)) is Code.NOT_FOUND
     assert (await world.service.live_states(LISTENER_ID))[0].revision == 1
@@ -275,16 +274,16 @@ async def test_a_command_that_changes_nothing_is_not_even_committed(world: World
     assert (world.store.commits, world.sent, outcome.state.revision) == (commits, [], 1)
 
 
-@pytest.mark.parametrize(("command", "reason"), [(End(), "ended_by_listener"), (End(reason="idle"), "idle")])
-async def test_the_end_is_told_to_every_device_with_its_reason(world: World, command: End, reason: str) -> None:
+async def test_the_end_is_told_to_every_device_with_its_reason(world: World) -> None:
     session_id = (await world.play(position_ms=5_000)).state.session_id
     world.sent.clear()
-    await world.apply(session_id, command)
+    await world.apply(session_id, End())
     assert world.events() == ["state", "session_ended"]
     packet = world.sent[1][1]
-    assert packet.data == {"session_id": session_id, "script_id": SCRIPT_ID, "reason": reason, "position": 5.0}
+    ended = {"session_id": session_id, "script_id": SCRIPT_ID, "reason": "ended_by_listener", "position": 5.0}
+    assert packet.data == ended
     assert packet.skip_connection_id is None
-    await world.apply(session_id, command)
+    await world.apply(session_id, End())
     assert len(world.sent) == 2
 
 
@@ -301,17 +300,17 @@ async def test_an_ended_session_takes_no_more_commands_and_cannot_be_joined(worl
 async def test_every_written_state_is_on_its_way_to_postgresql(world: World) -> None:
     first = (await world.play()).state
     second = await world.play(OTHER_SCRIPT_ID)
-    await world.flush()
+    world.flush()
     assert world.rows.rows[second.state.session_id] == second.state
     assert world.rows.rows[first.session_id].playing is False
 
 
 async def test_a_failed_commit_is_not_written(world: World) -> None:
     session_id = (await world.play()).state.session_id
-    await world.flush()
+    world.flush()
     world.store.losses_to_come = 1_000
     await world.service.apply(LISTENER_ID, session_id, Pause(), PHONE)
-    assert world.writer.pending == 0
+    assert not world.store.journal
 
 
 async def test_an_accepted_outcome_says_when_it_was_decided(world: World) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 from playhead.playback.commands import REST_DEVICE_ID, Command, Origin, Play
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
-from playhead.sessions.archive import SessionWriter
+from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import Packet, decode_packet
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.presence import Presence
-from playhead.sessions.service import Outcome, SessionService
-from playhead.sessions.store import SESSION_TTL_MS, Change, Committed
+from playhead.sessions.service import SessionService
+from playhead.sessions.store import JOURNAL_LENGTH_MAX, SESSION_TTL_MS, Answer, Change, Committed
+from playhead.sessions.sweeping import Sweeper
 from tests.support.sessions import HeldRows, HeldScripts, SetClock, make_principal, new_id
 from tests.support.states import LISTENER_ID, NOW_MS, SCRIPT_ID
 
@@ -41,7 +42,12 @@ class CountingStore(MemoryStore):
         self._sessions[state.listener_id][state.session_id] = (self._clock.now_ms() + SESSION_TTL_MS, state)
 
     async def commit(
-        self, listener_id: str, epoch: int, changes: Sequence[Change], packets: Sequence[bytes]
+        self,
+        listener_id: str,
+        epoch: int,
+        changes: Sequence[Change],
+        packets: Sequence[bytes],
+        answer: Answer | None = None,
     ) -> Committed:
         self.commits += 1
         if self.losses_to_come:
@@ -49,7 +55,7 @@ class CountingStore(MemoryStore):
             return Committed.LOST
         # another task may be faster
         await asyncio.sleep(0)
-        return await super().commit(listener_id, epoch, changes, packets)
+        return await super().commit(listener_id, epoch, changes, packets, answer)
 
 
 @dataclass(slots=True)
@@ -60,9 +66,9 @@ class World:
     rows: HeldRows
     scripts: HeldScripts
     store: CountingStore
-    writer: SessionWriter
     presence: Presence
     service: SessionService
+    sweeper: Sweeper
     sent: list[tuple[str, Packet]] = field(default_factory=list)
 
     async def connect(self, *device_ids: str, listener_id: str = LISTENER_ID) -> None:
@@ -77,26 +83,24 @@ class World:
     async def apply(self, session_id: str, command: Command, origin: Origin = PHONE, **options: Any) -> Outcome:
         return accepted(await self.service.apply(LISTENER_ID, session_id, command, origin, **options))
 
-    async def flush(self) -> None:
-        """Every newest state becomes a row."""
-        self.writer.start()
-        await self.writer.stop(grace_s=5)
+    def flush(self) -> None:
+        """Everything that was journaled becomes rows."""
+        self.rows.take(self.store.journal)
 
     def events(self) -> list[str]:
         return [packet.event for _, packet in self.sent]
 
 
-async def make_world() -> World:
+async def make_world(journal_length_max: int = JOURNAL_LENGTH_MAX) -> World:
     clock, rows, scripts = SetClock(), HeldRows(), HeldScripts()
 
     async def on_packet(listener_id: str, packet: bytes) -> None:
         world.sent.append((listener_id, decode_packet(packet)))
 
-    store = CountingStore(clock, on_packet, epoch=NOW_MS)
-    writer = SessionWriter(rows)
+    store = CountingStore(clock, on_packet, epoch=NOW_MS, journal_length_max=journal_length_max)
     presence = Presence(store, clock, connections_max=8)
-    service = SessionService(store, rows, scripts, writer, presence, clock, new_id)
-    world = World(clock, rows, scripts, store, writer, presence, service)
+    service = SessionService(store, rows, scripts, presence, clock, new_id)
+    world = World(clock, rows, scripts, store, presence, service, Sweeper(store, service, presence, clock))
     await store.subscribe(LISTENER_ID)
     return world
 

@@ -1,0 +1,181 @@
+"""Deadlines: whoever looks carries them out, once, also for a node that is gone."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from playhead.playback.commands import Pause, SetMode, SetSleep
+from playhead.playback.deadlines import IDLE_END_MS
+from playhead.playback.state import SessionState
+from playhead.sessions.store import DUE_CLAIM_MS, PRESENCE_LEASE_MS, StoreUnavailable
+from playhead.sessions.sweeping import Sweeper
+from tests.support.states import DURATION_MS, LISTENER_ID
+from tests.unit.sessions.world import DESK, World, make_world
+
+
+@pytest.fixture
+async def world() -> World:
+    """The phone plays from 100 s on, the desk looks on."""
+    made = await make_world()
+    await made.connect("phone", "desk")
+    await made.play(position_ms=100_000)
+    made.sent.clear()
+    return made
+
+
+async def live(world: World) -> SessionState:
+    (state,) = await world.service.live_states(LISTENER_ID)
+    return state
+
+
+async def lose(world: World, device_id: str = "phone", grace_ms: int = 10_000, **options: Any) -> None:
+    seen_ms = options.get("last_seen_at_ms", world.clock.time_ms)
+    await world.service.device_lost(LISTENER_ID, device_id, f"{device_id}-1", seen_ms, grace_ms)
+    await world.presence.detach(LISTENER_ID, f"{device_id}-1")
+
+
+async def test_a_device_that_stays_away_is_paused_where_it_was_last_heard_of(world: World) -> None:
+    world.clock.advance(14_000)
+    await lose(world, last_seen_at_ms=world.clock.time_ms - 10_000)
+    world.clock.advance(9_999)
+    assert await world.sweeper.sweep() == 0 and (await live(world)).playing
+    world.clock.advance(1)
+    assert await world.sweeper.sweep() == 1
+    state = await live(world)
+    assert (state.playing, state.position_ms, state.active_device_id) == (False, 104_000, "phone")
+    event = next(packet for _, packet in world.sent if packet.event == "state")
+    assert event.data["cause"] == {"command": "absence", "device_id": None, "command_id": None}
+    assert event.skip_connection_id is None
+
+
+async def test_a_device_that_is_back_in_time_plays_on(world: World) -> None:
+    await lose(world)
+    await world.presence.attach(LISTENER_ID, "phone-2", "phone", "phone", "phone")
+    world.clock.advance(10_000)
+    await world.sweeper.sweep()
+    state = await live(world)
+    assert (state.playing, state.absent_until_ms) == (True, None)
+
+
+async def test_a_device_with_another_connection_is_not_lost(world: World) -> None:
+    await world.presence.attach(LISTENER_ID, "phone-2", "phone", "phone", "phone")
+    await lose(world)
+    assert (await live(world)).absent_until_ms is None
+
+
+async def test_a_remote_that_goes_stops_nobody(world: World) -> None:
+    await lose(world, "desk")
+    assert (await live(world)).absent_until_ms is None
+
+
+async def test_when_its_node_is_gone_the_lease_runs_out_and_the_session_pauses(world: World) -> None:
+    world.clock.advance(PRESENCE_LEASE_MS)
+    assert await world.sweeper.sweep() == 2
+    assert await world.presence.devices(LISTENER_ID) == []
+    await world.sweeper.sweep()
+    state = await live(world)
+    assert (state.playing, state.position_ms) == (False, 100_000)
+    assert await world.store.left_at_ms(LISTENER_ID) == world.clock.time_ms
+
+
+async def test_a_lease_that_was_renewed_meanwhile_counts(world: World) -> None:
+    world.clock.advance(PRESENCE_LEASE_MS - 1)
+    await world.presence.renew()
+    world.clock.advance(1)
+    assert await world.sweeper.sweep() == 0
+    assert len(await world.presence.devices(LISTENER_ID)) == 2
+
+
+async def test_together_another_device_takes_over(world: World) -> None:
+    await world.apply((await live(world)).session_id, SetMode(mode="together"), DESK)
+    await lose(world)
+    world.clock.advance(10_000)
+    await world.sweeper.sweep()
+    state = await live(world)
+    assert (state.playing, state.active_device_id, state.active_connection_id) == (True, "desk", "desk-1")
+
+
+async def test_the_end_of_the_script_is_told_when_it_comes(world: World) -> None:
+    world.clock.advance(DURATION_MS - 100_000)
+    await world.presence.renew()
+    await world.sweeper.sweep()
+    state = await live(world)
+    assert (state.playing, state.finished, state.position_ms) == (False, True, DURATION_MS)
+
+
+async def test_sleep_fires_once_whoever_sweeps(world: World) -> None:
+    await world.apply((await live(world)).session_id, SetSleep(after_ms=5_000), DESK)
+    world.sent.clear()
+    world.clock.advance(5_000)
+    others = [Sweeper(world.store, world.service, world.presence, world.clock) for _ in range(3)]
+    await asyncio.gather(*(sweeper.sweep() for sweeper in others))
+    assert world.events() == ["state"]
+    assert (await live(world)).position_ms == 105_000
+
+
+async def test_what_a_dead_process_took_comes_up_again(world: World) -> None:
+    await world.apply((await live(world)).session_id, SetSleep(after_ms=5_000), DESK)
+    world.clock.advance(5_000)
+    assert len(await world.store.due(world.clock.time_ms, 10)) == 1
+    assert await world.sweeper.sweep() == 0
+    world.clock.advance(DUE_CLAIM_MS)
+    await world.sweeper.sweep()
+    assert (await live(world)).position_ms == 105_000
+
+
+async def test_a_session_that_nobody_needs_ends_by_itself_and_tells_it(world: World) -> None:
+    await world.apply((await live(world)).session_id, Pause(), DESK)
+    for device_id in ("phone", "desk"):
+        await lose(world, device_id)
+    world.sent.clear()
+    world.clock.advance(IDLE_END_MS)
+    await world.sweeper.sweep()
+    assert await world.service.live_states(LISTENER_ID) == ()
+    assert world.events() == ["state", "session_ended"]
+    assert world.sent[1][1].data["reason"] == "idle"
+
+
+async def test_a_device_that_looks_on_keeps_it_alive_for_two_hours_after_it_went(world: World) -> None:
+    await world.apply((await live(world)).session_id, Pause(), DESK)
+    world.clock.advance(IDLE_END_MS)
+    await world.presence.renew()
+    await world.sweeper.sweep()
+    world.clock.advance(60_000)
+    for device_id in ("phone", "desk"):
+        await lose(world, device_id)
+    left_ms = world.clock.time_ms
+    world.clock.advance(IDLE_END_MS - 60_000)
+    await world.sweeper.sweep()
+    assert await world.service.live_states(LISTENER_ID) != ()
+    world.clock.time_ms = left_ms + IDLE_END_MS
+    await world.sweeper.sweep()
+    assert await world.service.live_states(LISTENER_ID) == ()
+
+
+async def test_a_session_that_is_gone_is_forgotten(world: World) -> None:
+    world.store.begin_another_life(emptied=True)
+    world.clock.advance(DURATION_MS)
+    await world.presence.renew()
+    assert await world.sweeper.sweep() == 1
+    world.clock.advance(DUE_CLAIM_MS)
+    await world.presence.renew()
+    assert await world.sweeper.sweep() == 0
+
+
+async def test_a_store_that_is_away_leaves_everything_for_the_next_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.apply((await live(world)).session_id, SetSleep(after_ms=5_000), DESK)
+    world.clock.advance(5_000)
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.store, "commit", away)
+        with pytest.raises(StoreUnavailable):
+            await world.sweeper.sweep()
+    world.clock.advance(DUE_CLAIM_MS)
+    await world.sweeper.sweep()
+    assert not (await live(world)).playing
