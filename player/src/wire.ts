@@ -99,6 +99,18 @@ export interface SessionEnded {
   reason: string;
 }
 
+/** The last word of a server that ends this connection; with `retry: false` the same token is not taken again. */
+export interface Closing {
+  code: string;
+  message: string;
+  retry: boolean;
+}
+
+/** When the token of this connection runs out, in server ms. */
+export interface Expiring {
+  expires_at: number;
+}
+
 export interface Script {
   script_id: string;
   title: string;
