@@ -12,7 +12,19 @@ import { io, type Socket } from "socket.io-client";
 import type { ClockEstimator } from "./clock.ts";
 import { SAMPLES_MAX } from "./clock.ts";
 import { Refusal } from "./refusal.ts";
-import type { Ack, ClockAck, Device, JoinAck, SessionEnded, SessionStarted, State, StateAck, WireError } from "./wire.ts";
+import type {
+  Ack,
+  ClockAck,
+  Closing,
+  Device,
+  Expiring,
+  JoinAck,
+  SessionEnded,
+  SessionStarted,
+  State,
+  StateAck,
+  WireError,
+} from "./wire.ts";
 
 export const PROTOCOL = 1;
 const ACK_TIMEOUT_MS = 5_000;
@@ -40,6 +52,8 @@ export interface ConnectionEvents {
   devices(devices: Device[]): void;
   sessionStarted(event: SessionStarted): void;
   sessionEnded(event: SessionEnded): void;
+  /** The token runs out soon, and the connection with it. */
+  expiring(event: Expiring): void;
   /** The latest confirmed state of the joined script. */
   latest(): State | null;
 }
@@ -58,6 +72,8 @@ export class Connection {
   #waiting: (() => void)[] = [];
   #clockTimer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
+  /** Why the server ends this connection, once it has said so. */
+  #closing: Closing | null = null;
   /** Attempts of our own in a row; the Socket.IO client counts those that it makes by itself. */
   #attempts = 0;
 
@@ -150,6 +166,8 @@ export class Connection {
     socket.on("devices", (event: { devices: Device[] }) => this.#events.devices(event.devices));
     socket.on("session_started", (event: SessionStarted) => this.#events.sessionStarted(event));
     socket.on("session_ended", (event: SessionEnded) => this.#events.sessionEnded(event));
+    socket.on("expiring", (event: Expiring) => this.#events.expiring(event));
+    socket.on("closing", (closing: Closing) => (this.#closing = closing));
   }
 
   async #connected(): Promise<void> {
@@ -165,20 +183,30 @@ export class Connection {
   #disconnected(reason: string): void {
     this.#ready = false;
     clearTimeout(this.#clockTimer);
+    const closing = this.#closing;
+    this.#closing = null;
     if (this.#closed) return;
+    if (closing && !closing.retry) {
+      this.#refused(closing);
+      return;
+    }
     this.#events.status("reconnecting");
     if (reason === "io server disconnect") this.#connectLater();
   }
 
   #connectFailed(refusal: WireError | undefined): void {
     if (refusal && !refusal.retry) {
-      this.#events.status("refused");
-      this.#events.refused(refusal);
+      this.#refused(refusal);
       return;
     }
     this.#events.status("reconnecting");
     // A refusal ends the client's own attempts; a transport error does not.
     if (!this.#socket.active) this.#connectLater();
+  }
+
+  #refused(error: WireError): void {
+    this.#events.status("refused");
+    this.#events.refused(error);
   }
 
   #connectLater(): void {

@@ -24,6 +24,7 @@ export interface State {
   mode: "handoff" | "together";
   active_device: string | null;
   sleep_at: number | null;
+  sleep_at_end_of_loop: boolean;
   duration: number;
   ended: boolean;
   cause: { command: string; device_id: string | null; command_id: string | null };
@@ -97,6 +98,18 @@ export interface SessionEnded {
   session_id: string;
   script_id: string;
   reason: string;
+}
+
+/** The last word of a server that ends this connection; with `retry: false` the same token is not taken again. */
+export interface Closing {
+  code: string;
+  message: string;
+  retry: boolean;
+}
+
+/** When the token of this connection runs out, in server ms. */
+export interface Expiring {
+  expires_at: number;
 }
 
 export interface Script {

@@ -80,6 +80,7 @@ async function connect(events: Partial<ConnectionEvents> = {}): Promise<{ line: 
     devices: () => undefined,
     sessionStarted: () => undefined,
     sessionEnded: () => undefined,
+    expiring: () => undefined,
     latest: () => held,
     ...events,
     joined: (ack) => {
@@ -120,6 +121,25 @@ test("a refused token is told with the server's reason, and not tried again", as
   void connect({ refused: refused.resolve, status: (status) => statuses.push(status) });
   assert.equal((await refused.promise).code, "unauthorized");
   assert.deepEqual([statuses, attempts], [["connecting", "refused"], 1]);
+});
+
+test("a server that ends the connection for good is not connected to again, and its reason is told", async () => {
+  const refused = deferred<WireError>();
+  const statuses: Status[] = [];
+  let connections = 0;
+  server.on("connection", () => (connections += 1));
+  const expiring = deferred<number>();
+  await connect({
+    refused: refused.resolve,
+    status: (status) => statuses.push(status),
+    expiring: (event) => expiring.resolve(event.expires_at),
+  });
+  server.emit("expiring", { expires_at: NOW_MS });
+  assert.equal(await expiring.promise, NOW_MS);
+  server.emit("closing", { code: "token_expired", message: "Get a new one.", retry: false });
+  server.disconnectSockets(false);
+  assert.equal((await refused.promise).message, "Get a new one.");
+  assert.deepEqual([statuses, connections], [["connecting", "connected", "refused"], 1]);
 });
 
 test("server time is known soon after the connection", async () => {

@@ -18,6 +18,7 @@ export function aState(fields: Partial<State> = {}): State {
     mode: "handoff",
     active_device: "device-1",
     sleep_at: null,
+    sleep_at_end_of_loop: false,
     duration: 60,
     ended: false,
     cause: { command: "play", device_id: "device-1", command_id: null },

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from socketio.exceptions import ConnectionError as Refused
 
-from tests.support.sockets import Client
+from tests.support.sockets import END_TIMEOUT_S, Client
 from tests.support.system import RunningSystem
 
 
@@ -40,6 +40,8 @@ async def test_a_connection_does_not_outlive_its_token(running_system: RunningSy
     # inside the leeway for the issuer's clock: accepted now, over in a moment
     phone = await Client.open(running_system.base_url, running_system.token(listener_id, valid_s=-3))
     assert (await phone.call("join", {"script_id": running_system.script_id}))["ok"]
+    told = await phone.expect_event("closing", timeout_s=END_TIMEOUT_S)
+    assert (told["code"], told["retry"]) == ("token_expired", False)
     await phone.ended()
     assert phone.end_reason == "server disconnect"
     with pytest.raises(Refused):

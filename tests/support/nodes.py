@@ -18,7 +18,7 @@ from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import GRACE_S, RealtimeServer
-from playhead.runtime.clock import SystemClock
+from playhead.runtime.clock import Clock, SystemClock
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.archive import Archive
 from playhead.sessions.presence import Presence
@@ -36,6 +36,20 @@ TOKEN_S = 3_600
 SWEEP_INTERVAL_S = 0.05
 
 
+class AheadClock(SystemClock):
+    """The machine's clock, put forward by the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._ahead_ms
+
+    def advance(self, elapsed_s: float) -> None:
+        self._ahead_ms += round(elapsed_s * 1000)
+
+
 @dataclass(slots=True, kw_only=True)
 class Node:
     """What a process has, and where it listens."""
@@ -45,6 +59,7 @@ class Node:
     bus: RedisBus
     presence: Presence
     service: SessionService
+    sweeper: Sweeper
     connections: Connections
     realtime: RealtimeServer
     registry: CollectorRegistry
@@ -55,12 +70,11 @@ def make_token(listener_id: str = LISTENER_ID, *, expires_in_s: int = TOKEN_S, k
     return issue(key, listener_id=listener_id, audience=AUDIENCE, expires_at_s=expires_at_s)
 
 
-@asynccontextmanager
-async def start_node(
-    valkey_url: str, rows: Archive, scripts: Scripts, *, grace_s: float = GRACE_S, connections_max: int = 32
-) -> AsyncIterator[Node]:
-    """A node that serves until the block ends; then it stops as the `playhead` command does."""
-    clock, registry = SystemClock(), CollectorRegistry()
+def _make_node(
+    valkey_url: str, rows: Archive, scripts: Scripts, clock: Clock, *, grace_s: float, connections_max: int
+) -> Node:
+    """What `playhead.app.composition` makes of the settings; it does not run yet, and listens nowhere."""
+    registry = CollectorRegistry()
     metrics = create_metrics(registry)
     store = RedisStore(valkey_url, clock)
     presence = Presence(store, clock, connections_max)
@@ -76,9 +90,10 @@ async def start_node(
     bus = RedisBus(store.client, deliver, catch_up)
     connections = Connections(bus)
     links = StreamLinks(MediaSigner({"kid": "k" * 32}), "https://media.example", clock)
-    handlers = Handlers(service, presence, scripts, links, clock)
+    verifier = TokenVerifier(JWT_KEY, ["HS256"], AUDIENCE)
+    handlers = Handlers(service, presence, scripts, links, verifier, clock)
     realtime = RealtimeServer(
-        verifier=TokenVerifier(JWT_KEY, ["HS256"], AUDIENCE),
+        verifier=verifier,
         connections=connections,
         dispatcher=Dispatcher(bind(handlers), connections, metrics, clock),
         presence=presence,
@@ -87,30 +102,49 @@ async def start_node(
         clock=clock,
         grace_s=grace_s,
     )
+    return Node(
+        url="",
+        store=store,
+        bus=bus,
+        sweeper=sweeper,
+        presence=presence,
+        service=service,
+        connections=connections,
+        realtime=realtime,
+        registry=registry,
+    )
+
+
+@asynccontextmanager
+async def start_node(
+    valkey_url: str,
+    rows: Archive,
+    scripts: Scripts,
+    *,
+    clock: Clock | None = None,
+    grace_s: float = GRACE_S,
+    connections_max: int = 32,
+) -> AsyncIterator[Node]:
+    """A node that serves until the block ends; then it stops as the `playhead` command does."""
+    node = _make_node(
+        valkey_url, rows, scripts, clock or SystemClock(), grace_s=grace_s, connections_max=connections_max
+    )
     app = web.Application()
-    realtime.attach(app)
+    node.realtime.attach(app)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
-    sweeper.start()
-    bus.start()
-    presence.start()
+    node.sweeper.start()
+    node.bus.start()
+    node.presence.start()
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
+    node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield Node(
-            url=f"http://127.0.0.1:{runner.addresses[0][1]}",
-            store=store,
-            bus=bus,
-            presence=presence,
-            service=service,
-            connections=connections,
-            realtime=realtime,
-            registry=registry,
-        )
+        yield node
     finally:
-        await realtime.stop()
-        await sweeper.stop()
+        await node.realtime.stop()
+        await node.sweeper.stop()
         await runner.cleanup()
-        await presence.stop()
-        await bus.stop()
-        await store.stop()
+        await node.presence.stop()
+        await node.bus.stop()
+        await node.store.stop()

@@ -79,7 +79,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics) -> AsyncI
 
     bus = RedisBus(store.client, deliver, catch_up)
     connections = Connections(bus)
-    handlers = Handlers(service, presence, scripts, links, clock)
+    handlers = Handlers(service, presence, scripts, links, verifier, clock)
     realtime = RealtimeServer(
         verifier=verifier,
         connections=connections,

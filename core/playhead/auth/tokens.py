@@ -35,6 +35,10 @@ class Principal:
         """What row level security needs to know of the principal."""
         return {"sub": self.listener_id, "role": self.role}
 
+    @property
+    def expires_at_ms(self) -> int:
+        return self.expires_at_s * 1000
+
     def expired(self, now_ms: int) -> bool:
         """Whether the token it came from has run out by `now_ms`, the issuer's clock being given its leeway."""
         return now_ms > (self.expires_at_s + LEEWAY_S) * 1000

@@ -16,16 +16,26 @@ from playhead.sessions.store import Bus
 
 @dataclass(slots=True, kw_only=True)
 class Connection:
-    """One authenticated socket. `last_packet_at_ms`: server time of the last event it sent."""
+    """One authenticated socket.
+
+    `last_packet_at_ms`: server time of the last event it sent. `expiring_told`: it knows that its token runs out.
+    """
 
     connection_id: str
     principal: Principal
     device: Device
     last_packet_at_ms: int
+    expiring_told: bool = False
 
     @property
     def listener_id(self) -> str:
         return self.principal.listener_id
+
+    def renew(self, principal: Principal) -> None:
+        """From now on the connection stands on another token of the same listener."""
+        assert principal.listener_id == self.listener_id
+        self.principal = principal
+        self.expiring_told = False
 
 
 class Connections:

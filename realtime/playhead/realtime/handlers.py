@@ -9,14 +9,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from playhead.auth.tokens import InvalidToken, TokenVerifier
 from playhead.playback.commands import Command, Origin
-from playhead.playback.rejections import Rejection
+from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection
 from playhead.runtime.clock import Clock
 from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, seconds, state_payload
 from playhead.sessions.presence import Presence
 from playhead.sessions.requests import (
+    AuthRequest,
     ClockRequest,
     EndRequest,
     JoinRequest,
@@ -39,17 +41,28 @@ from playhead.sessions.streams import StreamLink, StreamLinks, session_stream
 
 Answer = dict[str, Any] | Rejection
 
+ANOTHER_LISTENER = (
+    "The token is another listener's. Connect anew to change the listener; this connection goes on as it was."
+)
+
 
 class Handlers:
     """The use cases, spoken over a socket."""
 
     def __init__(
-        self, service: SessionService, presence: Presence, scripts: Scripts, links: StreamLinks, clock: Clock
+        self,
+        service: SessionService,
+        presence: Presence,
+        scripts: Scripts,
+        links: StreamLinks,
+        verifier: TokenVerifier,
+        clock: Clock,
     ) -> None:
         self._service = service
         self._presence = presence
         self._scripts = scripts
         self._links = links
+        self._verifier = verifier
         self._clock = clock
 
     async def join(self, connection: Connection, request: JoinRequest) -> Answer:
@@ -111,6 +124,17 @@ class Handlers:
         arrived_ms = self._clock.now_ms()
         return {"t0": request.t0, "t1": arrived_ms, "t2": self._clock.now_ms()}
 
+    async def auth(self, connection: Connection, request: AuthRequest) -> Answer:
+        """Renews the connection's token, before the old one runs out."""
+        try:
+            principal = self._verifier.verify(request.token)
+        except InvalidToken as error:
+            return Rejection(code=Code.UNAUTHORIZED, detail=str(error))
+        if principal.listener_id != connection.listener_id:
+            return Rejection(code=Code.UNAUTHORIZED, detail=ANOTHER_LISTENER)
+        connection.renew(principal)
+        return {"expires_at": principal.expires_at_ms}
+
     async def _apply(self, connection: Connection, request: SessionRequest, command: Command) -> Outcome | Rejection:
         origin = _origin(connection, request.command_id)
         return await self._service.apply(
@@ -142,6 +166,7 @@ EVENTS: dict[str, Event] = {
     "progress": Event(ProgressRequest, "progress"),
     "offline": Event(OfflineRequest, "offline"),
     "clock": Event(ClockRequest, "clock"),
+    "auth": Event(AuthRequest, "auth"),
 }
 """Every event that a client may send."""
 

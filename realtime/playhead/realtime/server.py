@@ -18,6 +18,7 @@ from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handshake import admit, refused
+from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
 from playhead.realtime.watch import Watch
 from playhead.realtime.wire import WirePacket
@@ -79,7 +80,8 @@ class RealtimeServer:
             engineio_logger=False,
         )
         self._sockets = RawSockets(self._sio)
-        self._watch = Watch(self._sio, connections, metrics, clock)
+        self._outbox = Outbox(self._sio, connections, metrics)
+        self._watch = Watch(self._sio, connections, self._outbox, metrics, clock)
         self._sio.on("connect", self._connect)
         self._sio.on("disconnect", self._disconnect)
         self._sio.on("*", self._event)
@@ -105,9 +107,7 @@ class RealtimeServer:
         packet = decode_packet(raw)
         waited_s = max(0, self._clock.now_ms() - packet.published_at_ms) / 1000
         self._metrics.delivery_seconds.observe(waited_s)
-        here = self._connections.of_listener(listener_id)
-        self._metrics.deliveries.labels(packet.event).inc(len(here) - (packet.skip_connection_id in here))
-        await self._sio.emit(packet.event, packet.data, room=listener_id, skip_sid=packet.skip_connection_id)
+        await self._outbox.tell(listener_id, packet.event, packet.data, packet.skip_connection_id)
 
     async def catch_up(self, listener_id: str) -> None:
         """Packets of this listener may have been lost: sends live sessions and devices as the store has them."""
@@ -118,8 +118,8 @@ class RealtimeServer:
             log.warning("A gap could not be closed.", action="gap_open", error=str(error))
             return
         for state in states:
-            await self._sio.emit("state", state_payload(state), room=listener_id)
-        await self._sio.emit("devices", {"devices": devices}, room=listener_id)
+            await self._outbox.tell(listener_id, "state", state_payload(state))
+        await self._outbox.tell(listener_id, "devices", {"devices": devices})
 
     async def _connect(self, connection_id: str, _environ: dict[str, Any], auth: object = None) -> None:
         principal, device = admit(auth, self._verifier)

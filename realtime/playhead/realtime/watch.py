@@ -3,7 +3,8 @@
 | which                                       | how                                                            |
 | ------------------------------------------- | -------------------------------------------------------------- |
 | has not been let in ADMISSION_TIMEOUT_S     | closed                                                         |
-| its token has expired                       | disconnected: reconnecting with the same token would not help  |
+| its token runs out in EXPIRING_S            | told so, once per token: `expiring`                            |
+| its token has expired                       | told so and disconnected: the same token would not help again  |
 | does not read, QUEUED_PACKETS_MAX wait      | cut: it reconnects and gets the state as it is                 |
 """
 
@@ -13,7 +14,9 @@ import time
 import socketio
 import structlog
 
-from playhead.realtime.connections import Connections
+from playhead.realtime.closings import CloseCode
+from playhead.realtime.connections import Connection, Connections
+from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
@@ -24,6 +27,8 @@ log = structlog.get_logger(__name__)
 LOOK_INTERVAL_S = 1.0
 ADMISSION_TIMEOUT_S = 10.0
 """How long a socket may stay without an accepted handshake."""
+EXPIRING_S = 60
+"""How long before its token runs out a connection is told."""
 QUEUED_PACKETS_MAX = 256
 """Packets that may wait for one socket: more than any device that reads ever has."""
 
@@ -35,13 +40,14 @@ class Watch:
         self,
         sio: socketio.AsyncServer,
         connections: Connections,
+        outbox: Outbox,
         metrics: Metrics,
         clock: Clock,
         admission_timeout_s: float = ADMISSION_TIMEOUT_S,
     ) -> None:
-        self._sio = sio
         self._sockets = RawSockets(sio)
         self._connections = connections
+        self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
         self._admission_timeout_s = admission_timeout_s
@@ -71,17 +77,15 @@ class Watch:
         self._strangers = strangers
         for socket_id in ids:
             connection_id = self._sockets.connection_id(socket_id)
+            if connection_id is not None:
+                strangers.pop(socket_id, None)
             if self._sockets.queued(socket_id) > QUEUED_PACKETS_MAX:
                 self._metrics.sockets_ended.labels("slow_reader").inc()
                 await self._sockets.cut(socket_id)
             elif connection_id is None:
                 await self._look_at_stranger(socket_id)
-            elif self._expired(connection_id):
-                strangers.pop(socket_id, None)
-                self._metrics.sockets_ended.labels("token_expired").inc()
-                await self._sio.disconnect(connection_id)
-            else:
-                strangers.pop(socket_id, None)
+            elif (connection := self._connections.get(connection_id)) is not None:
+                await self._look_at(connection)
 
     async def _look_at_stranger(self, socket_id: str) -> None:
         since_s = self._strangers.setdefault(socket_id, time.monotonic())
@@ -89,6 +93,10 @@ class Watch:
             self._metrics.sockets_ended.labels("not_admitted").inc()
             await self._sockets.cut(socket_id)
 
-    def _expired(self, connection_id: str) -> bool:
-        connection = self._connections.get(connection_id)
-        return connection is not None and connection.principal.expired(self._clock.now_ms())
+    async def _look_at(self, connection: Connection) -> None:
+        principal, now_ms = connection.principal, self._clock.now_ms()
+        if principal.expired(now_ms):
+            await self._outbox.end(connection.connection_id, CloseCode.TOKEN_EXPIRED)
+        elif not connection.expiring_told and principal.expires_at_ms - now_ms <= EXPIRING_S * 1000:
+            connection.expiring_told = True
+            await self._outbox.send(connection.connection_id, "expiring", {"expires_at": principal.expires_at_ms})

@@ -279,6 +279,14 @@ class ClockRequest(BaseModel):
     t0: Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
+class AuthRequest(BaseModel):
+    """A newer token of the same listener."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: Annotated[str, Field(repr=False)]
+
+
 class Device(BaseModel):
     """A device as it introduces itself."""
 

@@ -1,7 +1,7 @@
 """Sockets that may not stay are ended: strangers, expired tokens, readers that do not read. On a real server."""
 
 import asyncio
-import time
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,14 @@ from prometheus_client import CollectorRegistry
 
 from playhead.auth.tokens import LEEWAY_S, Principal
 from playhead.realtime.connections import Connection, Connections
+from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
-from playhead.realtime.watch import QUEUED_PACKETS_MAX, Watch
-from playhead.runtime.clock import SystemClock
+from playhead.realtime.watch import EXPIRING_S, QUEUED_PACKETS_MAX, Watch
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
-from tests.support.states import LISTENER_ID
+from tests.support.sessions import SetClock
+from tests.support.states import LISTENER_ID, NOW_MS
 
 TIMEOUT_S = 5.0
 PACKET = "x" * 50_000
@@ -35,11 +36,13 @@ class Node:
     connections: Connections
     sockets: RawSockets
     registry: CollectorRegistry
+    clock: SetClock
     url: str
 
     def watch(self, admission_timeout_s: float = TIMEOUT_S) -> Watch:
         metrics = create_metrics(self.registry)
-        return Watch(self.sio, self.connections, metrics, SystemClock(), admission_timeout_s)
+        outbox = Outbox(self.sio, self.connections, metrics)
+        return Watch(self.sio, self.connections, outbox, metrics, self.clock, admission_timeout_s)
 
     def ended(self, reason: str) -> float:
         return self.registry.get_sample_value("playhead_sockets_ended_total", {"reason": reason}) or 0.0
@@ -60,9 +63,10 @@ async def node() -> AsyncIterator[Node]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    connections = Connections(MemoryStore(SystemClock()))
+    clock = SetClock()
+    connections = Connections(MemoryStore(clock))
     sockets = RawSockets(sio)
-    yield Node(sio, connections, sockets, CollectorRegistry(), f"http://{host}:{port}")
+    yield Node(sio, connections, sockets, CollectorRegistry(), clock, f"http://{host}:{port}")
     await sockets.close_all(0)
     await sio.shutdown()
     await runner.cleanup()
@@ -85,13 +89,33 @@ async def admitted(node: Node, http: aiohttp.ClientSession) -> tuple[aiohttp.Cli
     return websocket, connection_id
 
 
-async def enter(node: Node, connection_id: str, expires_at_s: int) -> None:
+def principal(expires_in_s: int) -> Principal:
+    expires_at_s = NOW_MS // 1000 + expires_in_s
+    return Principal(listener_id=LISTENER_ID, role="authenticated", scopes=frozenset(), expires_at_s=expires_at_s)
+
+
+async def enter(node: Node, connection_id: str, expires_in_s: int) -> Connection:
     """Holds the connection, as of a listener whose token ends then."""
-    principal = Principal(listener_id=LISTENER_ID, role="authenticated", scopes=frozenset(), expires_at_s=expires_at_s)
     device = Device(id="phone", name="Phone", kind="phone")
-    await node.connections.enter(
-        Connection(connection_id=connection_id, principal=principal, device=device, last_packet_at_ms=0)
+    connection = Connection(
+        connection_id=connection_id, principal=principal(expires_in_s), device=device, last_packet_at_ms=0
     )
+    await node.connections.enter(connection)
+    return connection
+
+
+async def event(websocket: aiohttp.ClientWebSocketResponse) -> tuple[str, Any]:
+    """The next event and its data; fails when something else comes."""
+    text = await websocket.receive_str(timeout=TIMEOUT_S)
+    assert text.startswith("42["), text
+    name, data = json.loads(text[2:])
+    return name, data
+
+
+async def refute_event(node: Node, websocket: aiohttp.ClientWebSocketResponse) -> None:
+    """Nothing has come: what is sent now is the next."""
+    await node.sio.emit("next", {})
+    assert await event(websocket) == ("next", {})
 
 
 async def test_a_socket_that_is_not_let_in_is_cut_after_its_time(node: Node, http: aiohttp.ClientSession) -> None:
@@ -101,27 +125,67 @@ async def test_a_socket_that_is_not_let_in_is_cut_after_its_time(node: Node, htt
     await patient.look()
     await patient.look()
     assert not websocket.closed and len(node.sockets.ids()) == 1
-    await Watch(
-        node.sio, node.connections, create_metrics(CollectorRegistry()), SystemClock(), admission_timeout_s=0
-    ).look()
+    node.registry = CollectorRegistry()
+    await node.watch(admission_timeout_s=0).look()
     assert (await websocket.receive(timeout=TIMEOUT_S)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 
 
 async def test_a_socket_that_was_let_in_stays(node: Node, http: aiohttp.ClientSession) -> None:
     websocket, connection_id = await admitted(node, http)
-    await enter(node, connection_id, int(time.time()) + 60)
+    await enter(node, connection_id, EXPIRING_S + 1)
     await node.watch(admission_timeout_s=0).look()
-    await node.sio.emit("still", {})
-    assert "still" in await websocket.receive_str(timeout=TIMEOUT_S)
+    await refute_event(node, websocket)
     await websocket.close()
 
 
-async def test_a_connection_is_ended_when_its_token_has_run_out(node: Node, http: aiohttp.ClientSession) -> None:
+async def test_a_connection_is_told_and_ended_when_its_token_has_run_out(
+    node: Node, http: aiohttp.ClientSession
+) -> None:
     websocket, connection_id = await admitted(node, http)
-    await enter(node, connection_id, int(time.time()) - LEEWAY_S - 1)
-    await node.watch().look()
+    connection = await enter(node, connection_id, -LEEWAY_S)
+    connection.expiring_told = True
+    watch = node.watch()
+    await watch.look()
+    await refute_event(node, websocket)
+    node.clock.advance(1)
+    await watch.look()
+    name, data = await event(websocket)
+    assert (name, data["code"], data["retry"]) == ("closing", "token_expired", False)
+    assert "Get a new one" in data["message"]
     assert await websocket.receive_str(timeout=TIMEOUT_S) == "41"
     assert node.ended("token_expired") == 1
+    await websocket.close()
+
+
+async def test_a_token_that_runs_out_in_a_minute_is_told_once(node: Node, http: aiohttp.ClientSession) -> None:
+    websocket, connection_id = await admitted(node, http)
+    connection = await enter(node, connection_id, EXPIRING_S + 1)
+    watch = node.watch()
+    node.clock.advance(999)
+    await watch.look()
+    await refute_event(node, websocket)
+    node.clock.advance(1)
+    await watch.look()
+    assert await event(websocket) == ("expiring", {"expires_at": connection.principal.expires_at_ms})
+    await watch.look()
+    await refute_event(node, websocket)
+    await websocket.close()
+
+
+async def test_each_token_of_a_connection_is_told_of_and_a_short_one_at_once(
+    node: Node, http: aiohttp.ClientSession
+) -> None:
+    websocket, connection_id = await admitted(node, http)
+    connection = await enter(node, connection_id, 1)
+    watch = node.watch()
+    await watch.look()
+    assert (await event(websocket))[0] == "expiring"
+    connection.renew(principal(EXPIRING_S + 1))
+    await watch.look()
+    await refute_event(node, websocket)
+    node.clock.advance(LEEWAY_S * 1000 + 1001)
+    await watch.look()
+    assert await event(websocket) == ("expiring", {"expires_at": connection.principal.expires_at_ms})
     await websocket.close()
 
 
@@ -129,7 +193,7 @@ async def test_a_reader_that_does_not_read_is_cut_before_it_fills_the_memory(
     node: Node, http: aiohttp.ClientSession
 ) -> None:
     websocket, connection_id = await admitted(node, http)
-    await enter(node, connection_id, int(time.time()) + 60)
+    await enter(node, connection_id, EXPIRING_S + 1)
     watch = node.watch()
     socket_id = node.sockets.ids()[0]
     for _ in range(100 * QUEUED_PACKETS_MAX):

@@ -156,7 +156,7 @@ async def test_every_event_even_a_bad_one_is_a_sign_of_life(desk: Desk) -> None:
 def test_every_event_of_the_protocol_has_its_handler() -> None:
     assert set(EVENTS) == {
         "join", "leave", "play", "pause", "seek", "loop", "rate", "mode", "sleep", "transfer", "restore", "end",
-        "progress", "offline", "clock",
+        "progress", "offline", "clock", "auth",
     }  # fmt: skip
     assert all(callable(getattr(Handlers, event.handler)) for event in EVENTS.values())
     assert callable(bind)

@@ -1,0 +1,37 @@
+"""What this node says to its sockets: to one of them, or to all of a listener's; and its last word to one."""
+
+from typing import Any
+
+import socketio
+
+from playhead.realtime.closings import CloseCode, closing_payload
+from playhead.realtime.connections import Connections
+from playhead.runtime.metrics import Metrics
+
+
+class Outbox:
+    """Events from the server, counted by name."""
+
+    def __init__(self, sio: socketio.AsyncServer, connections: Connections, metrics: Metrics) -> None:
+        self._sio = sio
+        self._connections = connections
+        self._metrics = metrics
+
+    async def send(self, connection_id: str, event: str, data: dict[str, Any]) -> None:
+        """To one connection, if it is still there."""
+        self._metrics.deliveries.labels(event).inc()
+        await self._sio.emit(event, data, to=connection_id)
+
+    async def tell(
+        self, listener_id: str, event: str, data: dict[str, Any], skip_connection_id: str | None = None
+    ) -> None:
+        """To all connections that the listener holds here, except one."""
+        here = self._connections.of_listener(listener_id)
+        self._metrics.deliveries.labels(event).inc(len(here) - (skip_connection_id in here))
+        await self._sio.emit(event, data, room=listener_id, skip_sid=skip_connection_id)
+
+    async def end(self, connection_id: str, code: CloseCode) -> None:
+        """Says why, and ends the connection: clients of Socket.IO do not come back from this by themselves."""
+        self._metrics.sockets_ended.labels(code.value).inc()
+        await self.send(connection_id, "closing", closing_payload(code))
+        await self._sio.disconnect(connection_id)
