@@ -91,8 +91,8 @@ async def test_03_a_place_is_extrapolated_only_while_it_plays(world: World, rate
     await world.apply(session_id, Pause())
     world.clock.advance(10_000)
     assert position_at(await only(world), world.clock.time_ms) == expected_ms
-    await world.apply(session_id, Play())
-    world.clock.advance(DURATION_MS)
+    await world.apply(session_id, Play(position_ms=DURATION_MS - 1_000))
+    world.clock.advance(10_000)
     assert position_at(await only(world), world.clock.time_ms) == DURATION_MS
 
 
