@@ -1,19 +1,20 @@
-/** The bookmarks of the script that is open: set one at the playhead, jump to it, delete it. */
+/** The bookmarks of the script that is open, of all devices: set one at the playhead, jump to it, delete it. */
 
 import type { Api } from "./api.ts";
+import { BookmarkList } from "./bookmark_list.ts";
 import { byTestId, find, fromTemplate, setText, showList } from "./dom.ts";
 import { formatTime } from "./format.ts";
 import type { Listening } from "./listening.ts";
 import { secondsToMs } from "./playhead.ts";
 import { Refusal } from "./refusal.ts";
 import { showProblem } from "./toasts.ts";
-import type { Bookmark } from "./wire.ts";
+import type { Bookmark, BookmarkChange } from "./wire.ts";
 
 export class Bookmarks {
   readonly #api: Api;
   readonly #listening: Listening;
   readonly #shown: (bookmarksMs: readonly number[]) => void;
-  #bookmarks: Bookmark[] = [];
+  readonly #list = new BookmarkList();
 
   /** `shown` hears where the bookmarks are, for the marks on the seek bar. */
   constructor(api: Api, listening: Listening, shown: (bookmarksMs: readonly number[]) => void) {
@@ -32,12 +33,22 @@ export class Bookmarks {
     if (!script) return;
     await this.#attempt(async () => {
       const bookmarks = await this.#api.bookmarks(script.script_id);
-      if (script === this.#listening.script) this.#show(bookmarks);
+      if (script !== this.#listening.script) return;
+      this.#list.fill(bookmarks);
+      this.#show();
     });
   }
 
   clear(): void {
-    this.#show([]);
+    this.#list.fill([]);
+    this.#show();
+  }
+
+  /** Something became of a bookmark, here or on another device. */
+  apply(change: BookmarkChange): void {
+    if (change.bookmark.script_id !== this.#listening.script?.script_id) return;
+    this.#list.apply(change);
+    this.#show();
   }
 
   async #add(): Promise<void> {
@@ -48,34 +59,40 @@ export class Bookmarks {
     await this.#attempt(async () => {
       const bookmark = await this.#api.addBookmark(script.script_id, position, field.value.trim());
       field.value = "";
-      if (script === this.#listening.script) this.#show([...this.#bookmarks, bookmark]);
+      this.apply({ action: "created", bookmark });
     });
   }
 
-  async #delete(bookmarkId: string): Promise<void> {
+  async #delete(bookmark: Bookmark): Promise<void> {
     await this.#attempt(async () => {
-      await this.#api.deleteBookmark(bookmarkId);
-      this.#show(this.#bookmarks.filter((bookmark) => bookmark.bookmark_id !== bookmarkId));
+      await this.#api.deleteBookmark(bookmark.bookmark_id);
+      this.apply({ action: "deleted", bookmark });
     });
   }
 
-  #show(bookmarks: Bookmark[]): void {
-    this.#bookmarks = [...bookmarks].sort((a, b) => a.position - b.position);
+  #show(): void {
+    const bookmarks = this.#list.sorted;
     showList(
       byTestId("bookmarks"),
-      this.#bookmarks,
+      bookmarks,
       (bookmark) => bookmark.bookmark_id,
-      (bookmark) => this.#make(bookmark),
-      fill,
+      () => fromTemplate("bookmark-item"),
+      (element, bookmark) => this.#fill(element, bookmark),
     );
-    this.#shown(this.#bookmarks.map((bookmark) => secondsToMs(bookmark.position)));
+    this.#shown(bookmarks.map((bookmark) => secondsToMs(bookmark.position)));
   }
 
-  #make(bookmark: Bookmark): HTMLElement {
-    const element = fromTemplate("bookmark-item");
-    byTestId("bookmark-jump", element).onclick = () => void this.#listening.seek(secondsToMs(bookmark.position));
-    byTestId("bookmark-delete", element).onclick = () => void this.#delete(bookmark.bookmark_id);
-    return element;
+  #fill(element: HTMLElement, bookmark: Bookmark): void {
+    const time = formatTime(secondsToMs(bookmark.position));
+    const title = bookmark.title ?? "Bookmark";
+    setText(find(".time", element), time);
+    setText(find(".title", element), title);
+    const jump = byTestId("bookmark-jump", element);
+    jump.setAttribute("aria-label", `Go to ${title} at ${time}`);
+    jump.onclick = () => void this.#listening.seek(secondsToMs(bookmark.position));
+    const remove = byTestId("bookmark-delete", element);
+    remove.setAttribute("aria-label", `Delete ${title} at ${time}`);
+    remove.onclick = () => void this.#delete(bookmark);
   }
 
   async #attempt(work: () => Promise<void>): Promise<void> {
@@ -86,13 +103,4 @@ export class Bookmarks {
       showProblem(error.message);
     }
   }
-}
-
-function fill(element: HTMLElement, bookmark: Bookmark): void {
-  const time = formatTime(secondsToMs(bookmark.position));
-  const title = bookmark.title ?? "Bookmark";
-  setText(find(".time", element), time);
-  setText(find(".title", element), title);
-  byTestId("bookmark-jump", element).setAttribute("aria-label", `Go to ${title} at ${time}`);
-  byTestId("bookmark-delete", element).setAttribute("aria-label", `Delete ${title} at ${time}`);
 }

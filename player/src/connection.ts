@@ -14,6 +14,7 @@ import { SAMPLES_MAX } from "./clock.ts";
 import { Refusal } from "./refusal.ts";
 import type {
   Ack,
+  BookmarkChange,
   ClockAck,
   Closing,
   Device,
@@ -52,6 +53,7 @@ export interface ConnectionEvents {
   devices(devices: Device[]): void;
   sessionStarted(event: SessionStarted): void;
   sessionEnded(event: SessionEnded): void;
+  bookmark(change: BookmarkChange): void;
   /** The token runs out soon, and the connection with it. */
   expiring(event: Expiring): void;
   /** The latest confirmed state of the joined script. */
@@ -166,6 +168,7 @@ export class Connection {
     socket.on("devices", (event: { devices: Device[] }) => this.#events.devices(event.devices));
     socket.on("session_started", (event: SessionStarted) => this.#events.sessionStarted(event));
     socket.on("session_ended", (event: SessionEnded) => this.#events.sessionEnded(event));
+    socket.on("bookmark", (change: BookmarkChange) => this.#events.bookmark(change));
     socket.on("expiring", (event: Expiring) => this.#events.expiring(event));
     socket.on("closing", (closing: Closing) => (this.#closing = closing));
   }

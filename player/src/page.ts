@@ -97,6 +97,7 @@ class Page {
         this.#listening.sessionEnded(event);
         this.#connection.resync();
       },
+      bookmark: (change) => this.#bookmarks.apply(change),
       expiring: () => showProblem("Your token runs out in a minute. Open your link again, or sign in with a newer one."),
       latest: () => this.#listening.state,
     });

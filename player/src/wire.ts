@@ -128,6 +128,13 @@ export interface Bookmark {
   title: string | null;
   note: string | null;
   created_at: string;
+  updated_at: string;
+}
+
+/** What became of one bookmark, on whichever device; `bookmark` is as it is now, or as it was. */
+export interface BookmarkChange {
+  action: "created" | "changed" | "deleted";
+  bookmark: Bookmark;
 }
 
 export interface Stream {

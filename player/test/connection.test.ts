@@ -80,6 +80,7 @@ async function connect(events: Partial<ConnectionEvents> = {}): Promise<{ line: 
     devices: () => undefined,
     sessionStarted: () => undefined,
     sessionEnded: () => undefined,
+    bookmark: () => undefined,
     expiring: () => undefined,
     latest: () => held,
     ...events,

@@ -116,12 +116,14 @@ async def test_two_devices_on_two_servers_drive_the_same_playhead(
         assert moved["position"] == 21.0 and moved["cause"]["device_id"] == "rest" and moved["loop"] == loop
 
 
-async def test_a_bookmark_made_on_one_server_is_listed_by_the_other(
-    running_system: RunningSystem, rest: Rest, listener_id: str
+async def test_a_bookmark_made_on_one_server_is_told_and_listed_by_the_other(
+    running_system: RunningSystem, devices: tuple[Client, Client], rest: Rest, listener_id: str
 ) -> None:
     script_id = running_system.script_id
     body = {"script_id": script_id, "position": 12.25, "title": "Here"}
     made = await rest.call("POST", "/bookmark", 201, json=body)
+    for device in devices:
+        assert await device.expect_event("bookmark", action="created") == {"action": "created", "bookmark": made}
     async with aiohttp.ClientSession() as session:
         other = Rest(session, running_system.base_urls[0], running_system.token(listener_id))
         listed = await other.call("GET", f"/bookmarks/{script_id}", 200)

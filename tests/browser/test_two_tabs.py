@@ -120,3 +120,15 @@ async def test_a_bookmark_of_one_tab_is_found_and_jumped_to_in_another(
     await tablet.page.get_by_test_id("bookmark-jump").filter(has_text="The door opens").click()
     await desk.wait_until("Math.abs(playhead.positionMs() - 12000) < 3000")
     await assert_in_sync(desk, tablet)
+
+
+async def test_a_bookmark_comes_and_goes_in_every_tab_at_once(tabs: tuple[Tab, Tab]) -> None:
+    desk, phone = tabs
+    await desk.drag_to(12_000)
+    await desk.page.get_by_test_id("bookmark-title").fill("The window closes")
+    await desk.press("bookmark-add")
+    told = phone.page.get_by_test_id("bookmark").filter(has_text="The window closes")
+    await told.wait_for()
+    await told.get_by_test_id("bookmark-delete").click()
+    await told.wait_for(state="detached")
+    await desk.page.get_by_test_id("bookmark").filter(has_text="The window closes").wait_for(state="detached")

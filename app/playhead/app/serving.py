@@ -26,6 +26,7 @@ from playhead.http.health import valkey_check
 from playhead.http.services import Services, Unplayable
 from playhead.runtime.metrics import Metrics, Vitals, create_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
+from playhead.sessions.announcements import Announcements
 from playhead.transcode import Ingest, PrepareQueue, Refusal
 
 log = structlog.get_logger(__name__)
@@ -123,6 +124,7 @@ def _services(settings: Settings, opened: Database, parts: Core, metrics: Metric
         presence=parts.presence,
         scripts=parts.scripts,
         bookmarks=BookmarkRepository(opened),
+        announcements=Announcements(parts.store, parts.clock, metrics),
         storage=storage,
         links=parts.links,
         signer=parts.signer,

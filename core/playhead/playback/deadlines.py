@@ -50,8 +50,9 @@ def reduce_due(state: SessionState, command: Due, now_ms: int, connected: Connec
     """The session with everything done whose time has come, and the name of what was done last."""
     here = {device_id: connection for device_id, connection in connected.items() if device_id != REST_DEVICE_ID}
     cause = "due"
-    if state.active_device_id in here:
-        state = replace(state, absent_since_ms=None, absent_until_ms=None)
+    device_id = state.active_device_id
+    if state.absent_until_ms is not None and device_id is not None and device_id in here:
+        state = replace(state, absent_since_ms=None, absent_until_ms=None, active_connection_id=here[device_id])
     if (sleep_ms := sleeps_at_ms(state)) is not None and sleep_ms <= (state.absent_since_ms or now_ms):
         state, cause = _asleep(state, sleep_ms), "sleep"
     if state.absent_until_ms is not None and state.absent_until_ms <= now_ms:

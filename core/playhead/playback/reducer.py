@@ -201,7 +201,9 @@ def _asked(
         case Transfer():
             return transfer(state, command, now_ms, connected)
         case Leave():
-            sounds_here = origin.connection_id is not None and origin.connection_id == state.active_connection_id
+            own = origin.connection_id is not None and origin.connection_id == state.active_connection_id
+            # back over another connection, after the one that sounded was lost
+            sounds_here = own or (state.absent_until_ms is not None and origin.device_id == state.active_device_id)
             return stopped(state, position_at(state, now_ms), now_ms) if sounds_here else state
         case End():
             return ended(state, now_ms)
@@ -217,7 +219,7 @@ def _decide(
     epoch: int,
 ) -> Decision:
     """Numbers the new state. What devices never see (heard intervals, report numbers) makes a version only."""
-    after = _tidy(before, result.state, result.cause)
+    after = _tidy(before, result.state, result.cause, origin)
     if after == before:
         return Decision(state=before, cause=result.cause, written=False, published=False, refusal=result.refusal)
     published = _seen(after, before) != before
@@ -243,10 +245,12 @@ def _decide(
     )
 
 
-def _tidy(before: SessionState, after: SessionState, cause: Cause) -> SessionState:
+def _tidy(before: SessionState, after: SessionState, cause: Cause, origin: Origin) -> SessionState:
     """Drops what has lost its meaning: an absence that is over, a sleep at the end of a loop that is off."""
     if after.absent_until_ms is not None:
         back = cause.device_id is not None and cause.device_id == after.active_device_id
+        if back:
+            after = replace(after, active_connection_id=origin.connection_id or after.active_connection_id)
         if back or not after.playing or after.active_device_id != before.active_device_id:
             after = replace(after, absent_since_ms=None, absent_until_ms=None)
     if after.sleep_at_end_of_loop and after.enabled_loop is None:

@@ -73,7 +73,10 @@ REASONS: dict[Code, Reason] = {
     Code.NOT_AUDIO: Reason("The file cannot be played. See `detail`; upload a complete audio file.", 422),
     Code.OVERLOADED: Reason("A limit is reached. Wait a moment and send the same again.", 503, True),
     Code.UNAVAILABLE: Reason(
-        "The state store does not answer. Nothing was changed; send the same again in a moment.", 503, True
+        "A store does not answer, and it is not known whether this was done. Send the same again in a moment; with the "
+        "same `command_id` it is done once.",
+        503,
+        True,
     ),
     Code.INTERNAL: Reason("The server failed to answer. The failure is logged; nothing was acknowledged.", 500, True),
 }

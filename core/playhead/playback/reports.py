@@ -103,14 +103,16 @@ def _plain_report(state: SessionState, report: Report, origin: Origin, now_ms: i
     in_loop = loop is not None and loop.start_ms <= report.position_ms < loop.end_ms
     if not in_loop and report.position_ms < latest_ms - TRUE_PLACE_TOLERANCE_MS:
         return _conflict(state, report, "The reported place lies behind the session's; send `seek` to go back.")
-    way = _way_forward(state, report.position_ms)
+    # a little back is jitter: it is taken, but however often it comes, it leads nowhere
+    place_ms = report.position_ms if in_loop else max(report.position_ms, latest_ms)
+    way = _way_forward(state, place_ms)
     heard = credited(state, way, total_ms(union((), way)), now_ms)
-    after = _moved(_left_loop(heard, report.position_ms), report.position_ms, now_ms)
+    after = _moved(_left_loop(heard, place_ms), place_ms, now_ms)
     if report.rate is not None and report.rate != state.rate:
-        after = replace(after, position_ms=report.position_ms, anchored_at_ms=now_ms, rate=report.rate)
+        after = replace(after, position_ms=place_ms, anchored_at_ms=now_ms, rate=report.rate)
     return replace(
         after,
-        heard_ms=report.position_ms,
+        heard_ms=place_ms,
         heard_at_ms=now_ms,
         report_seqs=_numbered(state, report, origin),
     )

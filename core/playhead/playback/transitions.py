@@ -103,11 +103,16 @@ def play(
     if target == state.active_device_id and target != origin.device_id and state.playing:
         connection = state.active_connection_id
     position_ms = 0 if command.position_ms is None and state.finished else command.position_ms
-    sounding = replace(state, active_device_id=target, active_connection_id=connection)
-    if state.playing and position_ms is None:
-        return sounding
-    resumed_ms = state.position_ms if position_ms is None else position_ms
-    return placed(replace(sounding, playing=True), resumed_ms, now_ms, lead_ms)
+    sounding = replace(state, playing=True, active_device_id=target, active_connection_id=connection)
+    if position_ms is not None:
+        return placed(sounding, position_ms, now_ms, lead_ms)
+    return sounding if state.playing else _resumed(sounding, now_ms, lead_ms)
+
+
+def _resumed(state: SessionState, now_ms: int, lead_ms: int) -> SessionState:
+    """`state` going on from where it stands: no jump, so a loop that lies ahead stays on."""
+    anchor_ms = _anchor_ms(state, now_ms, lead_ms)
+    return replace(state, anchored_at_ms=anchor_ms, finished=False, heard_ms=state.position_ms, heard_at_ms=anchor_ms)
 
 
 def pause(state: SessionState, command: Pause, origin: Origin, now_ms: int) -> SessionState | Rejection:
@@ -170,7 +175,8 @@ def transfer(state: SessionState, command: Transfer, now_ms: int, connected: Con
     if command.device_id not in connected:
         return Rejection(code=Code.DEVICE_NOT_CONNECTED, state=state)
     if command.device_id == state.active_device_id:
-        return state
+        # the same device over another connection: no device sees a difference, `leave` does
+        return replace(state, active_connection_id=connected[command.device_id])
     here = reanchored(state, now_ms)
     return replace(here, active_device_id=command.device_id, active_connection_id=connected[command.device_id])
 

@@ -29,6 +29,7 @@ class Metrics:
     ack_seconds: Histogram
     deliveries: Counter
     delivery_seconds: Histogram
+    announcements: Counter
     loop_lag_seconds: Histogram
     requests: Counter
     request_seconds: Histogram
@@ -64,6 +65,9 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         ack_seconds=make.histogram("ack_seconds", "From a command's arrival to its answer.", "surface"),
         deliveries=make.counter("deliveries", "Events written to sockets.", "event"),
         delivery_seconds=make.histogram("delivery_seconds", "From a commit to its event's arrival at this node."),
+        announcements=make.counter(
+            "announcements", "Changes outside of sessions that devices were to be told of, by event.", "event", "result"
+        ),
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
         request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),

@@ -59,7 +59,7 @@ update audio_bookmarks set
     note = case when $4::text is null then note else nullif($4, '') end
 where id = $1 returning {_COLUMNS}
 """
-_DELETE = "delete from audio_bookmarks where id = $1 returning true"
+_DELETE = f"delete from audio_bookmarks where id = $1 returning {_COLUMNS}"
 
 
 class BookmarkRepository:
@@ -106,10 +106,10 @@ class BookmarkRepository:
         async with self._database.as_user(claims) as connection:
             return _bookmark_or_none(await connection.fetchrow(_UPDATE, bookmark_id, position_ms, title, note))
 
-    async def delete(self, claims: Claims, bookmark_id: str) -> bool:
-        """Whether there was such a bookmark."""
+    async def delete(self, claims: Claims, bookmark_id: str) -> Bookmark | None:
+        """The bookmark as it was. None: there is no such bookmark."""
         async with self._database.as_user(claims) as connection:
-            return bool(await connection.fetchval(_DELETE, bookmark_id))
+            return _bookmark_or_none(await connection.fetchrow(_DELETE, bookmark_id))
 
 
 def _bookmark(row: Any) -> Bookmark:

@@ -7,7 +7,7 @@ named. Fields of GET and DELETE stand in the query, where every value is text.
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from playhead.db.limits import (
     BOOKMARK_NOTE_CHARS_MAX,
@@ -148,6 +148,29 @@ class BookmarkBody(Fields):
 
 class BookmarkPath(Fields):
     bookmark_id: Id
+
+
+class BookmarkChangeBody(BookmarkPath):
+    """What is to be otherwise; what is not named stays. A title or note of null is taken away."""
+
+    command_id: Id | None = Field(default=None, description="Taken as in every body; a bookmark has no cause to show.")
+    position: Seconds | None = None
+    title: BookmarkTitle | None = None
+    note: BookmarkNote | None = None
+
+    @model_validator(mode="after")
+    def _something_possible(self) -> "BookmarkChangeBody":
+        named = self.model_fields_set & {"position", "title", "note"}
+        if not named:
+            raise ValueError("name what is to change: `position`, `title` or `note`")
+        if "position" in named and self.position is None:
+            raise ValueError("a bookmark has a position; leave it out to keep it")
+        return self
+
+    def text(self, name: Literal["title", "note"]) -> str | None:
+        """The new title or note: empty to take it away, None to keep it."""
+        value: str | None = getattr(self, name)
+        return (value or "") if name in self.model_fields_set else None
 
 
 class UploadFields(Fields):

@@ -1,10 +1,16 @@
-"""The use cases of bookmarks. That they are the caller's own is PostgreSQL's to see to (row level security)."""
+"""The use cases of bookmarks. That they are the caller's own is PostgreSQL's to see to (row level security).
 
-from playhead.db import BookmarkRefusal
+All of the listener's devices are told of each change once it is stored.
+"""
+
+from typing import Literal
+
+from playhead.db import Bookmark, BookmarkRefusal, Script
 from playhead.db.limits import BOOKMARKS_MAX
 from playhead.http.answers import BookmarksAnswer, bookmark_answer
-from playhead.http.bodies import BookmarkBody, BookmarkPath, ScriptPageFields
+from playhead.http.bodies import BookmarkBody, BookmarkChangeBody, BookmarkPath, ScriptPageFields
 from playhead.http.route import Answer, Call
+from playhead.http.services import Services
 from playhead.playback.rejections import Code, Rejection
 from playhead.sessions.codec import milliseconds, seconds
 
@@ -16,10 +22,36 @@ async def create(call: Call[BookmarkBody]) -> Answer | Rejection:
     if script is None:
         return Rejection(code=Code.NOT_FOUND)
     if position_ms > script.duration_ms:
-        detail = f"The place must lie between 0 and {seconds(script.duration_ms):g} seconds."
-        return Rejection(code=Code.OUT_OF_BOUNDS, detail=detail)
+        return _past_the_end(script)
     made = await services.bookmarks.create(claims, body.script_id, position_ms, title=body.title, note=body.note)
-    return _refused(made) if isinstance(made, BookmarkRefusal) else Answer(bookmark_answer(made), status=201)
+    if isinstance(made, BookmarkRefusal):
+        return _refused(made)
+    await _tell(services, "created", made)
+    return Answer(bookmark_answer(made), status=201)
+
+
+async def change(call: Call[BookmarkChangeBody]) -> Answer | Rejection:
+    services, claims, body = call.services, call.principal.claims, call.fields
+    position_ms = None if body.position is None else milliseconds(body.position)
+    if position_ms is not None:
+        bookmark = await services.bookmarks.get(claims, body.bookmark_id)
+        script = None if bookmark is None else await services.scripts.get(claims, bookmark.script_id)
+        if script is None:
+            return Rejection(code=Code.NOT_FOUND)
+        if position_ms > script.duration_ms:
+            return _past_the_end(script)
+    changed = await services.bookmarks.update(
+        claims, body.bookmark_id, position_ms=position_ms, title=body.text("title"), note=body.text("note")
+    )
+    if changed is None:
+        return Rejection(code=Code.NOT_FOUND)
+    await _tell(services, "changed", changed)
+    return Answer(bookmark_answer(changed))
+
+
+def _past_the_end(script: Script) -> Rejection:
+    detail = f"The place must lie between 0 and {seconds(script.duration_ms):g} seconds."
+    return Rejection(code=Code.OUT_OF_BOUNDS, detail=detail)
 
 
 def _refused(refusal: BookmarkRefusal) -> Rejection:
@@ -40,4 +72,12 @@ async def list_bookmarks(call: Call[ScriptPageFields]) -> Answer | Rejection:
 
 async def delete(call: Call[BookmarkPath]) -> Answer | Rejection:
     deleted = await call.services.bookmarks.delete(call.principal.claims, call.fields.bookmark_id)
-    return Answer(None, status=204) if deleted else Rejection(code=Code.NOT_FOUND)
+    if deleted is None:
+        return Rejection(code=Code.NOT_FOUND)
+    await _tell(call.services, "deleted", deleted)
+    return Answer(None, status=204)
+
+
+async def _tell(services: Services, action: Literal["created", "changed", "deleted"], bookmark: Bookmark) -> None:
+    data = {"action": action, "bookmark": bookmark_answer(bookmark).model_dump(mode="json")}
+    await services.announcements.tell(bookmark.listener_id, "bookmark", data)

@@ -30,15 +30,18 @@ def openapi(routes: Sequence[Route], version: str) -> Json:
     """The document of `routes`. `version`: of this API's release."""
     models = _models(routes)
     refs, definitions = models_json_schema(models, ref_template=REF)
+    schemas: Json = definitions.get("$defs", {})
     paths: dict[str, Json] = {}
     for route in routes:
+        if route.takes_json:
+            _leave_out_of_body(route.path_names, schemas[_schema_name(route, refs)])
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, refs)
     return {
         "openapi": VERSION,
         "info": {"title": TITLE, "version": version, "description": DESCRIPTION},
         "paths": paths,
         "components": {
-            "schemas": definitions.get("$defs", {}),
+            "schemas": schemas,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
@@ -50,6 +53,18 @@ def _models(routes: Iterable[Route]) -> list[tuple[type[BaseModel], _Mode]]:
     rows: list[tuple[type[BaseModel], _Mode]] = [(model, "validation") for model in taken]
     rows += [(model, "serialization") for model in given]
     return sorted(rows, key=lambda row: row[0].__name__)
+
+
+def _schema_name(route: Route, refs: _Refs) -> str:
+    return str(refs[(route.fields, "validation")]["$ref"]).rpartition("/")[2]
+
+
+def _leave_out_of_body(path_names: Iterable[str], schema: Json) -> None:
+    """What stands in the path is a field of the model, but not of the body."""
+    for name in path_names:
+        schema["properties"].pop(name, None)
+        if name in schema.get("required", ()):
+            schema["required"].remove(name)
 
 
 def _operation(route: Route, refs: _Refs) -> Json:

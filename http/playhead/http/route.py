@@ -22,7 +22,7 @@ from playhead.playback.rejections import Code, Rejection
 
 API = "/api/v1/audio"
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Access = Literal["bearer", "signed path", "open"]
 Tag = Literal["playback", "scripts", "bookmarks", "media", "operations"]
 In = TypeVar("In", bound=BaseModel)
@@ -92,7 +92,7 @@ class Route:
 
 def _takes_json(method: Method, path: str, fields: type[BaseModel] | None) -> bool:
     names = set(fields.model_fields) if fields is not None else set()
-    return method in ("POST", "PUT") and bool(names - set(re.findall(r"{(\w+)}", path)))
+    return method in ("POST", "PUT", "PATCH") and bool(names - set(re.findall(r"{(\w+)}", path)))
 
 
 def guarded(endpoint: Guarded) -> Endpoint:

@@ -25,6 +25,7 @@ from playhead.http.answers import (
 )
 from playhead.http.bodies import (
     BookmarkBody,
+    BookmarkChangeBody,
     BookmarkPath,
     EndFields,
     LoopBody,
@@ -289,6 +290,17 @@ _BOOKMARKS = (
         summary="The listener's bookmarks in a script, ordered by position.",
         good=(Good(200, "A page of bookmarks.", BookmarksAnswer),),
         refusals=(Code.NOT_FOUND,),
+    ),
+    api(
+        "PATCH",
+        "/bookmark/{bookmark_id}",
+        "change_bookmark",
+        bookmarks.change,
+        fields=BookmarkChangeBody,
+        tag="bookmarks",
+        summary="Change a bookmark's place, title or note.",
+        good=(Good(200, "The bookmark as it is now.", BookmarkAnswer),),
+        refusals=(Code.NOT_FOUND, Code.OUT_OF_BOUNDS, *_BODY),
     ),
     api(
         "DELETE",

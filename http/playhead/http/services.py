@@ -14,6 +14,7 @@ from playhead.db import BookmarkRepository, ScriptRepository, Source
 from playhead.http.health import Check
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
+from playhead.sessions.announcements import Announcements
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import SessionService
 from playhead.sessions.streams import StreamLinks
@@ -56,6 +57,7 @@ class Services:
     presence: Presence
     scripts: ScriptRepository
     bookmarks: BookmarkRepository
+    announcements: Announcements
     storage: Storage
     links: StreamLinks
     signer: MediaSigner

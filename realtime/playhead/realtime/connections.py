@@ -18,7 +18,8 @@ from playhead.sessions.store import Bus
 class Connection:
     """One authenticated socket.
 
-    `last_packet_at_ms`: server time of the last event it sent. `expiring_told`: it knows that its token runs out.
+    `last_packet_at_ms`: server time of its last sign of life: an event, an answered ping.
+    `expiring_told`: it knows that its token runs out.
     """
 
     connection_id: str

@@ -27,6 +27,11 @@ class RawSockets:
         found: str | None = self._sio.manager.sid_from_eio_sid(socket_id, "/")
         return found if found is not None and self._sio.manager.is_connected(found, "/") else None
 
+    def awaits_pong(self, socket_id: str) -> bool:
+        """Whether a ping was sent that has not been answered."""
+        socket = self._sio.eio.sockets.get(socket_id)
+        return socket is not None and socket.last_ping is not None
+
     def queued(self, socket_id: str) -> int:
         """Packets that wait to be read by the other end."""
         socket = self._sio.eio.sockets.get(socket_id)

@@ -38,6 +38,8 @@ GRACE_S = 10.0
 """How long a sounding device may be away before its session pauses."""
 DRAIN_GRACE_S = 90.0
 """The same where it is this server that goes away: its devices have to find another one."""
+CLOSED_BY_THE_DEVICE = ("client disconnect", "transport close")
+"""Reasons of the library for an end that came from the other side; any other one came from silence, or from us."""
 TRANSPORT_BYTES_MAX = 1_000_000
 """Past it the transport itself closes the connection; below, a packet that is too large is answered."""
 
@@ -151,8 +153,12 @@ class RealtimeServer:
         detail = "Too many devices are connected. Close one and connect again."
         return refused(Rejection(code=Code.OVERLOADED, detail=detail))
 
-    async def _disconnect(self, connection_id: str, _reason: str) -> None:
+    async def _disconnect(self, connection_id: str, reason: str) -> None:
         """Not awaited: the library calls this from whatever wrote to a dead socket, also while delivering to others."""
+        connection = self._connections.get(connection_id)
+        if connection is not None and reason in CLOSED_BY_THE_DEVICE:
+            # the end itself is a sign of life
+            connection.last_packet_at_ms = self._clock.now_ms()
         task = asyncio.create_task(self._leave(connection_id), name="leave")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)

@@ -1,4 +1,4 @@
-"""Looks over all sockets of this node once a second, and ends those that may not stay.
+"""Looks over all sockets of this node once a second: notes who answered a ping, and ends those that may not stay.
 
 | which                                       | how                                                            |
 | ------------------------------------------- | -------------------------------------------------------------- |
@@ -52,6 +52,7 @@ class Watch:
         self._clock = clock
         self._admission_timeout_s = admission_timeout_s
         self._strangers: dict[str, float] = {}
+        self._pinged: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -85,7 +86,10 @@ class Watch:
             elif connection_id is None:
                 await self._look_at_stranger(socket_id)
             elif (connection := self._connections.get(connection_id)) is not None:
+                if socket_id in self._pinged and not self._sockets.awaits_pong(socket_id):
+                    connection.last_packet_at_ms = self._clock.now_ms()
                 await self._look_at(connection)
+        self._pinged = {socket_id for socket_id in ids if self._sockets.awaits_pong(socket_id)}
 
     async def _look_at_stranger(self, socket_id: str) -> None:
         since_s = self._strangers.setdefault(socket_id, time.monotonic())

@@ -6,9 +6,11 @@
 Owns: what a commit consists of, its packets among it. Must not know: sockets, requests, what a command means.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -82,9 +84,20 @@ class Committer:
         self._finder = finder
         self._presence = presence
         self._clock = clock
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
-        """Applies the wish to the session that `find` names."""
+        """Applies the wish to the session that `find` names.
+
+        One at a time per listener here: only other processes are raced, so that a crowd of commands does not fail.
+        """
+        lock = self._locks.get(wish.listener_id)
+        if lock is None:
+            lock = self._locks[wish.listener_id] = asyncio.Lock()
+        async with lock:
+            return await self._carry_out(wish, find)
+
+    async def _carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
         for _ in range(COMMIT_ATTEMPTS_MAX):
             view = await self._view(wish)
             if view.answer is not None:

@@ -70,9 +70,9 @@ async def test_a_change_leaves_alone_what_it_does_not_name(bookmarks: BookmarkRe
 async def test_a_bookmark_is_deleted_once(bookmarks: BookmarkRepository, script_id: str) -> None:
     claims = listener()
     bookmark = await made(bookmarks, claims, script_id, 0)
-    assert not await bookmarks.delete(listener(), bookmark.bookmark_id), "somebody else's"
-    assert await bookmarks.delete(claims, bookmark.bookmark_id)
-    assert not await bookmarks.delete(claims, bookmark.bookmark_id)
+    assert await bookmarks.delete(listener(), bookmark.bookmark_id) is None, "somebody else's"
+    assert await bookmarks.delete(claims, bookmark.bookmark_id) == bookmark
+    assert await bookmarks.delete(claims, bookmark.bookmark_id) is None
     assert await bookmarks.get(claims, bookmark.bookmark_id) is None
 
 

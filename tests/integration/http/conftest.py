@@ -16,6 +16,7 @@ from playhead.db import BookmarkRepository, Database, ScriptRepository, SessionR
 from playhead.http import Services, Unplayable, create_app, valkey_check
 from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
+from playhead.sessions.announcements import Announcements
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
@@ -71,7 +72,7 @@ async def store(valkey_url: str) -> AsyncIterator[RedisStore]:
 
 @pytest.fixture
 async def services(database: Database, store: RedisStore, media_folder: Path) -> AsyncIterator[Services]:
-    clock = SystemClock()
+    clock, metrics = SystemClock(), create_metrics()
     scripts, sessions = ScriptRepository(database), SessionRepository(database)
     presence = Presence(store, clock, CONNECTIONS_MAX)
     signer = MediaSigner(MEDIA_KEYS)
@@ -81,12 +82,13 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
         presence=presence,
         scripts=scripts,
         bookmarks=BookmarkRepository(database),
+        announcements=Announcements(store, clock, metrics),
         storage=storage,
         links=StreamLinks(signer, MEDIA_URL, clock),
         signer=signer,
         verifier=TokenVerifier(JWT_KEY, ["HS256"], AUDIENCE),
         cache=Cache(RedisBackend(store.client, timeout_s=5.0), time.monotonic),
-        metrics=create_metrics(),
+        metrics=metrics,
         clock=clock,
         new_id=new_id,
         ingest=Measuring(storage),

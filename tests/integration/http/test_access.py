@@ -40,6 +40,7 @@ def _request(route: Route, things: Things) -> tuple[str, dict[str, Any]]:
         "rate": {"session_id": things.session_id, "rate": 1.5},
         "transfer": {"session_id": things.session_id, "device_id": "phone"},
         "bookmark": {"script_id": things.script_id, "position": 1.0},
+        "change_bookmark": {"title": "Another", "position": 2.0},
     }
     return path, {"json": bodies[route.name]} if route.takes_json else {}
 

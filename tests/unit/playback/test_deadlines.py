@@ -7,6 +7,7 @@ import pytest
 
 from playhead.playback.commands import (
     Due,
+    Leave,
     Lost,
     Origin,
     Pause,
@@ -139,6 +140,16 @@ def test_a_device_that_is_back_plays_on() -> None:
     decision = due(ABSENT, connected=BOTH)
     assert decision.state.playing and not decision.published
     assert decision.state.absent_until_ms is None
+
+
+def test_it_is_heard_over_the_connection_that_it_came_back_with() -> None:
+    back = {"phone": "phone-2"}
+    after = due(ABSENT, connected=back).state
+    assert after.active_connection_id == "phone-2"
+    again = Origin(device_id="phone", connection_id="phone-2")
+    assert not accepted(after, Leave(), again, connected=back).playing
+    assert not accepted(ABSENT, Leave(), again, connected=back).playing
+    assert accepted(ABSENT, SetRate(rate=2.0), again, connected=back).active_connection_id == "phone-2"
 
 
 def test_its_first_true_report_ends_the_absence_and_goes_on() -> None:

@@ -7,12 +7,15 @@ import pytest
 from playhead.playback.commands import (
     LOOP_LENGTH_MIN_MS,
     Origin,
+    Pause,
+    Play,
     Report,
     Seek,
     SetLoop,
     SetRate,
     Transfer,
 )
+from playhead.playback.reducer import Decision
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import position_at
 from tests.support.states import DURATION_MS, NOW_MS, POSITION_MS, make_loop, make_state
@@ -207,3 +210,23 @@ def test_a_transfer_to_the_active_device_that_is_gone_is_refused() -> None:
 def test_after_the_end_a_transfer_moves_the_device_alone() -> None:
     after = accepted(make_state(), Transfer(device_id="desk"), now_ms=ENDED_MS)
     assert (after.active_device_id, after.playing, after.finished) == ("desk", False, True)
+
+
+@pytest.mark.parametrize("position_ms", [0, 89_999, 95_000])
+def test_going_on_from_where_it_stands_keeps_a_loop_that_lies_ahead_or_around(position_ms: int) -> None:
+    paused = make_state(playing=False, position_ms=position_ms, loop=LOOP)
+    after = accepted(paused, Play())
+    assert (after.playing, after.position_ms, after.loop) == (True, position_ms, LOOP)
+    again = accepted(accepted(after, Pause()), Play())
+    assert again.loop == LOOP
+
+
+def test_playing_from_a_place_outside_a_loop_switches_it_off() -> None:
+    after = accepted(make_state(playing=False, loop=LOOP), Play(position_ms=0))
+    assert after.loop is not None and not after.loop.enabled
+
+
+def test_a_transfer_to_the_same_device_moves_the_sound_to_its_newest_connection() -> None:
+    decision = decide(make_state(), Transfer(device_id="phone"), connected={"phone": "phone-2"})
+    assert isinstance(decision, Decision) and not decision.published
+    assert decision.state.active_connection_id == "phone-2"

@@ -328,3 +328,12 @@ def test_a_plain_report_a_little_back_in_a_loop_is_no_way_around_it() -> None:
     state = replace(BY_REST, position_ms=105_000, heard_ms=105_000, loop=LOOP)
     after = plain(state, 103_000)
     assert isinstance(after, SessionState) and (after.heard_ms, after.listened) == (103_000, ())
+
+
+def test_plain_reports_that_step_back_a_little_lead_nowhere() -> None:
+    state = make_state(active_device_id="rest", active_connection_id=None, playing=False)
+    for step in range(1, 11):
+        after = reduce_report(state, Report(position_ms=POSITION_MS - 1_900, seq=step), REST, LATER_MS)
+        assert isinstance(after, SessionState)
+        state = after
+    assert (state.position_ms, state.heard_ms) == (POSITION_MS, POSITION_MS)
