@@ -1,4 +1,4 @@
-"""PostgreSQL: migrations, logins, pools, and one repository per table. The only package that speaks to the driver.
+"""PostgreSQL: migrations, logins, pools, and repositories. The only package that speaks to the driver.
 
 Owns: the schema, row level security, what is stored and how it is read. Must not know: commands, HTTP, sockets, files.
 How it works: `migrate` and `ensure_logins` prepare a database with its owner's login; `open_database` gives two pools,
@@ -8,6 +8,7 @@ and the repositories run each call as the listener it is for (`as_user`), or as 
 from playhead.db.bookmarks import Bookmark, BookmarkRefusal, BookmarkRepository
 from playhead.db.errors import DatabaseUnavailable, InvalidValue
 from playhead.db.job_queue import QUEUE_CHANNEL
+from playhead.db.journal import JournalEntry, JournalRepository, OfflineStretch
 from playhead.db.logins import LoginError, Logins, ensure_logins, stored_logins
 from playhead.db.migrate import MigrationError, migrate
 from playhead.db.paging import Page
@@ -36,9 +37,12 @@ __all__ = [
     "Database",
     "DatabaseUnavailable",
     "InvalidValue",
+    "JournalEntry",
+    "JournalRepository",
     "LoginError",
     "Logins",
     "MigrationError",
+    "OfflineStretch",
     "Page",
     "Script",
     "ScriptRepository",

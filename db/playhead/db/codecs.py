@@ -5,6 +5,7 @@
 | ms since the Unix epoch       | timestamptz     | datetime in UTC            |
 | union of intervals            | int8multirange  | text in, list of Range out |
 | report numbers, in order      | jsonb           | text both ways             |
+| played slots, in order        | jsonb           | text both ways             |
 
 Multiranges and jsonb go in as text and are cast by the statement: the driver cannot tell an array of multiranges from a
 matrix, and a codec of our own would cost each new connection a query.
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from playhead.playback.state import Interval
+from playhead.playback.state import Interval, Slot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -56,10 +57,14 @@ def intervals_from(ranges: Sequence[IntegerRange]) -> tuple[Interval, ...]:
     return tuple((stretch.lower, stretch.upper) for stretch in ranges)
 
 
-def seqs_text(seqs: Iterable[tuple[str, int]]) -> str:
+def pairs_text(pairs: Iterable[tuple[str, int]] | Iterable[Slot]) -> str:
     """A JSON list of pairs, not an object: jsonb does not keep the order of keys."""
-    return json.dumps([list(pair) for pair in seqs])
+    return json.dumps([list(pair) for pair in pairs])
 
 
 def seqs_from(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((device_id, seq) for device_id, seq in json.loads(text))
+
+
+def slots_from(text: str) -> tuple[Slot, ...]:
+    return tuple((slot, played_ms) for slot, played_ms in json.loads(text))

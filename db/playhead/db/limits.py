@@ -20,8 +20,8 @@ PAGE_SIZE = 50
 PAGE_SIZE_MAX = 200
 UNFINISHED_MAX = 1_000
 """Scripts that one sweep for lost jobs looks at, oldest first."""
-STATES_MAX = 5_000
-"""States in one upsert; more would hold a connection for too long."""
+ENTRIES_MAX = 5_000
+"""Entries of the journal in one batch; more would hold a connection for too long."""
 
 POOL_CONNECTIONS_MAX = 8
 """Connections of each of the two pools."""
@@ -39,7 +39,9 @@ COMMAND_TIMEOUT_S = 5.0
 """How long one statement may take. A frozen server costs this once: then its connection is cut."""
 CANCEL_TIMEOUT_S = 1.0
 """How long PostgreSQL may take to confirm that a statement is cancelled; then its connection is cut."""
+BATCH_STATEMENT_TIMEOUT_S = 14.5
+"""When PostgreSQL itself ends a batch's statement; before BATCH_TIMEOUT_S, so that the connection is kept."""
 BATCH_TIMEOUT_S = 15.0
-"""How long one batch of states may take. Written behind the requests, so nobody waits for it."""
+"""How long one statement of a batch may take. Written behind the requests, so nobody waits for it."""
 CLOSE_TIMEOUT_S = 5.0
 """How long closing waits for statements under way."""

@@ -26,6 +26,7 @@ from playhead.db.errors import DatabaseUnavailable, translated
 from playhead.db.job_queue import queue_queries
 from playhead.db.limits import (
     ACQUIRE_TIMEOUT_S,
+    BATCH_STATEMENT_TIMEOUT_S,
     CANCEL_TIMEOUT_S,
     CLOSE_TIMEOUT_S,
     COMMAND_TIMEOUT_S,
@@ -43,6 +44,7 @@ Claims = Mapping[str, str]
 
 
 _LIMITED = f"set local statement_timeout = {round(STATEMENT_TIMEOUT_S * 1_000)}"
+_BATCH_LIMITED = f"set local statement_timeout = {round(BATCH_STATEMENT_TIMEOUT_S * 1_000)}"
 
 
 def begin_as(claims: Claims) -> str:
@@ -87,6 +89,12 @@ class Database:
     async def as_service_at_once(self) -> AsyncIterator[Connection]:
         """`as_service`, all statements in one transaction: committed at the end, rolled back by an exception."""
         async with self._lent(self._service) as connection, _transaction(connection, f"begin; {_LIMITED}"):
+            yield connection
+
+    @asynccontextmanager
+    async def as_service_batch(self) -> AsyncIterator[Connection]:
+        """`as_service_at_once` for a batch that nobody waits for: its statements may take `BATCH_TIMEOUT_S` each."""
+        async with self._lent(self._service) as connection, _transaction(connection, f"begin; {_BATCH_LIMITED}"):
             yield connection
 
     @asynccontextmanager

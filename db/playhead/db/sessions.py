@@ -1,12 +1,13 @@
 """Sessions as the state store last told them: SessionState of the core, stored and given back unchanged.
 
-Written and read as the service; that a session is the asking listener's is checked by the use-case layer, and by row
-level security where `get` is given claims. A write is fenced: of two states of a session the later one by
-`(epoch, revision, version)` stays, in whatever order, however often and from how many processes they arrive.
+Written by the journal's batches (`journal.py`) and read as the service; that a session is the asking listener's is
+checked by the use-case layer, and by row level security where `get` is given claims. A write is fenced: of two states
+of a session the later one by `(epoch, revision, version)` stays, in whatever order, however often and from how many
+processes they arrive; only what was listened to and played is kept from both.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -15,17 +16,19 @@ from playhead.db.codecs import (
     intervals_from,
     ms_from_time,
     multirange_text,
+    pairs_text,
     seqs_from,
-    seqs_text,
+    slots_from,
     time_from_ms,
     time_from_us,
     us_from_time,
 )
-from playhead.db.errors import InvalidValue
-from playhead.db.limits import BATCH_TIMEOUT_S, PAGE_SIZE, STATES_MAX
+from playhead.db.limits import BATCH_TIMEOUT_S, PAGE_SIZE
 from playhead.db.paging import AFTER_ALL, Page, Place, decode_cursor, page, rows_wanted
-from playhead.db.pool import Claims, Database
-from playhead.playback.state import Loop, SessionState
+from playhead.db.pool import Claims, Connection, Database
+from playhead.playback.history import Move
+from playhead.playback.listened import union
+from playhead.playback.state import Interval, Loop, SessionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,17 @@ class _Column:
     cast: str = ""
     fixed: bool = False
     """Never changed by a later state."""
+    merged: str = ""
+    """What a later state makes of it, where that is not simply its own value."""
+
+    @property
+    def replacing(self) -> str:
+        return self.merged or f"excluded.{self.name}"
 
 
+# What was listened to stays listened to, also when the store has lost it meanwhile; within the duration, which a later
+# state may have shortened.
+_LISTENED = "(stored.listened + excluded.listened) * int8multirange(int8range(0, excluded.duration_ms))"
 _COLUMNS = (
     _Column("id", "uuid", fixed=True),
     _Column("listener_id", "uuid", fixed=True),
@@ -59,8 +71,16 @@ _COLUMNS = (
     _Column("active_connection_id", "text"),
     _Column("heard_ms", "bigint"),
     _Column("heard_at_ms", "bigint"),
-    _Column("listened", "text", cast="::int8multirange"),
+    _Column("listened", "text", cast="::int8multirange", merged=_LISTENED),
     _Column("report_seqs", "text", cast="::jsonb"),
+    _Column("played_ms", "bigint", merged="greatest(stored.played_ms, excluded.played_ms)"),
+    _Column("played_slots", "text", cast="::jsonb"),
+    _Column("moved_epoch", "bigint"),
+    _Column("moved_revision", "bigint"),
+    _Column("sleep_at_ms", "bigint"),
+    _Column("sleep_at_end_of_loop", "boolean"),
+    _Column("absent_since_ms", "bigint"),
+    _Column("absent_until_ms", "bigint"),
     _Column("started_at", "timestamptz", fixed=True),
     _Column("changed_at", "timestamptz"),
     _Column("ended_at", "timestamptz"),
@@ -76,9 +96,18 @@ select {", ".join(f"new.{column.name}{column.cast}" for column in _COLUMNS)}
 from unnest({", ".join(f"${number}::{column.sent}[]" for number, column in enumerate(_COLUMNS, 1))}) as new ({_NAMES})
 where exists (select from audio_scripts where audio_scripts.id = new.script_id)
 on conflict (id) do update set
-    {", ".join(f"{column.name} = excluded.{column.name}" for column in _COLUMNS if not column.fixed)}
+    {", ".join(f"{column.name} = {column.replacing}" for column in _COLUMNS if not column.fixed)}
 where (stored.epoch, stored.revision, stored.version) < (excluded.epoch, excluded.revision, excluded.version)
     and stored.listener_id = excluded.listener_id and stored.script_id = excluded.script_id
+"""
+# An older state that comes late still knows what was listened to.
+KEEP_HEARD = """
+update audio_sessions as stored
+set listened = (stored.listened + new.listened::int8multirange) * int8multirange(int8range(0, stored.duration_ms)),
+    played_ms = greatest(stored.played_ms, new.played_ms)
+from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) as new (id, listener_id, listened, played_ms)
+where stored.id = new.id and stored.listener_id = new.listener_id
+    and (not new.listened::int8multirange <@ stored.listened or new.played_ms > stored.played_ms)
 """
 GET = f"select {_NAMES} from audio_sessions where id = $1"
 LATEST = f"""
@@ -92,6 +121,9 @@ LIST_LIVE = f"""
 select {_NAMES} from audio_sessions
 where listener_id = $1 and (started_at, id) < ($2, $3) and ended_at is null {_NEWEST_FIRST} limit $4
 """
+MOVES = """
+select device_id, cause, from_ms, to_ms, at, epoch, revision from audio_position_history where session_id = $1
+"""
 
 
 class SessionRepository:
@@ -99,22 +131,6 @@ class SessionRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def upsert_many(self, states: Sequence[SessionState]) -> int:
-        """Stores each state that is later than the stored one; answers how many were.
-
-        One statement, so all or none. Not counted: older states, and states of scripts that are gone. Raises
-        InvalidValue for more than STATES_MAX states, and for one that breaks a rule of the table.
-        """
-        if len(states) > STATES_MAX:
-            raise InvalidValue(f"At most {STATES_MAX} states are stored at once.")
-        rows = [_values(state) for state in latest_of_each(states)]
-        if not rows:
-            return 0
-        async with self._database.as_service() as connection:
-            columns = (list(column) for column in zip(*rows, strict=True))
-            tag = await connection.execute(UPSERT, *columns, timeout=BATCH_TIMEOUT_S)
-        return int(tag.rpartition(" ")[2])
 
     async def get(self, session_id: str, *, claims: Claims | None = None) -> SessionState | None:
         """The session as last stored; with `claims`, only if it is that listener's."""
@@ -126,6 +142,13 @@ class SessionRepository:
         """The listener's last session of the script, live or ended: where playback resumes."""
         async with self._database.as_service() as connection:
             return _state_or_none(await connection.fetchrow(LATEST, listener_id, script_id))
+
+    async def moves(self, session_id: str) -> tuple[Move, ...]:
+        """The session's moves and refused places that are kept, newest first."""
+        async with self._database.as_service() as connection:
+            rows = await connection.fetch(MOVES, session_id)
+        moves = [_move(row) for row in rows]
+        return tuple(sorted(moves, key=lambda move: (move.at_ms, move.epoch, move.revision), reverse=True))
 
     async def list_of(
         self, listener_id: str, *, live: bool = False, limit: int = PAGE_SIZE, cursor: str | None = None
@@ -142,15 +165,44 @@ class SessionRepository:
         return page([_state(row) for row in rows], limit, _place)
 
 
-def latest_of_each(states: Iterable[SessionState]) -> list[SessionState]:
-    """The latest state of each session, ordered by id: a statement refuses one row twice, and one order of locks for
-    all writers keeps them from deadlocks."""
+async def upsert(connection: Connection, states: Iterable[SessionState]) -> int:
+    """Stores each state that is later than the stored one; answers how many were. Belongs into a transaction.
+
+    Not counted: older states, of which only what was listened to and played is kept, and those of deleted scripts.
+    """
+    latest = merged(states)
+    columns = (list(column) for column in zip(*map(_values, latest), strict=True))
+    tag = await connection.execute(UPSERT, *columns, timeout=BATCH_TIMEOUT_S)
+    written = int(tag.rpartition(" ")[2])
+    if written < len(latest):
+        heard = [(row.session_id, row.listener_id, multirange_text(row.listened), row.played_ms) for row in latest]
+        await connection.execute(KEEP_HEARD, *map(list, zip(*heard, strict=True)), timeout=BATCH_TIMEOUT_S)
+    return written
+
+
+def merged(states: Iterable[SessionState]) -> list[SessionState]:
+    """The latest state of each session, with what any of its states has listened to and played; ordered by id.
+
+    A statement refuses one row twice, and one order of locks for all writers keeps them from deadlocks.
+    """
     latest: dict[str, SessionState] = {}
+    heard: dict[str, set[tuple[Interval, ...]]] = {}
+    played_ms: dict[str, int] = {}
     for state in states:
-        known = latest.get(state.session_id)
+        session_id = state.session_id
+        known = latest.get(session_id)
         if known is None or (known.order, known.version) < (state.order, state.version):
-            latest[state.session_id] = state
-    return [latest[session_id] for session_id in sorted(latest)]
+            latest[session_id] = state
+        heard.setdefault(session_id, set()).add(state.listened)
+        played_ms[session_id] = max(state.played_ms, played_ms.get(session_id, 0))
+    return [_with(latest[key], heard[key], played_ms[key]) for key in sorted(latest)]
+
+
+def _with(state: SessionState, heard: set[tuple[Interval, ...]], played_ms: int) -> SessionState:
+    if len(heard) == 1 and state.played_ms == played_ms:
+        return state
+    listened = union((), (interval for listened in heard for interval in listened))
+    return replace(state, listened=listened, played_ms=played_ms)
 
 
 def _values(state: SessionState) -> tuple[object, ...]:
@@ -177,7 +229,14 @@ def _values(state: SessionState) -> tuple[object, ...]:
         state.heard_ms,
         state.heard_at_ms,
         multirange_text(state.listened),
-        seqs_text(state.report_seqs),
+        pairs_text(state.report_seqs),
+        state.played_ms,
+        pairs_text(state.played_slots),
+        *state.moved,
+        state.sleep_at_ms,
+        state.sleep_at_end_of_loop,
+        state.absent_since_ms,
+        state.absent_until_ms,
         time_from_ms(state.started_at_ms),
         time_from_ms(state.changed_at_ms),
         None if state.ended_at_ms is None else time_from_ms(state.ended_at_ms),
@@ -207,10 +266,29 @@ def _state(row: Any) -> SessionState:
         heard_at_ms=row["heard_at_ms"],
         listened=intervals_from(row["listened"]),
         report_seqs=seqs_from(row["report_seqs"]),
+        played_ms=row["played_ms"],
+        played_slots=slots_from(row["played_slots"]),
+        moved=(row["moved_epoch"], row["moved_revision"]),
+        sleep_at_ms=row["sleep_at_ms"],
+        sleep_at_end_of_loop=row["sleep_at_end_of_loop"],
+        absent_since_ms=row["absent_since_ms"],
+        absent_until_ms=row["absent_until_ms"],
         started_at_ms=ms_from_time(row["started_at"]),
         changed_at_ms=ms_from_time(row["changed_at"]),
         ended_at_ms=None if ended_at is None else ms_from_time(ended_at),
         finished=row["finished"],
+    )
+
+
+def _move(row: Any) -> Move:
+    return Move(
+        cause=row["cause"],
+        from_ms=row["from_ms"],
+        to_ms=row["to_ms"],
+        device_id=row["device_id"],
+        at_ms=ms_from_time(row["at"]),
+        epoch=row["epoch"],
+        revision=row["revision"],
     )
 
 

@@ -20,11 +20,16 @@ EXTRA_FIELD = b"x"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfflineInterval:
-    """What a device says that it played without a connection; its times are the client's, brought within bounds."""
+    """What a device says that it played without a connection; its times are the client's, brought within bounds.
+
+    `told_at_ms`: its start as the client told it. With the place it names the stretch, so that a batch that is sent
+    again, when other bounds hold, is known again.
+    """
 
     device_id: str
     start_ms: int
     end_ms: int
+    told_at_ms: int
     started_at_ms: int
     ended_at_ms: int
 

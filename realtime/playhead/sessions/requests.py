@@ -239,6 +239,7 @@ class OfflineStretch(BaseModel):
             device_id=device_id,
             start_ms=milliseconds(self.start),
             end_ms=milliseconds(self.end),
+            told_at_ms=self.started_at,
             started_at_ms=min(max(self.started_at, earliest_ms), now_ms),
             ended_at_ms=min(max(self.ended_at, earliest_ms), now_ms),
         )

@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from playhead.db.bookmarks import BookmarkRepository
+from playhead.db.journal import JournalRepository
 from playhead.db.logins import Logins, ensure_logins, stored_logins
 from playhead.db.migrate import migrate
 from playhead.db.pool import Database, open_database
 from playhead.db.scripts import ScriptRepository
 from playhead.db.sessions import SessionRepository
+from tests.integration.db.rows import Store, stored
 from tests.support.postgres import Databases
 
 
@@ -78,6 +81,16 @@ def scripts(database: Database) -> ScriptRepository:
 @pytest.fixture
 def sessions(database: Database) -> SessionRepository:
     return SessionRepository(database)
+
+
+@pytest.fixture
+def journal(database: Database) -> JournalRepository:
+    return JournalRepository(database)
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    return partial(stored, database)
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """Listeners, scripts and session states for tests: fresh ids each time, so tests may share a database."""
 
 import uuid
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from playhead.db.pool import Claims
+from playhead.db.pool import Claims, Database
 from playhead.db.scripts import CreatedScript, Script, ScriptRepository, Source, Visibility
+from playhead.db.sessions import upsert
+from playhead.playback.history import Move
 from playhead.playback.state import SessionState
 
 SOURCE = Source(
@@ -19,6 +22,8 @@ SOURCE = Source(
     total_samples=172_800_000,
     media_version="0123456789abcdef",
 )
+
+Store = Callable[[Sequence[SessionState]], Awaitable[int]]
 
 
 def new_id() -> str:
@@ -75,3 +80,50 @@ def session(script_id: str, **changed: Any) -> SessionState:
         changed_at_ms=1_700_000_000_123,
     )
     return replace(state, **changed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What a device played without a connection: a minute, from the start of the script."""
+
+    device_id: str = "phone"
+    start_ms: int = 0
+    end_ms: int = 60_000
+    told_at_ms: int = 1_700_000_000_123
+    started_at_ms: int = 1_700_000_000_123
+    ended_at_ms: int = 1_700_000_060_123
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    state: SessionState
+    moves: tuple[Move, ...] = ()
+    offline: tuple[Stretch, ...] = ()
+
+
+def entry(state: SessionState, moves: tuple[Move, ...] = (), offline: tuple[Stretch, ...] = ()) -> Entry:
+    return Entry(state=state, moves=moves, offline=offline)
+
+
+def stretch(**changed: Any) -> Stretch:
+    return replace(Stretch(), **changed)
+
+
+def move(**changed: Any) -> Move:
+    """A seek on the phone that made the first state."""
+    seek = Move(
+        cause="seek",
+        from_ms=1_000,
+        to_ms=500_000,
+        device_id="phone",
+        at_ms=1_700_000_000_123,
+        epoch=1,
+        revision=1,
+    )
+    return replace(seek, **changed)
+
+
+async def stored(database: Database, states: Sequence[SessionState]) -> int:
+    """Stores states as a batch of the journal does; answers how many were later than what was stored."""
+    async with database.as_service_batch() as connection:
+        return await upsert(connection, states)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from playhead.db import bookmarks, scripts, sessions
+from playhead.db import bookmarks, journal, scripts, sessions
 from playhead.db.codecs import time_from_us
 from playhead.db.migrate import Connection
 from playhead.db.paging import AFTER_ALL, BEFORE_ALL
@@ -32,6 +32,8 @@ AS_SERVICE: dict[str, tuple[str, tuple[object, ...]]] = {
     "unfinished scripts": (scripts.UNFINISHED, (100,)),
     "an owner's unfinished scripts": (scripts.UNFINISHED_OF, (LISTENER, 100)),
     "a session": (sessions.GET, (SCRIPT,)),
+    "a session's moves": (sessions.MOVES, (SCRIPT,)),
+    "the moves to forget": (journal.FORGET_MOVES, ([SCRIPT], 100)),
     "the last place": (sessions.LATEST, (LISTENER, SCRIPT)),
     "recent sessions": (sessions.LIST_RECENT, (LISTENER, *LATEST, 50)),
     "live sessions": (sessions.LIST_LIVE, (LISTENER, *LATEST, 50)),
@@ -85,9 +87,14 @@ async def test_the_services_query_is_served_by_an_index(explaining: Connection, 
         await explaining.execute("rollback")
 
 
-@pytest.mark.parametrize("table", ["audio_sessions", "audio_bookmarks"])
+@pytest.mark.parametrize("table", ["audio_sessions", "audio_bookmarks", "audio_offline_intervals"])
 async def test_deleting_a_script_finds_what_hangs_on_it_by_an_index(explaining: Connection, table: str) -> None:
     refuse_scans(await explain(explaining, f"delete from {table} where script_id = $1", (SCRIPT,)))
+
+
+@pytest.mark.parametrize("table", ["audio_position_history", "audio_listening"])
+async def test_deleting_a_session_finds_what_hangs_on_it_by_an_index(explaining: Connection, table: str) -> None:
+    refuse_scans(await explain(explaining, f"delete from {table} where session_id = $1", (SCRIPT,)))
 
 
 async def test_the_check_itself_notices_a_query_without_an_index(explaining: Connection) -> None:

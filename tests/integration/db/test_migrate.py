@@ -186,8 +186,14 @@ async def test_supabase_keeps_its_own_and_its_default_privileges_give_nothing_aw
         ("authenticated", "audio_scripts"): "SELECT",
         ("authenticated", "audio_sessions"): "SELECT",
         ("authenticated", "audio_bookmarks"): "DELETE SELECT",
+        ("authenticated", "audio_position_history"): "SELECT",
+        ("authenticated", "audio_listening"): "SELECT",
+        ("authenticated", "audio_offline_intervals"): "SELECT",
         ("service_role", "audio_scripts"): "INSERT SELECT UPDATE",
         ("service_role", "audio_sessions"): "INSERT SELECT UPDATE",
+        ("service_role", "audio_position_history"): "DELETE INSERT SELECT UPDATE",
+        ("service_role", "audio_listening"): "INSERT SELECT UPDATE",
+        ("service_role", "audio_offline_intervals"): "INSERT SELECT UPDATE",
     }
 
 

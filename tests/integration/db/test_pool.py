@@ -12,7 +12,7 @@ from playhead.db.migrate import migrate
 from playhead.db.pool import Database, open_database
 from playhead.db.scripts import ScriptRepository
 from playhead.db.sessions import SessionRepository
-from tests.integration.db.rows import listener, session, uploaded
+from tests.integration.db.rows import listener, session, stored, uploaded
 
 
 async def test_opening_asks_no_server_and_the_first_use_says_that_it_is_away(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ async def test_opening_asks_no_server_and_the_first_use_says_that_it_is_away(tmp
             await ScriptRepository(database).get(listener(), listener()["sub"])
         assert isinstance(refusal.value.__cause__, OSError)
         with pytest.raises(DatabaseUnavailable):
-            await SessionRepository(database).upsert_many([session(listener()["sub"])])
+            await SessionRepository(database).get(listener()["sub"])
 
 
 async def test_a_server_that_comes_back_serves_again(
@@ -132,7 +132,7 @@ async def test_without_a_statement_cache_nothing_is_prepared_by_name(logins: Log
         script = await uploaded(ScriptRepository(database))
         sessions = SessionRepository(database)
         state = session(script.script_id)
-        await sessions.upsert_many([state])
+        await stored(database, [state])
         assert await sessions.get(state.session_id) == state
         async with database.as_service() as connection:
             assert await connection.fetchval("select count(*) from pg_prepared_statements where name <> ''") == 0

@@ -170,7 +170,8 @@ async def test_the_oldest_moves_and_conflicts_are_forgotten_first(kept: Kept) ->
 
 
 async def test_every_change_is_in_the_journal_with_what_belongs_to_it(kept: Kept) -> None:
-    interval = OfflineInterval(device_id="phone", start_ms=0, end_ms=5, started_at_ms=NOW_MS, ended_at_ms=NOW_MS + 5)
+    times = {"told_at_ms": NOW_MS, "started_at_ms": NOW_MS, "ended_at_ms": NOW_MS + 5}
+    interval = OfflineInterval(device_id="phone", start_ms=0, end_ms=5, **times)
     await kept.commit(entry=move(1), offline=(interval,))
     await kept.commit(replace(FIRST, position_ms=7))
     await kept.keep(entry=conflict(2))

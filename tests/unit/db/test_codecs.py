@@ -8,8 +8,8 @@ from playhead.db.codecs import (
     intervals_from,
     ms_from_time,
     multirange_text,
+    pairs_text,
     seqs_from,
-    seqs_text,
     time_from_ms,
     time_from_us,
     us_from_time,
@@ -47,4 +47,4 @@ def test_intervals_are_half_open_ranges() -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.integers(min_value=0, max_value=2**53)), max_size=16))
 def test_report_numbers_keep_their_order(seqs: list[tuple[str, int]]) -> None:
-    assert seqs_from(seqs_text(seqs)) == tuple(seqs)
+    assert seqs_from(pairs_text(seqs)) == tuple(seqs)

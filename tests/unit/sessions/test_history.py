@@ -113,7 +113,9 @@ def batch(**fields: object) -> Offline:
     return Offline(**{"intervals": ((0, 60_000),), "position_ms": 60_000, "base": None, **fields})  # type: ignore[arg-type]
 
 
-INTERVAL = OfflineInterval(device_id="phone", start_ms=0, end_ms=60_000, started_at_ms=NOW_MS, ended_at_ms=NOW_MS)
+INTERVAL = OfflineInterval(
+    device_id="phone", start_ms=0, end_ms=60_000, told_at_ms=NOW_MS, started_at_ms=NOW_MS, ended_at_ms=NOW_MS
+)
 
 
 async def test_an_offline_batch_moves_the_session_that_nobody_moved(world: World) -> None:
