@@ -93,6 +93,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics) -> AsyncI
         metrics=metrics,
         clock=clock,
         cors_origins=settings.cors_origins,
+        public_url=settings.public_base_url,
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.stop)
