@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -71,7 +72,14 @@ def make_token(listener_id: str = LISTENER_ID, *, expires_in_s: int = TOKEN_S, k
 
 
 def _make_node(
-    valkey_url: str, rows: Archive, scripts: Scripts, clock: Clock, *, grace_s: float, connections_max: int
+    valkey_url: str,
+    rows: Archive,
+    scripts: Scripts,
+    clock: Clock,
+    *,
+    grace_s: float,
+    connections_max: int,
+    **server: Any,
 ) -> Node:
     """What `playhead.app.composition` makes of the settings; it does not run yet, and listens nowhere."""
     registry = CollectorRegistry()
@@ -101,6 +109,7 @@ def _make_node(
         metrics=metrics,
         clock=clock,
         grace_s=grace_s,
+        **server,
     )
     return Node(
         url="",
@@ -124,10 +133,14 @@ async def start_node(
     clock: Clock | None = None,
     grace_s: float = GRACE_S,
     connections_max: int = 32,
+    **server: Any,
 ) -> AsyncIterator[Node]:
-    """A node that serves until the block ends; then it stops as the `playhead` command does."""
+    """A node that serves until the block ends; then it stops as the `playhead` command does.
+
+    `server`: what its RealtimeServer is given besides.
+    """
     node = _make_node(
-        valkey_url, rows, scripts, clock or SystemClock(), grace_s=grace_s, connections_max=connections_max
+        valkey_url, rows, scripts, clock or SystemClock(), grace_s=grace_s, connections_max=connections_max, **server
     )
     app = web.Application()
     node.realtime.attach(app)

@@ -89,6 +89,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics) -> AsyncI
         metrics=metrics,
         clock=clock,
         cors_origins=settings.cors_origins,
+        public_url=settings.public_base_url,
     )
     sweeper = Sweeper(store, service, presence, clock)
     async with AsyncExitStack() as stack:

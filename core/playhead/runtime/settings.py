@@ -79,7 +79,8 @@ class Settings(BaseSettings):
         description="Folder in which the processes of one machine share their metrics; default: one for this process.",
     )
     public_url: str | None = Field(
-        None, description="How clients reach this server, for stream URLs; default http://HOST:PORT."
+        None,
+        description="How clients reach this server: for stream URLs, and its pages may connect; default http://HOST:PORT.",
     )
     media_url: str | None = Field(
         None, description="Where clients fetch media, when a CDN stands in front; default: public_url."
@@ -88,7 +89,7 @@ class Settings(BaseSettings):
         None, description="Folder of the built player page; default: player/dist of the repository."
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Origins of browser apps that may call this server, separated by commas; `*` for all."
+        (), description="Origins of other sites whose pages may call this server, separated by commas; `*` for all."
     )
 
     jwt_algorithms: Annotated[tuple[JwtAlgorithm, ...], NoDecode] = Field(

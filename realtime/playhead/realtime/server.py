@@ -18,6 +18,7 @@ from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handshake import admit, refused
+from playhead.realtime.origins import Origins
 from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
 from playhead.realtime.watch import Watch
@@ -59,6 +60,7 @@ class RealtimeServer:
         clock: Clock,
         cors_origins: tuple[str, ...] = (),
         grace_s: float = GRACE_S,
+        public_url: str | None = None,
     ) -> None:
         self._verifier = verifier
         self._connections = connections
@@ -77,7 +79,7 @@ class RealtimeServer:
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIMEOUT_S,
             max_http_buffer_size=TRANSPORT_BYTES_MAX,
-            cors_allowed_origins=_allowed(cors_origins),
+            cors_allowed_origins=Origins(public_url, cors_origins).allow,
             logger=False,
             engineio_logger=False,
         )
@@ -186,10 +188,3 @@ class RealtimeServer:
 
     async def _event(self, event: str, connection_id: str, *arguments: Any) -> dict[str, Any]:
         return await self._dispatcher.answer(connection_id, event, arguments)
-
-
-def _allowed(origins: tuple[str, ...]) -> str | list[str] | None:
-    """As python-socketio wants it: None means the server's own origin alone."""
-    if not origins:
-        return None
-    return "*" if "*" in origins else list(origins)
