@@ -19,6 +19,7 @@ class Connection:
     """One authenticated socket.
 
     `last_packet_at_ms`: server time of the last event it sent. `expiring_told`: it knows that its token runs out.
+    `rtt_ms`: the last round trip that its device told; None before it did.
     """
 
     connection_id: str
@@ -26,6 +27,7 @@ class Connection:
     device: Device
     last_packet_at_ms: int
     expiring_told: bool = False
+    rtt_ms: float | None = None
 
     @property
     def listener_id(self) -> str:

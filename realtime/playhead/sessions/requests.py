@@ -31,6 +31,8 @@ DEVICE_ID_LENGTH_MAX = 64
 NAME_LENGTH_MAX = 64
 COUNTER_MAX = 2**53 - 1
 """Largest integer that JavaScript holds exactly."""
+RTT_MS_MAX = 60_000
+"""Longest round trip that a device may tell; a connection as slow as that would have been given up."""
 
 
 def _canonical_uuid(text: str) -> str:
@@ -170,11 +172,12 @@ class JoinRequest(BaseModel):
 
 
 class ClockRequest(BaseModel):
-    """`t0`: the client's clock in ms when it sent this."""
+    """`t0`: the client's clock in ms when it sent this. `rtt_ms`: how long its last such question took."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     t0: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    rtt_ms: Annotated[float, Field(strict=True, ge=0, le=RTT_MS_MAX, allow_inf_nan=False)] | None = None
 
 
 class AuthRequest(BaseModel):
