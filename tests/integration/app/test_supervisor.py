@@ -1,6 +1,7 @@
 """`playhead run` as a process: real PostgreSQL and Valkey, with a stand-in for server and worker."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -219,3 +220,31 @@ def test_a_worker_that_does_not_stay_up_ends_it_all_with_its_log(run: Run) -> No
     assert "The worker ended 5 times in a row, last with exit code 1" in said
     assert "the worker has no hands" in said
     assert all(ends(pid) for pid in run.pids("serve"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the servers in /proc")
+@pytest.mark.parametrize(("name", "program"), [("PostgreSQL", "postgres"), ("Valkey", "valkey-server")])
+def test_an_embedded_server_that_is_killed_is_started_again(run: Run, name: str, program: str) -> None:
+    with run.start() as process:
+        until_up(process)
+        killed = child_called(process.pid, program)
+        os.kill(killed, signal.SIGKILL)
+        assert process.stderr is not None
+        told = list(itertools.takewhile(lambda line: f"{name} is back" not in line, process.stderr))
+        assert any(f"{name} ended with SIGKILL" in line for line in told)
+        assert child_called(process.pid, program) != killed
+        process.terminate()
+        _, said = process.communicate()
+        assert (process.returncode, said.splitlines()[-1]) == (0, "playhead: Stopped."), said
+    assert all(ends(pid) for pid in (killed, *run.pids("serve"), *run.pids("worker")))
+    assert not (run.data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def child_called(parent_pid: int, program: str) -> int:
+    """The process of that name that `parent_pid` has started."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            if fields["Name"].strip() == program and int(fields["PPid"]) == parent_pid:
+                return int(fields["Pid"])
+    raise AssertionError(f"{parent_pid} has no child {program}")

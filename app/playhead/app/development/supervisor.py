@@ -25,6 +25,7 @@ from playhead.app.development.options import DevelopmentOptions
 from playhead.app.development.plan import addresses, children, common_environment
 from playhead.app.development.ports import PortTaken, require_free
 from playhead.app.development.sample import Sample, SampleFailed
+from playhead.app.development.standing import Standing, keep_standing
 from playhead.app.embedded import EmbeddedError
 from playhead.app.embedded.process import exclusive
 from playhead.app.player_build import source_folder, up_to_date
@@ -92,7 +93,7 @@ class _Supervisor:
             player_dir = await self._player_dir()
             common = common_environment(self._settings, self._data_dir, backing, keys, player_dir)
             empty_metrics(Path(common["PLAYHEAD_METRICS_DIR"]))
-            await self._serve(common, keys)
+            await self._serve(common, keys, backing.embedded)
 
     def _lock_data_dir(self, held: ExitStack) -> None:
         lock_path = self._data_dir / "run.lock"
@@ -131,8 +132,8 @@ class _Supervisor:
                 return None
         return source / "dist"
 
-    async def _serve(self, common: Mapping[str, str], keys: DevelopmentKeys) -> None:
-        """Keeps servers and worker up until cancelled. Raises ChildFailed when one of them does not stay up."""
+    async def _serve(self, common: Mapping[str, str], keys: DevelopmentKeys, embedded: Mapping[str, Standing]) -> None:
+        """Keeps everything up until cancelled. Raises ChildFailed or EmbeddedError when something does not stay up."""
         started = children(self._options.program, self._places, os.environ, common, self._data_dir / "logs")
         stop_timeout_s = self._settings.shutdown_grace_s + STOP_MARGIN_S
         try:
@@ -141,6 +142,8 @@ class _Supervisor:
                     group.create_task(
                         keep_running(child, stop_timeout_s=stop_timeout_s, backoff=self._options.backoff, say=say)
                     )
+                for name, server in embedded.items():
+                    group.create_task(keep_standing(name, server, backoff=self._options.backoff, say=say))
                 group.create_task(self._welcome(started[-1].environment, keys))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None

@@ -70,6 +70,11 @@ class EmbeddedPostgres:
         return self._server is not None
 
     @property
+    def exit_code(self) -> int | None:
+        """How the server ended that this object started; None while it runs, and for one that others own."""
+        return None if self._server is None else self._server.poll()
+
+    @property
     def pid(self) -> int:
         return self._running().pid
 
