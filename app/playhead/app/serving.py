@@ -16,6 +16,7 @@ from aiohttp import web
 
 from playhead.app.composition import Core, core, server_clock
 from playhead.app.databases import database
+from playhead.app.listening import cannot_listen
 from playhead.app.machine import media_storage, metrics_server, upload_ingest
 from playhead.app.player_build import source_folder
 from playhead.app.signals import stop_requested
@@ -72,11 +73,9 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG_CONNECTIONS)
     try:
         await site.start()
-    except OSError as error:
-        raise SettingsError(
-            f"Port {settings.port} on {settings.host} cannot be used: {error.strerror}. "
-            f"Stop what uses it, or set {environment_name('port')}."
-        ) from None
+    except (OSError, UnicodeError) as error:
+        names = {"host_setting": environment_name("host"), "port_setting": environment_name("port")}
+        raise SettingsError(cannot_listen(error, settings.host, settings.port, **names)) from None
 
 
 @asynccontextmanager

@@ -188,6 +188,19 @@ def test_a_port_in_use_names_the_setting_and_who_has_it(run: Run) -> None:
         assert f"by process {os.getpid()} (" in said
 
 
+@pytest.mark.parametrize("setting", ["PLAYHEAD_HOST", "PLAYHEAD_METRICS_HOST"])
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a..b"])
+def test_an_address_that_is_not_this_machines_names_its_setting_and_no_port(run: Run, setting: str, host: str) -> None:
+    said = run.refuses({setting: host})
+    assert f"'{host}' is no address of this machine" in said
+    assert f"Set {setting} to 127.0.0.1" in said and "Port" not in said
+
+
+def test_ports_that_cannot_be_are_refused_at_once(run: Run) -> None:
+    assert "Port 0 will not do" in run.refuses({"PLAYHEAD_PORT": "0"})
+    assert not (run.data_dir / "postgres").exists()
+
+
 def test_a_second_supervisor_on_the_same_folder_is_refused(run: Run) -> None:
     with run.start() as first:
         until_up(first)

@@ -22,8 +22,16 @@ from playhead.app.development.children import ChildFailed, keep_running, run_to_
 from playhead.app.development.invitation import invitations, listener_token
 from playhead.app.development.keys import DevelopmentKeys, KeysDamaged, development_keys
 from playhead.app.development.options import DevelopmentOptions
-from playhead.app.development.plan import addresses, children, common_environment
-from playhead.app.development.ports import PortTaken, require_free
+from playhead.app.development.plan import (
+    METRICS_PORT_SETTING,
+    PORT_SETTING,
+    PlanImpossible,
+    addresses,
+    children,
+    common_environment,
+    metrics_ports,
+)
+from playhead.app.development.ports import CannotListen, require_free
 from playhead.app.development.sample import Sample, SampleFailed
 from playhead.app.development.standing import Standing, keep_standing
 from playhead.app.embedded import EmbeddedError
@@ -45,7 +53,8 @@ CAUSES = (
     LoginError,
     DatabaseUnavailable,
     SettingsError,
-    PortTaken,
+    PlanImpossible,
+    CannotListen,
     KeysDamaged,
     ChildFailed,
 )
@@ -113,11 +122,11 @@ class _Supervisor:
         lock_path.write_text(f"{os.getpid()}\n")
 
     def _require_ports(self) -> None:
+        host, metrics_host = self._settings.host, self._settings.metrics_host
         for place in self._places:
-            require_free(place.host, place.port, setting="--port or PLAYHEAD_PORT")
-        metrics_ports = range(self._places[0].metrics_port, self._places[-1].metrics_port + 2)
-        for port in metrics_ports:
-            require_free(self._settings.metrics_host, port, setting="--metrics-port or PLAYHEAD_METRICS_PORT")
+            require_free(host, place.port, host_setting="PLAYHEAD_HOST", port_setting=PORT_SETTING)
+        for port in metrics_ports(self._settings, self._options.servers):
+            require_free(metrics_host, port, host_setting="PLAYHEAD_METRICS_HOST", port_setting=METRICS_PORT_SETTING)
 
     async def _player_dir(self) -> Path | None:
         """The folder of the page: given, or made from the checkout. Without a page the API still runs."""
