@@ -154,11 +154,13 @@ async def _migrated(settings: Settings, reset_logins: bool) -> int:
 
 
 def _ingest(options: argparse.Namespace) -> int:
+    from playhead.app.development.backing import beside_run
     from playhead.app.ingesting import LocalFile, ingest_file
 
     if not options.file.is_file():
         raise CommandFailed(f"There is no file {options.file}.")
-    settings = _connected()
+    settings = beside_run(load())
+    logins(settings)
     file = LocalFile(
         path=options.file,
         title=options.title or options.file.stem,

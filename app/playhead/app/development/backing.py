@@ -8,11 +8,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from playhead.app.databases import revealed
 from playhead.app.development.standing import Standing
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
+from playhead.app.embedded.postmaster import live_postmaster
+from playhead.app.embedded.process import settled_path
 from playhead.db import ensure_logins, migrate
 from playhead.runtime.settings import Settings
+
+POSTGRES_FOLDER = "postgres"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +42,7 @@ async def start_backing(settings: Settings, data_dir: Path, servers: ExitStack) 
     own_database = owner_url is None and (app_url is None or service_url is None)
     embedded: dict[str, Standing] = {}
     if own_database:
-        postgres = embedded["PostgreSQL"] = servers.enter_context(EmbeddedPostgres(data_dir / "postgres"))
+        postgres = embedded["PostgreSQL"] = servers.enter_context(EmbeddedPostgres(data_dir / POSTGRES_FOLDER))
         owner_url = postgres.url()
         app_url = service_url = None
     redis_url = revealed(settings.redis_url)
@@ -51,3 +57,13 @@ async def start_backing(settings: Settings, data_dir: Path, servers: ExitStack) 
     assert app_url is not None
     assert service_url is not None
     return Backing(app_url=app_url, service_url=service_url, redis_url=redis_url, embedded=embedded)
+
+
+def beside_run(settings: Settings) -> Settings:
+    """Where no database is set: `settings` with the one that `playhead run` keeps up on this data folder just now."""
+    if settings.database_url or settings.database_app_url or settings.database_service_url:
+        return settings
+    found = live_postmaster(settled_path(settings.data_dir / POSTGRES_FOLDER))
+    if found is None or not found.ready:
+        return settings
+    return settings.model_copy(update={"database_url": SecretStr(found.url())})
