@@ -34,6 +34,8 @@ const COMMAND_WAIT_MS = 15_000;
 const RETRY_DELAYS_MS = [300, 1_000, 2_500];
 const CLOCK_BURST_GAP_MS = 60;
 const CLOCK_INTERVAL_MS = 10_000;
+/** The longest round trip that the server takes note of. */
+const RTT_MS_MAX = 60_000;
 const RECONNECT_MS_MIN = 400;
 const RECONNECT_MS_MAX = 5_000;
 
@@ -73,6 +75,8 @@ export class Connection {
   #ready = false;
   #waiting: (() => void)[] = [];
   #clockTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The last round trip, which the server is told with the next one. */
+  #rttMs: number | undefined;
   #closed = false;
   /** Why the server ends this connection, once it has said so. */
   #closing: Closing | null = null;
@@ -288,9 +292,11 @@ export class Connection {
   async #sampleClock(count: number): Promise<void> {
     for (let taken = 0; taken < count && this.#socket.connected; taken += 1) {
       if (taken > 0) await wait(CLOCK_BURST_GAP_MS);
-      const answer = await this.#ask<ClockAck>("clock", { t0: localMs() });
+      const answer = await this.#ask<ClockAck>("clock", { t0: localMs(), rtt_ms: this.#rttMs });
       const t3 = localMs();
-      if (answer?.ok) this.#clock.add(answer.t0, answer.t1, answer.t2, t3);
+      if (!answer?.ok) continue;
+      this.#clock.add(answer.t0, answer.t1, answer.t2, t3);
+      this.#rttMs = Math.min(RTT_MS_MAX, Math.max(0, t3 - answer.t0));
     }
   }
 

@@ -146,15 +146,17 @@ test("a server that ends the connection for good is not connected to again, and 
 test("server time is known soon after the connection", async () => {
   const enough = deferred<void>();
   const answer = handlers["clock"] as Handler;
-  let count = 0;
+  const rtts: unknown[] = [];
   handlers["clock"] = (payload, reply, socket) => {
     answer(payload, reply, socket);
-    if ((count += 1) === 3) enough.resolve();
+    if (rtts.push(payload["rtt_ms"]) === 3) enough.resolve();
   };
   await connect();
   await enough.promise;
   const local = performance.timeOrigin + performance.now();
-  assert.ok(Math.abs(clock.serverMs(local) - local - AHEAD_MS) <= clock.uncertaintyMs + 1);
+  assert.ok(Math.abs(clock.serverMs(local) - local - AHEAD_MS) <= clock.uncertaintyMs(local) + 1);
+  // Each tells how long the one before took; before the first nothing is known.
+  assert.deepEqual(rtts.map((rtt) => typeof rtt), ["undefined", "number", "number"]);
 });
 
 test("after a lost line the device joins again and says what it has seen", async () => {

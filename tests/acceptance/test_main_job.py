@@ -212,3 +212,29 @@ async def test_metrics_are_on_a_port_of_their_own_and_count_what_was_done(
     for name in ("sockets", "ack_seconds_count", "delivery_seconds_count", "loop_lag_seconds_count", "store_up"):
         assert f"playhead_{name}" in text, name
     assert phone.listener_id not in text and phone.device_id not in text
+
+
+async def test_every_server_knows_server_time_and_says_how_well(
+    running_system: RunningSystem, devices: tuple[Client, Client]
+) -> None:
+    first, second = [(await device.call("clock", {"t0": 0, "rtt_ms": 1}))["t1"] for device in devices]
+    uncertain_ms = 0.0
+    async with aiohttp.ClientSession() as session:
+        for base_url, metrics_port in zip(running_system.base_urls, running_system.metrics_ports, strict=True):
+            async with session.get(f"{base_url}/readyz") as response:
+                assert (await response.json())["checks"]["clock"] == "ok"
+            async with session.get(f"http://127.0.0.1:{metrics_port}/metrics") as response:
+                text = await response.text()
+            uncertainty_s = gauge(text, "playhead_server_time_uncertainty_seconds")
+            assert 0 < uncertainty_s <= 0.05
+            uncertain_ms += uncertainty_s * 1000
+            # store and servers are on one machine here
+            assert 0 < abs(gauge(text, "playhead_wall_clock_offset_seconds")) <= uncertainty_s + 0.05
+    # the second was asked after the first
+    assert first <= second + uncertain_ms + 1
+
+
+def gauge(text: str, name: str) -> float:
+    """The value of a metric without labels."""
+    (value,) = [line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")]
+    return float(value)

@@ -7,6 +7,7 @@ Commands that load much import it themselves: `run` would otherwise start a seco
 
 import argparse
 import asyncio
+import math
 import sys
 import time
 import uuid
@@ -26,7 +27,7 @@ from playhead.storage import StorageFailed
 
 SERVER_SETTINGS = ("redis_url", "jwt_key", "media_keys")
 TOKEN_HOURS = 12.0
-
+TOKEN_HOURS_MAX = 10 * 366 * 24.0
 
 FORESEEN = (
     SettingsError,
@@ -75,13 +76,24 @@ def _parser() -> argparse.ArgumentParser:
     ingesting.add_argument("--visibility", choices=("private", "listeners"), default="listeners")
     token = add("token", _token, "Print a token for a listener (HS… keys only).")
     token.add_argument("--listener", type=uuid.UUID, required=True, help="the listener's id (UUID)")
-    token.add_argument("--hours", type=float, default=TOKEN_HOURS, help=f"valid for so long (default {TOKEN_HOURS:g})")
+    token.add_argument("--hours", type=_hours, default=TOKEN_HOURS, help=f"valid for so long (default {TOKEN_HOURS:g})")
     token.add_argument("--scope", action="append", default=[], help="such as scripts:write; may be given several times")
     config = add("config", _config, "Print the effective settings, without secrets.")
     config.add_argument("--markdown", action="store_true", help="print the reference of all settings instead")
     developing = add("run", _run, "Run everything on this machine: servers, worker, a sample script, the player page.")
     add_options(developing)
     return parser
+
+
+def _hours(text: str) -> float:
+    """How long a token may be valid. argparse tells what is wrong with it."""
+    try:
+        hours = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours") from None
+    if not 0 < hours <= TOKEN_HOURS_MAX:  # nan is not, either
+        raise argparse.ArgumentTypeError(f"must be more than 0 and at most {TOKEN_HOURS_MAX:g} hours, not {text}")
+    return hours
 
 
 def _async(settings: Settings, main: Coroutine[Any, Any, int]) -> int:
@@ -142,11 +154,13 @@ async def _migrated(settings: Settings, reset_logins: bool) -> int:
 
 
 def _ingest(options: argparse.Namespace) -> int:
+    from playhead.app.development.backing import beside_run
     from playhead.app.ingesting import LocalFile, ingest_file
 
     if not options.file.is_file():
         raise CommandFailed(f"There is no file {options.file}.")
-    settings = _connected()
+    settings = beside_run(load())
+    logins(settings)
     file = LocalFile(
         path=options.file,
         title=options.title or options.file.stem,
@@ -168,7 +182,7 @@ def _token(options: argparse.Namespace) -> int:
         listener_id=str(options.listener),
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
-        expires_at_s=int(time.time() + options.hours * 3600),
+        expires_at_s=math.ceil(time.time() + options.hours * 3600),
         scopes=options.scope,
         algorithm=algorithm,
     )

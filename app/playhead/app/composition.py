@@ -17,9 +17,9 @@ from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import RealtimeServer
-from playhead.runtime.clock import Clock, SystemClock
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
+from playhead.runtime.store_clock import RedisTime, StoreClock
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
@@ -44,7 +44,7 @@ def token_verifier(settings: Settings) -> TokenVerifier:
 class Core:
     """The use cases and what both surfaces share."""
 
-    clock: Clock
+    clock: StoreClock
     store: RedisStore
     bus: RedisBus
     presence: Presence
@@ -57,13 +57,27 @@ class Core:
 
 
 @asynccontextmanager
-async def core(settings: Settings, opened: Database, metrics: Metrics) -> AsyncIterator[Core]:
+async def server_clock(settings: Settings) -> AsyncIterator[StoreClock]:
+    """Server time, for all that this process does. Entered first: a clock that is ahead can go back only now.
+
+    Waits for the store's answers, but not for long: a process may start while the store is away.
+    """
+    assert settings.redis_url is not None
+    clock = StoreClock(RedisTime(settings.redis_url.get_secret_value()))
+    try:
+        await clock.start()
+        yield clock
+    finally:
+        await clock.stop()
+
+
+@asynccontextmanager
+async def core(settings: Settings, opened: Database, metrics: Metrics, clock: StoreClock) -> AsyncIterator[Core]:
     """The running session layer with its Socket.IO server. On leaving: sockets close first.
 
     Asks no server yet: a process may start while the stores are away, and says so in its readiness.
     """
     assert settings.redis_url is not None
-    clock = SystemClock()
     store = RedisStore(settings.redis_url.get_secret_value(), clock)
     scripts, sessions = ScriptRepository(opened), SessionRepository(opened)
     presence = Presence(store, clock, settings.connections_per_listener_max)

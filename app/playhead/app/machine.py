@@ -2,6 +2,7 @@
 
 import os
 
+from playhead.app.listening import cannot_listen
 from playhead.runtime.metrics import MetricsServer
 from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.storage import LocalStorage, StorageFailed
@@ -11,14 +12,12 @@ SCRATCH_NAME = ".scratch"
 
 
 def metrics_server(settings: Settings) -> MetricsServer:
-    """Serves `/metrics`. Raises SettingsError when the port is taken."""
+    """Serves `/metrics`. Raises SettingsError when it cannot listen there."""
     try:
         return MetricsServer(settings.metrics_host, settings.metrics_port)
-    except OSError as error:
-        raise SettingsError(
-            f"The metrics port {settings.metrics_port} cannot be used: {error.strerror}. "
-            f"Set {environment_name('metrics_port')}."
-        ) from None
+    except (OSError, UnicodeError) as error:
+        names = {"host_setting": environment_name("metrics_host"), "port_setting": environment_name("metrics_port")}
+        raise SettingsError(cannot_listen(error, settings.metrics_host, settings.metrics_port, **names)) from None
 
 
 def media_storage(settings: Settings) -> LocalStorage:

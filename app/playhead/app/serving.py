@@ -14,15 +14,16 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from playhead.app.composition import Core, core
+from playhead.app.composition import Core, core, server_clock
 from playhead.app.databases import database
+from playhead.app.listening import cannot_listen
 from playhead.app.machine import media_storage, metrics_server, upload_ingest
 from playhead.app.player_build import source_folder
 from playhead.app.signals import stop_requested
 from playhead.cache import Cache, RedisBackend
 from playhead.db import BookmarkRepository, Database, Source
 from playhead.http.app import create_app
-from playhead.http.health import valkey_check
+from playhead.http.health import clock_check, valkey_check
 from playhead.http.services import Services, Unplayable
 from playhead.runtime.metrics import Metrics, Vitals, create_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
@@ -40,7 +41,8 @@ async def serve(settings: Settings) -> int:
     async with (
         stop_requested() as stop,
         database(settings) as opened,
-        core(settings, opened, metrics) as parts,
+        server_clock(settings) as clock,
+        core(settings, opened, metrics, clock) as parts,
         _measured(settings, metrics, parts),
     ):
         app = create_app(_services(settings, opened, parts, metrics))
@@ -71,11 +73,9 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG_CONNECTIONS)
     try:
         await site.start()
-    except OSError as error:
-        raise SettingsError(
-            f"Port {settings.port} on {settings.host} cannot be used: {error.strerror}. "
-            f"Stop what uses it, or set {environment_name('port')}."
-        ) from None
+    except (OSError, UnicodeError) as error:
+        names = {"host_setting": environment_name("host"), "port_setting": environment_name("port")}
+        raise SettingsError(cannot_listen(error, settings.host, settings.port, **names)) from None
 
 
 @asynccontextmanager
@@ -86,6 +86,8 @@ async def _measured(settings: Settings, metrics: Metrics, parts: Core) -> AsyncI
         metrics,
         [
             (metrics.store_up, lambda: parts.bus.connected),
+            (metrics.server_time_uncertainty_seconds, lambda: parts.clock.uncertainty_ms / 1000),
+            (metrics.wall_clock_offset_seconds, lambda: parts.clock.wall_offset_ms / 1000),
         ],
     )
     vitals.start()
@@ -135,7 +137,11 @@ def _services(settings: Settings, opened: Database, parts: Core, metrics: Metric
         new_id=lambda: str(uuid.uuid4()),
         ingest=UploadIngest(upload_ingest(settings, storage)),
         enqueue=PrepareRequests(PrepareQueue(opened.jobs())),
-        readiness={"postgresql": opened.check, "valkey": valkey_check(parts.store.client)},
+        readiness={
+            "postgresql": opened.check,
+            "valkey": valkey_check(parts.store.client),
+            "clock": clock_check(parts.clock),
+        },
         upload_bytes_max=settings.upload_bytes_max,
         media_base_url=settings.media_base_url,
         cors_origins=settings.cors_origins,

@@ -34,9 +34,15 @@ class Metrics:
     requests: Counter
     request_seconds: Histogram
     store_up: Gauge
+    server_time_uncertainty_seconds: Gauge
+    wall_clock_offset_seconds: Gauge
     cache_away: Gauge
     jobs: Counter
     segments: Counter
+
+
+_AddedUp = Literal["livesum", "livemin", "livemax", "livemostrecent"]
+"""What `/metrics` shows of a gauge that several processes have."""
 
 
 class _Maker:
@@ -51,7 +57,7 @@ class _Maker:
     def histogram(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(f"playhead_{name}", text, labels, registry=self._registry, buckets=LATENCY_BUCKETS_S)
 
-    def gauge(self, name: str, text: str, added_up: Literal["livesum", "livemin", "livemax"]) -> Gauge:
+    def gauge(self, name: str, text: str, added_up: _AddedUp) -> Gauge:
         return Gauge(f"playhead_{name}", text, registry=self._registry, multiprocess_mode=added_up)
 
 
@@ -72,6 +78,16 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
         request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),
         store_up=make.gauge("store_up", "1 while the subscription to the state store stands.", "livemin"),
+        server_time_uncertainty_seconds=make.gauge(
+            "server_time_uncertainty_seconds",
+            "How wrong server time may be here; above 0.05 it is not ready.",
+            "livemax",
+        ),
+        wall_clock_offset_seconds=make.gauge(
+            "wall_clock_offset_seconds",
+            "The machine's wall clock less server time; nothing follows it.",
+            "livemostrecent",
+        ),
         cache_away=make.gauge(
             "cache_away", "1 while the cache lives in memory because Redis does not answer.", "livemax"
         ),

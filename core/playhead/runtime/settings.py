@@ -70,9 +70,11 @@ class Settings(BaseSettings):
         None, description="Folder for sources and segments; default `media` in the data folder."
     )
 
-    host: str = Field("127.0.0.1", description="Address the server listens on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address the server listens on.")
     port: int = Field(8080, ge=0, le=65_535, description="Port for REST, sockets, media and the player page.")
-    metrics_host: str = Field("127.0.0.1", description="Address of the metrics port; keep it inside your network.")
+    metrics_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address of the metrics port; keep it inside your network."
+    )
     metrics_port: int = Field(9464, ge=0, le=65_535, description="Port of `/metrics`.")
     metrics_dir: Path | None = Field(
         None,

@@ -6,7 +6,7 @@ How it works: `routes.py` binds each method and path to a model and a use case; 
 """
 
 from playhead.http.app import create_app
-from playhead.http.health import Check, NotReady, valkey_check
+from playhead.http.health import Check, NotReady, clock_check, valkey_check
 from playhead.http.services import Enqueue, Ingest, Services, Unplayable
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "NotReady",
     "Services",
     "Unplayable",
+    "clock_check",
     "create_app",
     "valkey_check",
 ]

@@ -4,10 +4,13 @@ What PostgreSQL or Valkey said of it may tell where they are, so that goes to th
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from redis.asyncio import Redis
+
+from playhead.runtime.store_clock import UNCERTAINTY_MS_MAX, StoreClock
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,27 @@ def valkey_check(client: Redis) -> Check:
         policy = memory.get("maxmemory_policy")
         if policy != EVICTION_POLICY:
             raise NotReady(f"maxmemory-policy is {policy}; set it to {EVICTION_POLICY}")
+
+    return check
+
+
+def clock_check(clock: StoreClock) -> Check:
+    """This process knows what time it is for all of them: else it would move playheads by its error."""
+
+    async def check() -> None:
+        if clock.certain:
+            return
+        if math.isinf(clock.uncertainty_ms):
+            raise NotReady("the state store has not told the time yet; see `valkey`")
+        if abs(clock.correction_ms) > UNCERTAINTY_MS_MAX:
+            raise NotReady(
+                f"this process's clock is {clock.correction_ms / -1000:+.3f} s from server time and follows slowly; "
+                "restart it, or wait; keep the clocks of all machines right with NTP"
+            )
+        raise NotReady(
+            f"server time is uncertain by {clock.uncertainty_ms:.0f} ms, more than {UNCERTAINTY_MS_MAX}: the state "
+            "store answers late or not at all; give this process less work, or a shorter way to the store"
+        )
 
     return check
 

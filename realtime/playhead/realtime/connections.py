@@ -20,6 +20,7 @@ class Connection:
 
     `last_packet_at_ms`: server time of its last sign of life: an event, an answered ping.
     `expiring_told`: it knows that its token runs out.
+    `rtt_ms`: the last round trip that its device told; None before it did.
     """
 
     connection_id: str
@@ -27,6 +28,7 @@ class Connection:
     device: Device
     last_packet_at_ms: int
     expiring_told: bool = False
+    rtt_ms: float | None = None
 
     @property
     def listener_id(self) -> str:

@@ -119,9 +119,12 @@ class Handlers:
             return outcome
         return {**_accepted(outcome), "saved": True, **listening_payload(outcome.state)}
 
-    async def clock(self, _connection: Connection, request: ClockRequest) -> Answer:
+    async def clock(self, connection: Connection, request: ClockRequest) -> Answer:
         """Server time at arrival (`t1`) and at the answer (`t2`), in ms."""
         arrived_ms = self._clock.now_ms()
+        if request.rtt_ms is not None:
+            connection.rtt_ms = request.rtt_ms
+            self._presence.note_rtt(connection.listener_id, connection.connection_id, round(request.rtt_ms))
         return {"t0": request.t0, "t1": arrived_ms, "t2": self._clock.now_ms()}
 
     async def auth(self, connection: Connection, request: AuthRequest) -> Answer:

@@ -42,6 +42,8 @@ ENTRY_ID_LENGTH_MAX = 120
 OFFLINE_AGE_MS_MAX = 90 * 24 * 60 * 60 * 1000
 """Older client times count as so old, and later ones than now as now: no clock of a client decides anything."""
 OFFLINE_TOLERANCE_MS = 2_000
+RTT_MS_MAX = 60_000
+"""Longest round trip that a device may tell; a connection as slow as that would have been given up."""
 
 
 def _canonical_uuid(text: str) -> str:
@@ -273,11 +275,12 @@ class OfflineRequest(BaseModel):
 
 
 class ClockRequest(BaseModel):
-    """`t0`: the client's clock in ms when it sent this."""
+    """`t0`: the client's clock in ms when it sent this. `rtt_ms`: how long its last such question took."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     t0: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    rtt_ms: Annotated[float, Field(strict=True, ge=0, le=RTT_MS_MAX, allow_inf_nan=False)] | None = None
 
 
 class AuthRequest(BaseModel):

@@ -1,6 +1,7 @@
 """`playhead run` as a process: real PostgreSQL and Valkey, with a stand-in for server and worker."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -187,6 +188,19 @@ def test_a_port_in_use_names_the_setting_and_who_has_it(run: Run) -> None:
         assert f"by process {os.getpid()} (" in said
 
 
+@pytest.mark.parametrize("setting", ["PLAYHEAD_HOST", "PLAYHEAD_METRICS_HOST"])
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a..b"])
+def test_an_address_that_is_not_this_machines_names_its_setting_and_no_port(run: Run, setting: str, host: str) -> None:
+    said = run.refuses({setting: host})
+    assert f"'{host}' is no address of this machine" in said
+    assert f"Set {setting} to 127.0.0.1" in said and "Port" not in said
+
+
+def test_ports_that_cannot_be_are_refused_at_once(run: Run) -> None:
+    assert "Port 0 will not do" in run.refuses({"PLAYHEAD_PORT": "0"})
+    assert not (run.data_dir / "postgres").exists()
+
+
 def test_a_second_supervisor_on_the_same_folder_is_refused(run: Run) -> None:
     with run.start() as first:
         until_up(first)
@@ -219,3 +233,31 @@ def test_a_worker_that_does_not_stay_up_ends_it_all_with_its_log(run: Run) -> No
     assert "The worker ended 5 times in a row, last with exit code 1" in said
     assert "the worker has no hands" in said
     assert all(ends(pid) for pid in run.pids("serve"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the servers in /proc")
+@pytest.mark.parametrize(("name", "program"), [("PostgreSQL", "postgres"), ("Valkey", "valkey-server")])
+def test_an_embedded_server_that_is_killed_is_started_again(run: Run, name: str, program: str) -> None:
+    with run.start() as process:
+        until_up(process)
+        killed = child_called(process.pid, program)
+        os.kill(killed, signal.SIGKILL)
+        assert process.stderr is not None
+        told = list(itertools.takewhile(lambda line: f"{name} is back" not in line, process.stderr))
+        assert any(f"{name} ended with SIGKILL" in line for line in told)
+        assert child_called(process.pid, program) != killed
+        process.terminate()
+        _, said = process.communicate()
+        assert (process.returncode, said.splitlines()[-1]) == (0, "playhead: Stopped."), said
+    assert all(ends(pid) for pid in (killed, *run.pids("serve"), *run.pids("worker")))
+    assert not (run.data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def child_called(parent_pid: int, program: str) -> int:
+    """The process of that name that `parent_pid` has started."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            if fields["Name"].strip() == program and int(fields["PPid"]) == parent_pid:
+                return int(fields["Pid"])
+    raise AssertionError(f"{parent_pid} has no child {program}")

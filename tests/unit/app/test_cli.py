@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import jwt
 import pytest
 
 from playhead.app.cli import run
@@ -73,7 +74,30 @@ def test_a_token_is_valid_for_the_server_with_the_same_settings(
     assert run(["token", "--listener", LISTENER_ID.upper(), "--hours", "1", "--scope", "scripts:write"]) == DONE
     principal = TokenVerifier(JWT_KEY, ["HS256"], "authenticated").verify(capsys.readouterr().out.strip())
     assert principal.listener_id == LISTENER_ID and principal.may_publish
-    assert 3_500 < principal.expires_at_s - time.time() <= 3_600
+    assert 3_500 < principal.expires_at_s - time.time() <= 3_601
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "-inf", "0", "-1", "1e300", "87841", "many"])
+def test_a_token_that_would_be_worth_nothing_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], hours: str
+) -> None:
+    monkeypatch.setenv("PLAYHEAD_JWT_KEY", JWT_KEY)
+    with pytest.raises(SystemExit) as ended:
+        run(["token", "--listener", LISTENER_ID, f"--hours={hours}"])
+    assert ended.value.code == WRONG_USAGE
+    told = capsys.readouterr()
+    assert "--hours" in told.err and "hours" in told.err.splitlines()[-1] and not told.out
+
+
+@pytest.mark.parametrize("hours", ["1e-9", "87840"])
+def test_the_shortest_and_the_longest_token_are_valid_now(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], hours: str
+) -> None:
+    monkeypatch.setenv("PLAYHEAD_JWT_KEY", JWT_KEY)
+    now_s = time.time()
+    assert run(["token", "--listener", LISTENER_ID, "--hours", hours]) == DONE
+    claims = jwt.decode(capsys.readouterr().out.strip(), options={"verify_signature": False})
+    assert claims["exp"] > now_s
 
 
 def test_tokens_of_a_public_key_are_not_ours_to_sign(

@@ -9,7 +9,7 @@ import pytest
 from playhead.app.development.backing import Backing
 from playhead.app.development.invitation import LISTENER_ID, invitations, listener_token
 from playhead.app.development.keys import DevelopmentKeys, KeysDamaged, development_keys
-from playhead.app.development.plan import addresses, children, common_environment
+from playhead.app.development.plan import PlanImpossible, addresses, children, common_environment
 from playhead.auth.tokens import TokenVerifier
 from playhead.runtime.settings import Settings, load
 
@@ -38,6 +38,28 @@ def test_a_server_for_the_whole_network_is_linked_by_an_address_that_others_reac
     (place,) = addresses(load(host="0.0.0.0"), 1)
     assert (place.host, place.local_url) == ("0.0.0.0", "http://127.0.0.1:8080")
     assert urlsplit(place.public_url).hostname not in {"0.0.0.0", None}
+
+
+@pytest.mark.parametrize(
+    ("port", "metrics_port", "servers", "told"),
+    [
+        (0, 9464, 1, r"Port 0 will not do.*from 1 to 65535 with --port or PLAYHEAD_PORT"),
+        (65_535, 9464, 2, r"Port 65535 will not do, as 2 ports.*from 1 to 65534 with --port"),
+        (8080, 0, 1, r"Port 0 will not do.*with --metrics-port or PLAYHEAD_METRICS_PORT"),
+        (8080, 65_535, 1, r"Port 65535 will not do, as [23] ports.*with --metrics-port"),
+        (9464, 9464, 1, "Port 9464 would be a server's and also a metrics port"),
+        (9463, 9464, 2, "Port 9464 would be a server's and also a metrics port"),
+    ],
+)
+def test_ports_that_cannot_all_be_had_are_told_before_anything_starts(
+    port: int, metrics_port: int, servers: int, told: str
+) -> None:
+    with pytest.raises(PlanImpossible, match=told):
+        addresses(load(port=port, metrics_port=metrics_port), servers)
+
+
+def test_the_last_ports_of_all_will_do() -> None:
+    assert [place.port for place in addresses(load(port=65_534), 2)] == [65_534, 65_535]
 
 
 def test_an_ipv6_address_is_put_in_brackets() -> None:

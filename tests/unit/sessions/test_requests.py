@@ -13,6 +13,7 @@ from playhead.sessions.requests import (
     DEVICE_ID_LENGTH_MAX,
     NAME_LENGTH_MAX,
     PLACE_MAX_S,
+    RTT_MS_MAX,
     ClockRequest,
     Device,
     JoinRequest,
@@ -95,6 +96,7 @@ DEVICE_IDS = ["", "a b", "ä", "a/b", "x" * (DEVICE_ID_LENGTH_MAX + 1), 3, ["des
         (LeaveRequest, SESSION, "command_id", [value for value in IDS if value is not None]),
         (LeaveRequest, SESSION, "expected_revision", COUNTERS),
         (ClockRequest, {"t0": 1.0}, "t0", ["1", None, float("nan"), float("inf"), True]),
+        (ClockRequest, {"t0": 1.0}, "rtt_ms", [-0.1, RTT_MS_MAX + 0.1, float("nan"), float("inf"), "1", True]),
         (JoinRequest, SESSION, "seen", [3, {"epoch": 1}, {"epoch": -1, "revision": 0}, {"epoch": 1, "revision": "1"}]),
         (Device, {"id": "desk", "name": "n", "kind": "phone"}, "id", [*DEVICE_IDS, "rest", None]),
         (Device, {"id": "desk", "name": "n", "kind": "phone"}, "name", ["", "x" * (NAME_LENGTH_MAX + 1), 3, None]),
@@ -121,6 +123,8 @@ def test_every_wrong_value_is_refused_with_the_fields_name_and_without_the_value
         (TransferRequest, SESSION, "device_id", "x" * DEVICE_ID_LENGTH_MAX),
         (Device, {"id": "desk", "kind": "phone"}, "name", "x" * NAME_LENGTH_MAX),
         (ClockRequest, {}, "t0", -1e12),
+        (ClockRequest, {"t0": 1}, "rtt_ms", RTT_MS_MAX),
+        (ClockRequest, {"t0": 1}, "rtt_ms", 0),
     ],
 )
 def test_at_the_limit_a_value_is_still_taken(

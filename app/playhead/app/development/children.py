@@ -62,11 +62,11 @@ async def keep_running(child: Child, *, stop_timeout_s: float, backoff: Backoff,
         crashes = 1 if lived_s >= backoff.healthy_after_s else crashes + 1
         if crashes >= backoff.crashes_max:
             raise ChildFailed(
-                f"The {child.name} ended {crashes} times in a row, last with {_describe(code)}. Its log, "
+                f"The {child.name} ended {crashes} times in a row, last with {exit_text(code)}. Its log, "
                 f"{child.log_path}, ends with:\n{log_tail(child.log_path)}"
             )
         wait_s = backoff.wait_s(crashes)
-        say(f"The {child.name} ended with {_describe(code)} (see {child.log_path}); it starts again in {wait_s:g} s.")
+        say(f"The {child.name} ended with {exit_text(code)} (see {child.log_path}); it starts again in {wait_s:g} s.")
         await asyncio.sleep(wait_s)
 
 
@@ -128,5 +128,6 @@ async def _stop(process: asyncio.subprocess.Process, timeout_s: float) -> None:
         await process.wait()
 
 
-def _describe(code: int) -> str:
+def exit_text(code: int) -> str:
+    """How a process ended, in words."""
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -16,9 +16,15 @@ from playhead.runtime.settings import Settings
 
 OWNER_ONLY = ("PLAYHEAD_DATABASE_URL", "DATABASE_URL")
 """Variables that servers and workers are not told: they have logins of their own."""
+PORT_MAX = 65_535
+PORT_SETTING, METRICS_PORT_SETTING = "--port or PLAYHEAD_PORT", "--metrics-port or PLAYHEAD_METRICS_PORT"
 EVERY_ADDRESS = ("0.0.0.0", "::")
 _DOCUMENTATION_ADDRESS = ("192.0.2.1", 9)
 """Of a network that exists nowhere (RFC 5737): asking for the way there sends nothing."""
+
+
+class PlanImpossible(Exception):
+    """The processes cannot listen where the settings say. The text says which one to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +44,8 @@ class Address:
 
 
 def addresses(settings: Settings, servers: int) -> list[Address]:
-    """One address per server process, on consecutive ports from `port` and `metrics_port`."""
+    """One address per server process, on consecutive ports from `port` and `metrics_port`. Raises PlanImpossible."""
+    _require_ports_that_exist(settings, servers)
     host = outside_address() if settings.host in EVERY_ADDRESS else settings.host
     return [
         Address(
@@ -49,6 +56,29 @@ def addresses(settings: Settings, servers: int) -> list[Address]:
         )
         for number in range(servers)
     ]
+
+
+def metrics_ports(settings: Settings, servers: int) -> range:
+    """One for each server process, and the worker's."""
+    return range(settings.metrics_port, settings.metrics_port + servers + 1)
+
+
+def _require_ports_that_exist(settings: Settings, servers: int) -> None:
+    """Links and scrapers are told the ports before anything listens, so that none can be left to the system."""
+    listening = range(settings.port, settings.port + servers)
+    measuring = metrics_ports(settings, servers)
+    for ports, setting in ((listening, PORT_SETTING), (measuring, METRICS_PORT_SETTING)):
+        if ports[0] < 1 or ports[-1] > PORT_MAX:
+            needed = "one port is" if len(ports) == 1 else f"{len(ports)} ports in a row are"
+            raise PlanImpossible(
+                f"Port {ports[0]} will not do, as {needed} needed from there on: "
+                f"choose one from 1 to {PORT_MAX + 1 - len(ports)} with {setting}."
+            )
+    if shared := sorted(set(listening) & set(measuring)):
+        raise PlanImpossible(
+            f"Port {shared[0]} would be a server's and also a metrics port. Choose others with {PORT_SETTING} "
+            f"(needs {len(listening)} from there on) or {METRICS_PORT_SETTING} (needs {len(measuring)})."
+        )
 
 
 def outside_address() -> str:

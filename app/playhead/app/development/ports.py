@@ -1,31 +1,33 @@
-"""Whether a TCP port can be listened on, and if not, who has it."""
+"""Whether a TCP port can be listened on, and if not, why: a wrong address, or somebody who has it."""
 
 import os
 import socket
 import sys
 from pathlib import Path
 
+from playhead.app.listening import cannot_listen
+
 _LISTENING = "0A"
 """State TCP_LISTEN in /proc/net/tcp."""
 
 
-class PortTaken(Exception):
-    """A port that is needed is in use. The text names the setting that changes it."""
+class CannotListen(Exception):
+    """There is no listening where it is needed. The text names the setting that changes it."""
 
 
-def require_free(host: str, port: int, *, setting: str) -> None:
-    """Raises PortTaken when nothing can listen on `host`:`port`; `setting` is what the text tells to change."""
+def require_free(host: str, port: int, *, host_setting: str, port_setting: str) -> None:
+    """Raises CannotListen when nothing can listen on `host`:`port`; the settings are what the text tells to change."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
             probe.listen(1)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for names that no host can have
             holder = holder_of(port)
             by = f" by {holder}" if holder else ""
-            raise PortTaken(
-                f"Port {port} on {host} cannot be used: {error.strerror}{by}. Choose another one with {setting}."
+            raise CannotListen(
+                cannot_listen(error, host, port, host_setting=host_setting, port_setting=port_setting, by=by)
             ) from None
 
 

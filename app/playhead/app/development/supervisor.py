@@ -22,9 +22,18 @@ from playhead.app.development.children import ChildFailed, keep_running, run_to_
 from playhead.app.development.invitation import invitations, listener_token
 from playhead.app.development.keys import DevelopmentKeys, KeysDamaged, development_keys
 from playhead.app.development.options import DevelopmentOptions
-from playhead.app.development.plan import addresses, children, common_environment
-from playhead.app.development.ports import PortTaken, require_free
+from playhead.app.development.plan import (
+    METRICS_PORT_SETTING,
+    PORT_SETTING,
+    PlanImpossible,
+    addresses,
+    children,
+    common_environment,
+    metrics_ports,
+)
+from playhead.app.development.ports import CannotListen, require_free
 from playhead.app.development.sample import Sample, SampleFailed
+from playhead.app.development.standing import Standing, keep_standing
 from playhead.app.embedded import EmbeddedError
 from playhead.app.embedded.process import exclusive
 from playhead.app.player_build import source_folder, up_to_date
@@ -44,7 +53,8 @@ CAUSES = (
     LoginError,
     DatabaseUnavailable,
     SettingsError,
-    PortTaken,
+    PlanImpossible,
+    CannotListen,
     KeysDamaged,
     ChildFailed,
 )
@@ -92,7 +102,7 @@ class _Supervisor:
             player_dir = await self._player_dir()
             common = common_environment(self._settings, self._data_dir, backing, keys, player_dir)
             empty_metrics(Path(common["PLAYHEAD_METRICS_DIR"]))
-            await self._serve(common, keys)
+            await self._serve(common, keys, backing.embedded)
 
     def _lock_data_dir(self, held: ExitStack) -> None:
         lock_path = self._data_dir / "run.lock"
@@ -112,11 +122,11 @@ class _Supervisor:
         lock_path.write_text(f"{os.getpid()}\n")
 
     def _require_ports(self) -> None:
+        host, metrics_host = self._settings.host, self._settings.metrics_host
         for place in self._places:
-            require_free(place.host, place.port, setting="--port or PLAYHEAD_PORT")
-        metrics_ports = range(self._places[0].metrics_port, self._places[-1].metrics_port + 2)
-        for port in metrics_ports:
-            require_free(self._settings.metrics_host, port, setting="--metrics-port or PLAYHEAD_METRICS_PORT")
+            require_free(host, place.port, host_setting="PLAYHEAD_HOST", port_setting=PORT_SETTING)
+        for port in metrics_ports(self._settings, self._options.servers):
+            require_free(metrics_host, port, host_setting="PLAYHEAD_METRICS_HOST", port_setting=METRICS_PORT_SETTING)
 
     async def _player_dir(self) -> Path | None:
         """The folder of the page: given, or made from the checkout. Without a page the API still runs."""
@@ -131,8 +141,8 @@ class _Supervisor:
                 return None
         return source / "dist"
 
-    async def _serve(self, common: Mapping[str, str], keys: DevelopmentKeys) -> None:
-        """Keeps servers and worker up until cancelled. Raises ChildFailed when one of them does not stay up."""
+    async def _serve(self, common: Mapping[str, str], keys: DevelopmentKeys, embedded: Mapping[str, Standing]) -> None:
+        """Keeps everything up until cancelled. Raises ChildFailed or EmbeddedError when something does not stay up."""
         started = children(self._options.program, self._places, os.environ, common, self._data_dir / "logs")
         stop_timeout_s = self._settings.shutdown_grace_s + STOP_MARGIN_S
         try:
@@ -141,6 +151,8 @@ class _Supervisor:
                     group.create_task(
                         keep_running(child, stop_timeout_s=stop_timeout_s, backoff=self._options.backoff, say=say)
                     )
+                for name, server in embedded.items():
+                    group.create_task(keep_standing(name, server, backoff=self._options.backoff, say=say))
                 group.create_task(self._welcome(started[-1].environment, keys))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None

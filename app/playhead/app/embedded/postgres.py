@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import quote
 
 from playhead.app.embedded import process
 from playhead.app.embedded.errors import EmbeddedError
@@ -70,6 +69,11 @@ class EmbeddedPostgres:
         return self._server is not None
 
     @property
+    def exit_code(self) -> int | None:
+        """How the server ended that this object started; None while it runs, and for one that others own."""
+        return None if self._server is None else self._server.poll()
+
+    @property
     def pid(self) -> int:
         return self._running().pid
 
@@ -79,9 +83,7 @@ class EmbeddedPostgres:
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """The DSN for `user`, as asyncpg and libpq read it. `postgres` is the superuser."""
-        running = self._running()
-        folder = quote(str(running.socket_folder), safe="/")
-        return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={folder}&port={running.port}"
+        return self._running().url(database, user)
 
     def start(self) -> None:
         """Returns when the server takes connections. Raises EmbeddedError; then nothing is left running."""

@@ -9,6 +9,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 PID_FILE = "postmaster.pid"
 _CONNECT_TIMEOUT_S = 2.0
@@ -22,6 +23,11 @@ class Postmaster:
     port: int
     socket_folder: Path
     ready: bool
+
+    def url(self, database: str = "postgres", user: str = "postgres") -> str:
+        """The DSN for `user`, as asyncpg and libpq read it. `postgres` is the superuser."""
+        folder = quote(str(self.socket_folder), safe="/")
+        return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={folder}&port={self.port}"
 
 
 def live_postmaster(data_dir: Path) -> Postmaster | None:

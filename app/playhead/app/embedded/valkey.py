@@ -61,6 +61,11 @@ class EmbeddedValkey:
         return self._server is not None
 
     @property
+    def exit_code(self) -> int | None:
+        """How the server ended that this object started; None while it runs, and for one that others own."""
+        return None if self._server is None else self._server.poll()
+
+    @property
     def socket_path(self) -> Path:
         return process.socket_folder("valkey", self.data_dir, SOCKET_NAME) / SOCKET_NAME
 
