@@ -1,9 +1,9 @@
 """`playhead run`: everything on this machine under one supervisor, for development and for a first look.
 
 Owns: the order of starting and stopping, and what the person at the terminal reads.
-Must not know: how a server or a worker does its work; they are child processes with settings of their own.
-How it works: lock the data folder → ports → PostgreSQL, Valkey → migrate → player page → servers, worker → sample →
-links, until Ctrl-C, SIGTERM, the end of our parent, or a child that does not stay up; then the same backwards.
+Must not know: how a server, a flusher or a worker does its work; they are child processes with settings of their own.
+How it works: lock the data folder → ports → PostgreSQL, Valkey → migrate → player page → servers, flusher, worker →
+sample → links, until Ctrl-C, SIGTERM, the end of our parent, or a child that does not stay up; then the same backwards.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from playhead.app.development.children import ChildFailed, keep_running, run_to_
 from playhead.app.development.invitation import invitations, listener_token
 from playhead.app.development.keys import DevelopmentKeys, KeysDamaged, development_keys
 from playhead.app.development.options import DevelopmentOptions
-from playhead.app.development.plan import addresses, children, common_environment
+from playhead.app.development.plan import HELPERS, addresses, children, common_environment
 from playhead.app.development.ports import PortTaken, require_free
 from playhead.app.development.sample import Sample, SampleFailed
 from playhead.app.embedded import EmbeddedError
@@ -114,7 +114,7 @@ class _Supervisor:
     def _require_ports(self) -> None:
         for place in self._places:
             require_free(place.host, place.port, setting="--port or PLAYHEAD_PORT")
-        metrics_ports = range(self._places[0].metrics_port, self._places[-1].metrics_port + 2)
+        metrics_ports = range(self._places[0].metrics_port, self._places[-1].metrics_port + len(HELPERS) + 1)
         for port in metrics_ports:
             require_free(self._settings.metrics_host, port, setting="--metrics-port or PLAYHEAD_METRICS_PORT")
 
@@ -132,7 +132,7 @@ class _Supervisor:
         return source / "dist"
 
     async def _serve(self, common: Mapping[str, str], keys: DevelopmentKeys) -> None:
-        """Keeps servers and worker up until cancelled. Raises ChildFailed when one of them does not stay up."""
+        """Keeps all children up until cancelled. Raises ChildFailed when one of them does not stay up."""
         started = children(self._options.program, self._places, os.environ, common, self._data_dir / "logs")
         stop_timeout_s = self._settings.shutdown_grace_s + STOP_MARGIN_S
         try:
