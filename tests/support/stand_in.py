@@ -1,6 +1,7 @@
-"""Stands in for the `playhead` command in tests of the supervisor: a server that is ready, a worker that waits.
+"""Stands in for the `playhead` command in tests of the supervisor: a server that is ready, a flusher and
+a worker that wait.
 
-    stand_in.py serve | worker | ingest FILE …
+    stand_in.py serve | flush | worker | ingest FILE …
 
 It notes each start in the data folder (`starts`), and knows the sample once it has been taken in.
 """
@@ -36,9 +37,9 @@ def main(command: str) -> None:
         starts.write(f"{command} {os.getpid()} {' '.join(names)}\n")
     if command == "serve":
         HTTPServer(("127.0.0.1", int(os.environ["PLAYHEAD_PORT"])), Handler).serve_forever()
-    if command == "worker":
-        if (data_dir() / "worker-is-broken").exists():
-            sys.exit("the worker has no hands")
+    if command == "worker" and (data_dir() / "worker-is-broken").exists():
+        sys.exit("the worker has no hands")
+    if command in ("flush", "worker"):
         signal.pause()
     if command == "ingest":
         (data_dir() / "ingested").write_bytes(Path(sys.argv[2]).read_bytes())

@@ -1,4 +1,4 @@
-"""The whole program as its users meet it: server processes and a worker over real PostgreSQL and Valkey.
+"""The whole program as its users meet it: server processes, a flusher and a worker over real PostgreSQL and Valkey.
 
 Each process is `python -m playhead.app …` with settings of its own. Output goes to files that a failing test can show.
 """
@@ -74,7 +74,7 @@ class Process:
 
 @dataclass
 class RunningSystem:
-    """Server processes on ports of their own and one worker, on one PostgreSQL and one Valkey."""
+    """Server processes on ports of their own, a flusher and a worker, on one PostgreSQL and one Valkey."""
 
     folder: Path
     database_url: str
@@ -86,7 +86,8 @@ class RunningSystem:
     listener_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     script_id: str = ""
     servers: list[Process] = field(default_factory=list)
-    worker: Process | None = None
+    helpers: list[Process] = field(default_factory=list)
+    """The flusher and the worker."""
 
     @property
     def base_urls(self) -> tuple[str, ...]:
@@ -122,6 +123,10 @@ class RunningSystem:
             "PLAYHEAD_SHUTDOWN_GRACE_S": "5",
         }
 
+    @property
+    def flusher(self) -> Process:
+        return self.helpers[0]
+
     def start(self) -> None:
         """Migrates, starts every process and returns when all servers are ready."""
         self._run("migrate")
@@ -130,8 +135,10 @@ class RunningSystem:
             server = Process(f"server {number}", ("serve",), self.environment(port, metrics_port), log_path)
             server.start()
             self.servers.append(server)
-        self.worker = Process("worker", ("worker",), self.environment(), self.folder / "worker.log")
-        self.worker.start()
+        for name, command in (("flusher", "flush"), ("worker", "worker")):
+            helper = Process(name, (command,), self.environment(), self.folder / f"{name}.log")
+            helper.start()
+            self.helpers.append(helper)
         for number in range(len(self.servers)):
             self.wait_ready(number)
 
@@ -153,11 +160,11 @@ class RunningSystem:
         raise ProcessFailed(f"server {number} is not ready ({answer}):\n{self.servers[number].log()}")
 
     def stop(self) -> None:
-        for process in [*self.servers, *([self.worker] if self.worker else [])]:
+        for process in [*self.servers, *self.helpers]:
             process.stop()
 
     def logs(self) -> str:
-        processes = [*self.servers, *([self.worker] if self.worker else [])]
+        processes = [*self.servers, *self.helpers]
         return "\n".join(f"--- {process.name}\n{process.log()}" for process in processes)
 
     def _run(self, *arguments: str) -> None:

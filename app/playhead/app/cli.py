@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from playhead.app.databases import logins, revealed
+from playhead.app.databases import logins, revealed, service_login
 from playhead.app.development import add_options, run_development
 from playhead.app.errors import CommandFailed
 from playhead.auth.tokens import issue
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("serve", _serve, "Serve REST, sockets, media and the player page.")
+    add("flush", _flush, "Take what the servers have acknowledged from the journal to PostgreSQL.")
     add("worker", _worker, "Turn uploads into HLS.")
     migrating = add("migrate", _migrate, "Bring the database up to date and make the logins that processes use.")
     migrating.add_argument("--reset-logins", action="store_true", help="give existing logins a new password")
@@ -80,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--scope", action="append", default=[], help="such as scripts:write; may be given several times")
     config = add("config", _config, "Print the effective settings, without secrets.")
     config.add_argument("--markdown", action="store_true", help="print the reference of all settings instead")
-    developing = add("run", _run, "Run everything on this machine: servers, worker, a sample script, the player page.")
+    developing = add(
+        "run", _run, "Run everything on this machine: servers, flusher, worker, a sample script, the player page."
+    )
     add_options(developing)
     return parser
 
@@ -101,8 +104,8 @@ def _async(settings: Settings, main: Coroutine[Any, Any, int]) -> int:
     return asyncio.run(main)
 
 
-def _connected(required: Sequence[str] = ()) -> Settings:
-    """The settings of a process that needs the database too; all that is missing is told at once."""
+def _connected(required: Sequence[str] = (), database: Callable[[Settings], object] = logins) -> Settings:
+    """The settings of a process that needs the database too, by its own way; all that is missing is told at once."""
     told = []
     try:
         settings = load(required)
@@ -110,7 +113,7 @@ def _connected(required: Sequence[str] = ()) -> Settings:
         told.append(str(error))
         settings = load()
     try:
-        logins(settings)
+        database(settings)
     except SettingsError as error:
         told.append(str(error))
     if told:
@@ -124,6 +127,13 @@ def _serve(_options: argparse.Namespace) -> int:
 
     settings = _connected(SERVER_SETTINGS)
     return _async(settings, serve(settings))
+
+
+def _flush(_options: argparse.Namespace) -> int:
+    from playhead.app.flushing import flush
+
+    settings = _connected(("redis_url",), service_login)
+    return _async(settings, flush(settings))
 
 
 def _worker(_options: argparse.Namespace) -> int:

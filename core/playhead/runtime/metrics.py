@@ -37,6 +37,13 @@ class Metrics:
     server_time_uncertainty_seconds: Gauge
     wall_clock_offset_seconds: Gauge
     cache_away: Gauge
+    flush_batches: Counter
+    flushed_entries: Counter
+    flush_lag_seconds: Histogram
+    journal_entries: Gauge
+    journal_oldest_seconds: Gauge
+    journal_buried: Counter
+    journal_dead_entries: Gauge
     jobs: Counter
     segments: Counter
 
@@ -91,6 +98,17 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         cache_away=make.gauge(
             "cache_away", "1 while the cache lives in memory because Redis does not answer.", "livemax"
         ),
+        flush_batches=make.counter("flush_batches", "Batches of the journal by what became of them.", "result"),
+        flushed_entries=make.counter("flushed_entries", "Entries of the journal that PostgreSQL has."),
+        flush_lag_seconds=make.histogram(
+            "flush_lag_seconds", "From a command's commit to PostgreSQL's, for the oldest entry of each batch."
+        ),
+        journal_entries=make.gauge("journal_entries", "Entries of the journal that PostgreSQL has not.", "livemax"),
+        journal_oldest_seconds=make.gauge(
+            "journal_oldest_seconds", "Age of the oldest entry that PostgreSQL has not.", "livemax"
+        ),
+        journal_buried=make.counter("journal_buried", "Entries that PostgreSQL refused; each is a bug."),
+        journal_dead_entries=make.gauge("journal_dead_entries", "Entries in the dead letters.", "livemax"),
         jobs=make.counter("jobs", "Transcode jobs by result.", "result"),
         segments=make.counter("segments", "Segments encoded.", "rung"),
     )

@@ -12,7 +12,7 @@ from playhead.db.journal import JournalEntry, JournalRepository, OfflineStretch
 from playhead.db.logins import LoginError, Logins, ensure_logins, stored_logins
 from playhead.db.migrate import MigrationError, migrate
 from playhead.db.paging import Page
-from playhead.db.pool import Claims, Database, open_database
+from playhead.db.pool import Claims, Database, ServiceDatabase, open_database, open_service_database
 from playhead.db.scripts import (
     ClaimedScript,
     CreatedScript,
@@ -46,6 +46,7 @@ __all__ = [
     "Page",
     "Script",
     "ScriptRepository",
+    "ServiceDatabase",
     "SessionRepository",
     "Source",
     "Status",
@@ -53,5 +54,6 @@ __all__ = [
     "ensure_logins",
     "migrate",
     "open_database",
+    "open_service_database",
     "stored_logins",
 ]

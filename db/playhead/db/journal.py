@@ -12,7 +12,7 @@ from typing import Protocol
 from playhead.db.codecs import time_from_ms
 from playhead.db.errors import InvalidValue
 from playhead.db.limits import BATCH_TIMEOUT_S, ENTRIES_MAX
-from playhead.db.pool import Connection, Database
+from playhead.db.pool import Connection, ServiceDatabase
 from playhead.db.sessions import upsert
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState, Slot
@@ -115,7 +115,7 @@ on conflict (listener_id, script_id, device_id, told_at_ms, start_ms) do update
 class JournalRepository:
     """Writes `audio_sessions`, `audio_position_history`, `audio_listening` and `audio_offline_intervals`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: ServiceDatabase) -> None:
         self._database = database
 
     async def store(self, entries: Sequence[JournalEntry]) -> None:

@@ -14,7 +14,7 @@ stops answering costs a caller one timeout: the connection is cut, for a rollbac
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
@@ -57,24 +57,12 @@ def begin_as(claims: Claims) -> str:
     return f"begin; set local role authenticated; {_LIMITED}; select set_config('request.jwt.claims', '{told}', true)"
 
 
-class Database:
-    """The two pools. Made by `open_database`."""
+class ServiceDatabase:
+    """The service's pool alone: for a process that acts for no listener. Made by `open_service_database`."""
 
-    def __init__(self, app: Pool, service: Pool, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> None:
-        self._app = app
+    def __init__(self, service: Pool, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> None:
         self._service = service
         self._acquire_timeout_s = acquire_timeout_s
-        self._newest = read_migrations()[-1]
-
-    @asynccontextmanager
-    async def as_user(self, claims: Claims) -> AsyncIterator[Connection]:
-        """A transaction in which row level security lets see and change what the listener of `claims` may.
-
-        Committed at the end, rolled back by an exception. The body holds database calls alone. Raises
-        DatabaseUnavailable and InvalidValue.
-        """
-        async with self._lent(self._app) as connection, _transaction(connection, begin_as(claims)):
-            yield connection
 
     @asynccontextmanager
     async def as_service(self) -> AsyncIterator[Connection]:
@@ -108,6 +96,25 @@ class Database:
                 # behind a lock, and cuts the connection when the time is over: nothing is left to be told.
                 with suppress(TimeoutError):
                     await pool.release(connection, timeout=CANCEL_TIMEOUT_S)
+
+
+class Database(ServiceDatabase):
+    """Both pools. Made by `open_database`."""
+
+    def __init__(self, app: Pool, service: Pool, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> None:
+        super().__init__(service, acquire_timeout_s)
+        self._app = app
+        self._newest = read_migrations()[-1]
+
+    @asynccontextmanager
+    async def as_user(self, claims: Claims) -> AsyncIterator[Connection]:
+        """A transaction in which row level security lets see and change what the listener of `claims` may.
+
+        Committed at the end, rolled back by an exception. The body holds database calls alone. Raises
+        DatabaseUnavailable and InvalidValue.
+        """
+        async with self._lent(self._app) as connection, _transaction(connection, begin_as(claims)):
+            yield connection
 
     def jobs(self) -> Queries:
         """pgqueuer's queries over the service's pool; a worker that listens keeps one of its connections."""
@@ -165,11 +172,29 @@ async def open_database(
     acquire_timeout_s: float = ACQUIRE_TIMEOUT_S,
 ) -> AsyncIterator[Database]:
     """Two pools of at most `connections_max` connections each, closed at the end. Asks no server yet."""
-    pools = [_pool(url, connections_max, statement_cache_size) for url in (app_url, service_url)]
+    async with _pools((app_url, service_url), connections_max, statement_cache_size) as (app, service):
+        yield Database(app, service, acquire_timeout_s)
+
+
+@asynccontextmanager
+async def open_service_database(
+    service_url: str,
+    *,
+    connections_max: int = POOL_CONNECTIONS_MAX,
+    statement_cache_size: int = STATEMENT_CACHE_SIZE,
+) -> AsyncIterator[ServiceDatabase]:
+    """The service's pool alone, closed at the end. Asks no server yet."""
+    async with _pools((service_url,), connections_max, statement_cache_size) as (service,):
+        yield ServiceDatabase(service)
+
+
+@asynccontextmanager
+async def _pools(urls: Sequence[str], connections_max: int, statement_cache_size: int) -> AsyncIterator[list[Pool]]:
+    pools = [_pool(url, connections_max, statement_cache_size) for url in urls]
     try:
         for pool in pools:
             await pool
-        yield Database(pools[0], pools[1], acquire_timeout_s)
+        yield pools
     finally:
         await asyncio.gather(*(_close(pool) for pool in pools))
 

@@ -29,6 +29,11 @@ def journal_key(partition: int) -> str:
     return f"audio:journal:{{{partition}}}"
 
 
+def dead_key(partition: int) -> str:
+    """Stream: entries of the journal that PostgreSQL has refused, with the reasons."""
+    return f"audio:dead:{{{partition}}}"
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerKeys:
     """The keys of one listener."""

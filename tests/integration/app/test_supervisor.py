@@ -112,7 +112,7 @@ def test_a_signal_to_the_whole_terminal_stops_everything_in_order(run: Run, numb
     assert process.returncode == 0
     assert said.splitlines()[-2:] == ["playhead: Stopping …", "playhead: Stopped."]
     assert "KeyboardInterrupt" not in "".join(log.read_text() for log in (run.data_dir / "logs").iterdir())
-    assert all(ends(pid) for pid in run.pids("serve") + run.pids("worker"))
+    assert all(ends(pid) for pid in run.pids("serve") + run.pids("flush") + run.pids("worker"))
     assert not (run.data_dir / "postgres" / "postmaster.pid").exists()
 
 
@@ -127,7 +127,7 @@ def test_it_stops_when_its_parent_is_killed(run: Run, monkeypatch: pytest.Monkey
     print(process.pid, flush=True)
     """
     assert ends(pid_after_parent_is_killed(program, *run.command(), temp=run.data_dir))
-    assert all(ends(pid) for pid in run.pids("serve") + run.pids("worker"))
+    assert all(ends(pid) for pid in run.pids("serve") + run.pids("flush") + run.pids("worker"))
     assert not (run.data_dir / "postgres" / "postmaster.pid").exists()
 
 
@@ -135,7 +135,7 @@ def test_killed_itself_it_leaves_nothing_running_and_the_next_start_works(run: R
     with run.start() as process:
         until_up(process)
         process.kill()
-    assert all(ends(pid) for pid in run.pids("serve") + run.pids("worker"))
+    assert all(ends(pid) for pid in run.pids("serve") + run.pids("flush") + run.pids("worker"))
     with up(run):
         pass
 

@@ -43,6 +43,15 @@ def test_wrong_settings_are_told_all_at_once(
     assert "PLAYHEAD_PORT" in said and "PLAYHEAD_JWT_KEY" in said and "short" not in said.replace("shorter", "")
 
 
+def test_flush_names_the_one_login_that_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["flush"]) == FAILED
+    said = capsys.readouterr().err
+    assert "PLAYHEAD_REDIS_URL" in said and "PLAYHEAD_DATABASE_SERVICE_URL" in said
+    assert "PLAYHEAD_DATABASE_APP_URL" not in said and "JWT" not in said
+
+
 @pytest.mark.parametrize("command", ["worker", "ingest"])
 def test_without_a_database_the_variables_to_set_are_named(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -69,16 +69,16 @@ def test_every_variable_in_compose_and_in_the_image_is_a_setting() -> None:
     assert {name for name in told if name.startswith("PLAYHEAD_")} <= SETTINGS
 
 
-def test_server_and_worker_are_not_told_the_owners_password() -> None:
+def test_servers_flusher_and_worker_are_not_told_the_owners_password() -> None:
     found = services()
-    for name in ("server", "worker"):
+    for name in ("server", "flusher", "worker"):
         assert SECRETS["POSTGRES_PASSWORD"] not in json.dumps(found[name])
     assert SECRETS["POSTGRES_PASSWORD"] in json.dumps(found["migrate"])
 
 
-def test_server_and_worker_wait_for_the_migrations() -> None:
+def test_servers_flusher_and_worker_wait_for_the_migrations() -> None:
     found = services()
-    for name in ("server", "worker"):
+    for name in ("server", "flusher", "worker"):
         assert found[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert found["migrate"]["restart"] == "no"
 

@@ -85,12 +85,12 @@ def test_logs_are_for_people_unless_told_otherwise() -> None:
     assert "PLAYHEAD_LOG_FORMAT" not in environment(load(log_format="json"))
 
 
-def test_the_worker_has_a_metrics_port_of_its_own() -> None:
+def test_flusher_and_worker_have_metrics_ports_of_their_own() -> None:
     places = addresses(load(), 2)
     started = children(["playhead"], places, {"DATABASE_URL": "owner"}, {"PLAYHEAD_DATA_DIR": "/data"}, FOLDER)
     ports = [child.environment["PLAYHEAD_METRICS_PORT"] for child in started]
-    assert ports == ["9464", "9465", "9466"]
-    assert [child.arguments[-1] for child in started] == ["serve", "serve", "worker"]
+    assert ports == ["9464", "9465", "9466", "9467"]
+    assert [child.arguments[-1] for child in started] == ["serve", "serve", "flush", "worker"]
     assert all("DATABASE_URL" not in child.environment for child in started)
 
 

@@ -1,4 +1,4 @@
-"""`playhead run`: embedded servers, server and worker processes, a sample, and links for two devices.
+"""`playhead run`: embedded servers, server, flusher and worker processes, a sample, and links for two devices.
 
 For development and a first look alone: it makes keys, and prints tokens.
 """

@@ -1,4 +1,4 @@
-"""What the server and the worker stand on: a migrated PostgreSQL with its logins, and a Valkey.
+"""What servers, flusher and worker stand on: a migrated PostgreSQL with its logins, and a Valkey.
 
 Owns: which servers are ours and which are given by DATABASE_URL and REDIS_URL. Must not know: what runs on them.
 """
@@ -23,7 +23,7 @@ POSTGRES_FOLDER = "postgres"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backing:
-    """URLs with which server and worker connect; they hold passwords."""
+    """URLs with which they connect; they hold passwords."""
 
     app_url: str = field(repr=False)
     service_url: str = field(repr=False)

@@ -22,7 +22,7 @@ class DevelopmentOptions:
     """Server processes on consecutive ports; between two of them, devices are in sync through Valkey alone."""
     sample: bool = True
     program: tuple[str, ...] = (sys.executable, "-m", "playhead.app")
-    """What is run as `… serve`, `… worker` and `… ingest`."""
+    """What is run as `… serve`, `… flush`, `… worker` and `… ingest`."""
     backoff: Backoff = field(default_factory=Backoff)
 
     def given_settings(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from playhead.app.development.children import Child
 from playhead.app.development.keys import MEDIA_KEY_ID, DevelopmentKeys
 from playhead.runtime.settings import Settings
 
+HELPERS = (("flusher", "flush"), ("worker", "worker"))
+"""Processes beside the servers: name and command. Each has the next metrics port."""
 OWNER_ONLY = ("PLAYHEAD_DATABASE_URL", "DATABASE_URL")
 """Variables that servers and workers are not told: they have logins of their own."""
 PORT_MAX = 65_535
@@ -59,8 +61,8 @@ def addresses(settings: Settings, servers: int) -> list[Address]:
 
 
 def metrics_ports(settings: Settings, servers: int) -> range:
-    """One for each server process, and the worker's."""
-    return range(settings.metrics_port, settings.metrics_port + servers + 1)
+    """One for each server process, and one for each helper."""
+    return range(settings.metrics_port, settings.metrics_port + servers + len(HELPERS))
 
 
 def _require_ports_that_exist(settings: Settings, servers: int) -> None:
@@ -124,7 +126,7 @@ def children(
     common: Mapping[str, str],
     logs: Path,
 ) -> list[Child]:
-    """The server processes and the worker, started as `program serve` and `program worker`."""
+    """The server processes, the flusher and the worker, started as `program serve`, `… flush` and `… worker`."""
     base = {**{name: value for name, value in inherited.items() if name not in OWNER_ONLY}, **common}
     servers = [
         Child(
@@ -141,11 +143,13 @@ def children(
         )
         for place in places
     ]
-    metrics_port = places[-1].metrics_port + 1
-    worker = Child(
-        name="worker",
-        arguments=[*program, "worker"],
-        environment={**base, "PLAYHEAD_METRICS_PORT": str(metrics_port)},
-        log_path=logs / "worker.log",
-    )
-    return [*servers, worker]
+    helpers = [
+        Child(
+            name=name,
+            arguments=[*program, command],
+            environment={**base, "PLAYHEAD_METRICS_PORT": str(metrics_port)},
+            log_path=logs / f"{name}.log",
+        )
+        for metrics_port, (name, command) in enumerate(HELPERS, places[-1].metrics_port + 1)
+    ]
+    return [*servers, *helpers]

@@ -1,9 +1,9 @@
 """`playhead run`: everything on this machine under one supervisor, for development and for a first look.
 
 Owns: the order of starting and stopping, and what the person at the terminal reads.
-Must not know: how a server or a worker does its work; they are child processes with settings of their own.
-How it works: lock the data folder → ports → PostgreSQL, Valkey → migrate → player page → servers, worker → sample →
-links, until Ctrl-C, SIGTERM, the end of our parent, or a child that does not stay up; then the same backwards.
+Must not know: how a server, a flusher or a worker does its work; they are child processes with settings of their own.
+How it works: lock the data folder → ports → PostgreSQL, Valkey → migrate → player page → servers, flusher, worker →
+sample → links, until Ctrl-C, SIGTERM, the end of our parent, or a child that does not stay up; then the same backwards.
 """
 
 import asyncio

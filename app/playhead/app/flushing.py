@@ -1,0 +1,37 @@
+"""`playhead flush`: takes the journal to PostgreSQL, until it is told to stop. Any number may run."""
+
+import asyncio
+
+import structlog
+
+from playhead.app.databases import service_database
+from playhead.app.machine import metrics_server
+from playhead.app.signals import stop_requested
+from playhead.db import JournalRepository
+from playhead.runtime.clock import SystemClock
+from playhead.runtime.metrics import create_metrics
+from playhead.runtime.settings import Settings
+from playhead.sessions.flushing import Flusher
+from playhead.sessions.redis_journal import RedisJournal
+
+log = structlog.get_logger(__name__)
+
+
+async def flush(settings: Settings) -> int:
+    """Flushes until SIGTERM or Ctrl-C; the batch in hand is stored first. Raises SettingsError.
+
+    Asks no server yet: it may start while the stores are away, and waits for them.
+    """
+    assert settings.redis_url is not None
+    metrics = create_metrics()
+    server = metrics_server(settings)
+    journal = RedisJournal(settings.redis_url.get_secret_value())
+    try:
+        async with stop_requested() as stop, service_database(settings) as opened:
+            log.info("Flushing.", action="flushing")
+            await Flusher(journal, JournalRepository(opened), SystemClock(), metrics).run(stop)
+            log.info("Stopped.", action="stopped")
+    finally:
+        await journal.stop()
+        await asyncio.to_thread(server.stop)
+    return 0

@@ -1,0 +1,177 @@
+"""The journal on Valkey or Redis: one stream of each partition, read by one consumer group.
+
+An entry that was taken stays in its stream, and on the group's list of pending ones, until it is done. Streams are read
+each by a command of its own, many commands in one pipeline: on a cluster they lie on different servers.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+from redis.typing import EncodableT, FieldT
+
+from playhead.runtime.redis import connect
+from playhead.sessions.flushing import CLAIM_IDLE_MS, Backlog, Taken
+from playhead.sessions.journal import Entry, decode_entry
+from playhead.sessions.keys import PARTITIONS, dead_key, journal_key
+from playhead.sessions.redis_store import unavailable_when_down
+
+log = structlog.get_logger(__name__)
+
+GROUP = "flush"
+FIRST = "0-0"
+REASON_FIELD = "reason"
+ENTRY_ID_FIELD = "entry_id"
+CONSUMER_FORGOTTEN_MS = 60 * 60 * 1000
+"""A flusher that has not been heard of for so long, and has nothing in hand, is forgotten."""
+
+# (journal key; group, own name, forgotten_ms): forgets this consumer and dead ones, but none that has entries in hand:
+# those would be nobody's, neither new nor pending.
+FORGET_CONSUMERS = """
+local rows = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if rows.err then
+  return 0
+end
+for _, row in ipairs(rows) do
+  local consumer = {}
+  for i = 1, #row, 2 do
+    consumer[row[i]] = row[i + 1]
+  end
+  if consumer.pending == 0 and (consumer.name == ARGV[2] or consumer.idle > tonumber(ARGV[3])) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
+  end
+end
+return 1
+"""
+
+
+class RedisJournal:
+    """Journal of one flusher, which is one consumer of the group."""
+
+    def __init__(self, url: str, *, claim_idle_ms: int = CLAIM_IDLE_MS) -> None:
+        self._client: Redis = connect(url)
+        self._claim_idle_ms = claim_idle_ms
+        self._consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._claim_from = dict.fromkeys(range(PARTITIONS), FIRST)
+
+    async def stop(self) -> None:
+        await self._client.aclose()
+
+    async def take(self, limit: int) -> Sequence[Taken]:
+        taken, asked = await self._read(range(PARTITIONS), max(1, limit // PARTITIONS))
+        while asked and len(taken) < limit:
+            # whose share was not enough get what the others have left
+            more, asked = await self._read(asked, max(1, (limit - len(taken)) // len(asked)))
+            taken += more
+        return taken
+
+    async def _read(self, partitions: Iterable[int], count: int) -> tuple[list[Taken], list[int]]:
+        """At most `count` entries of each; and the partitions that may have more."""
+        asked = list(partitions)
+        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+            for partition in asked:
+                pipe.xreadgroup(GROUP, self._consumer, {journal_key(partition): ">"}, count=count)
+            answers = await pipe.execute(raise_on_error=False)
+            await self._make_groups(asked, answers)
+        taken: list[Taken] = []
+        more = []
+        for partition, answer in zip(asked, answers, strict=True):
+            rows = answer[0][1] if answer and not isinstance(answer, Exception) else []
+            taken += [_taken(partition, row) for row in rows]
+            if len(rows) == count:
+                more.append(partition)
+        return taken, more
+
+    async def _make_groups(self, asked: Sequence[int], answers: Sequence[Any]) -> None:
+        """Makes the group where there is none: at the first start, or in an emptied store. Raises RedisError."""
+        errors = {partition: row for partition, row in zip(asked, answers, strict=True) if isinstance(row, Exception)}
+        for partition, error in errors.items():
+            if not (isinstance(error, ResponseError) and str(error).startswith("NOGROUP")):
+                raise error
+            try:
+                await self._client.xgroup_create(journal_key(partition), GROUP, FIRST, mkstream=True)
+            except ResponseError as refusal:
+                if not str(refusal).startswith("BUSYGROUP"):
+                    raise
+
+    async def claim(self, limit: int) -> Sequence[Taken]:
+        count = max(1, limit // PARTITIONS)
+        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+            for partition, first in self._claim_from.items():
+                pipe.xautoclaim(
+                    journal_key(partition), GROUP, self._consumer, self._claim_idle_ms, start_id=first, count=count
+                )
+            answers = await pipe.execute(raise_on_error=False)
+            await self._make_groups(list(self._claim_from), answers)
+        taken: list[Taken] = []
+        for partition, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                self._claim_from[partition] = FIRST
+                continue
+            following, rows = answer[0], answer[1]
+            self._claim_from[partition] = following.decode()
+            taken += [_taken(partition, row) for row in rows if row[1] is not None]
+        return taken
+
+    async def done(self, taken: Sequence[Taken]) -> None:
+        ids: dict[int, list[str]] = {}
+        for row in taken:
+            ids.setdefault(row.partition, []).append(row.entry_id)
+        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+            for partition, entry_ids in ids.items():
+                # in this order: what is deleted and still pending falls off at the next claim, but what is neither
+                # pending nor deleted would lie in the stream for ever
+                pipe.xdel(journal_key(partition), *entry_ids)
+                pipe.xack(journal_key(partition), GROUP, *entry_ids)
+            await pipe.execute()
+
+    async def bury(self, taken: Taken, reason: str) -> None:
+        fields: dict[FieldT, EncodableT] = {name: value for name, value in taken.fields.items()}
+        fields |= {ENTRY_ID_FIELD: taken.entry_id, REASON_FIELD: reason}
+        async with unavailable_when_down():
+            await self._client.xadd(dead_key(taken.partition), fields)
+        await self.done([taken])
+
+    async def backlog(self) -> Backlog:
+        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+            for partition in range(PARTITIONS):
+                pipe.xlen(journal_key(partition))
+                pipe.xrange(journal_key(partition), count=1)
+                pipe.xlen(dead_key(partition))
+            answers = await pipe.execute()
+        oldest = [_committed_at_ms(rows[0][0]) for rows in answers[1::3] if rows]
+        return Backlog(entries=sum(answers[0::3]), oldest_at_ms=min(oldest, default=None), dead=sum(answers[2::3]))
+
+    async def leave(self) -> None:
+        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+            for partition in range(PARTITIONS):
+                pipe.eval(FORGET_CONSUMERS, 1, journal_key(partition), GROUP, self._consumer, CONSUMER_FORGOTTEN_MS)
+            await pipe.execute()
+
+
+def _committed_at_ms(entry_id: bytes) -> int:
+    """A stream's ids begin with the server's time."""
+    return int(entry_id.partition(b"-")[0])
+
+
+def _taken(partition: int, row: tuple[bytes, Mapping[bytes, bytes]]) -> Taken:
+    entry_id, fields = row
+    return Taken(
+        partition=partition,
+        entry_id=entry_id.decode(),
+        committed_at_ms=_committed_at_ms(entry_id),
+        fields=fields,
+        entry=_decoded(fields),
+    )
+
+
+def _decoded(fields: Mapping[bytes, bytes]) -> Entry | None:
+    try:
+        return decode_entry(fields)
+    except (ValueError, KeyError, TypeError):
+        return None
