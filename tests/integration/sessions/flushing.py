@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import redis.asyncio
@@ -120,28 +120,27 @@ class JournalBench:
         }
         assert offline == sum(state.played_ms for state in self.states.values())
 
-    @asynccontextmanager
-    async def flushing(
+    def flushing(
         self, rows: EntryStore | None = None, database: ServiceDatabase | None = None
-    ) -> AsyncIterator[CollectorRegistry]:
+    ) -> AbstractAsyncContextManager[CollectorRegistry]:
         """A flusher that runs until the block ends, with the registry of its metrics."""
-        registry, stop = CollectorRegistry(), asyncio.Event()
-        journal = RedisJournal(self.valkey_url, claim_idle_ms=IDLE_MS)
-        flusher = Flusher(
-            journal,
-            rows or JournalRepository(database or self.database),
-            SystemClock(),
-            create_metrics(registry),
-            interval_s=0.02,
-            claim_interval_s=0.1,
-        )
-        running = asyncio.create_task(flusher.run(stop))
-        try:
-            yield registry
-        finally:
-            stop.set()
-            await asyncio.wait_for(running, TIMEOUT_S)
-            await journal.stop()
+        return flushing(self.valkey_url, rows or JournalRepository(database or self.database))
+
+
+@asynccontextmanager
+async def flushing(valkey_url: str, rows: EntryStore) -> AsyncIterator[CollectorRegistry]:
+    """A flusher that runs until the block ends, with the registry of its metrics."""
+    registry, stop = CollectorRegistry(), asyncio.Event()
+    journal = RedisJournal(valkey_url, claim_idle_ms=IDLE_MS)
+    metrics = create_metrics(registry)
+    flusher = Flusher(journal, rows, SystemClock(), metrics, interval_s=0.02, claim_interval_s=0.1)
+    running = asyncio.create_task(flusher.run(stop))
+    try:
+        yield registry
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, TIMEOUT_S)
+        await journal.stop()
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -8,12 +8,13 @@ import pytest
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.auth.tokens import Principal
-from playhead.db import Database, Script, ScriptRepository, SessionRepository
+from playhead.db import Database, JournalRepository, Script, ScriptRepository, SessionRepository
 from playhead.playback.commands import Command, End, Origin, Pause, Play, Report, Seek
 from playhead.playback.rejections import Code, Rejection
 from playhead.sessions.answers import Outcome
 from playhead.sessions.service import Snapshot
 from tests.integration.db.rows import listener, uploaded
+from tests.integration.sessions.flushing import flushing
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import Node, start_node
 from tests.support.sessions import make_principal, new_id
@@ -34,8 +35,9 @@ async def script(database: Database) -> Script:
 
 @pytest.fixture
 async def nodes(database: Database, valkey_url: str) -> AsyncIterator[tuple[Node, Node]]:
-    """Two processes on one Valkey and one PostgreSQL."""
+    """Two processes on one Valkey and one PostgreSQL, and a flusher between the two."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(flushing(valkey_url, JournalRepository(database)))
         one, two = [
             await stack.enter_async_context(
                 start_node(valkey_url, SessionRepository(database), ScriptRepository(database))
