@@ -21,6 +21,7 @@ from playhead.realtime.grace import GRACE_S, Grace
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import RealtimeServer
 from playhead.runtime.clock import Clock, SystemClock
+from playhead.runtime.limits import Rate
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.archive import Archive, SessionWriter
 from playhead.sessions.presence import Presence
@@ -35,6 +36,8 @@ JWT_KEY = "a key for tests that is long enough to be taken"
 AUDIENCE = "authenticated"
 TOKEN_S = 3_600
 WRITER_GRACE_S = 5.0
+ROOMY = Rate(per_s=10_000, burst=10_000)
+"""What a connection may send in tests that are not about how much that is."""
 
 
 class AheadClock(SystemClock):
@@ -109,7 +112,7 @@ def _make_node(
         grace=Grace(service, presence, grace_s),
         metrics=metrics,
         clock=clock,
-        **server,
+        **{"rate": ROOMY, **server},
     )
     return Node(
         url="",

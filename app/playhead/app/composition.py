@@ -18,6 +18,7 @@ from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.grace import Grace
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import RealtimeServer
+from playhead.runtime.limits import Rate
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.store_clock import RedisTime, StoreClock
@@ -106,6 +107,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: St
         grace=Grace(service, presence),
         metrics=metrics,
         clock=clock,
+        rate=Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst),
         cors_origins=settings.cors_origins,
         public_url=settings.public_base_url,
     )
