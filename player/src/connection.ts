@@ -149,7 +149,7 @@ export class Connection {
       if (!isError(answer)) return answer;
       const delayMs = RETRY_DELAYS_MS[attempt];
       if (!answer.error.retry || delayMs === undefined) throw new Refusal(answer.error);
-      await wait(delayMs);
+      await wait(Math.max(delayMs, answer.error.retry_after_ms ?? 0));
     }
   }
 
@@ -198,7 +198,7 @@ export class Connection {
       return;
     }
     this.#events.status("reconnecting");
-    if (reason === "io server disconnect") this.#connectLater();
+    if (reason === "io server disconnect") this.#connectLater(closing?.retry_after_ms);
   }
 
   #connectFailed(refusal: WireError | undefined): void {
@@ -216,10 +216,11 @@ export class Connection {
     this.#events.refused(error);
   }
 
-  #connectLater(): void {
+  /** `askedMs`: how long the server wants to be left alone. */
+  #connectLater(askedMs = 0): void {
     const delayMs = Math.min(RECONNECT_MS_MIN * 2 ** this.#attempts, RECONNECT_MS_MAX) * (0.5 + Math.random());
     this.#attempts += 1;
-    setTimeout(() => this.#closed || this.#socket.connect(), delayMs);
+    setTimeout(() => this.#closed || this.#socket.connect(), askedMs + delayMs);
   }
 
   async #rejoin(): Promise<void> {

@@ -48,6 +48,8 @@ export interface WireError {
   code: string;
   message: string;
   retry: boolean;
+  /** How long to wait before the same call may succeed, where the server knows. */
+  retry_after_ms?: number;
   state?: State | null;
   reported?: number | null;
 }
@@ -105,6 +107,7 @@ export interface Closing {
   code: string;
   message: string;
   retry: boolean;
+  retry_after_ms?: number;
 }
 
 /** When the token of this connection runs out, in server ms. */

@@ -143,6 +143,20 @@ test("a server that ends the connection for good is not connected to again, and 
   assert.deepEqual([statuses, connections], [["connecting", "connected", "refused"], 1]);
 });
 
+test("a server that ends the connection for a while is connected to again", async () => {
+  const second = deferred<void>();
+  const statuses: Status[] = [];
+  let joins = 0;
+  await connect({
+    joined: () => ((joins += 1) === 2 ? second.resolve() : undefined),
+    status: (status) => statuses.push(status),
+  });
+  server.emit("closing", { code: "flooding", message: "Send less.", retry: true, retry_after_ms: 1 });
+  server.disconnectSockets(false);
+  await second.promise;
+  assert.deepEqual(statuses, ["connecting", "connected", "reconnecting", "connected"]);
+});
+
 test("server time is known soon after the connection", async () => {
   const enough = deferred<void>();
   const answer = handlers["clock"] as Handler;

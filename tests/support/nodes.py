@@ -20,6 +20,7 @@ from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import GRACE_S, RealtimeServer
 from playhead.runtime.clock import Clock, SystemClock
+from playhead.runtime.limits import Rate
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.archive import Archive
 from playhead.sessions.presence import Presence
@@ -35,6 +36,8 @@ JWT_KEY = "a key for tests that is long enough to be taken"
 AUDIENCE = "authenticated"
 TOKEN_S = 3_600
 SWEEP_INTERVAL_S = 0.05
+ROOMY = Rate(per_s=10_000, burst=10_000)
+"""What a connection may send in tests that are not about how much that is."""
 
 
 class AheadClock(SystemClock):
@@ -109,7 +112,7 @@ def _make_node(
         metrics=metrics,
         clock=clock,
         grace_s=grace_s,
-        **server,
+        **{"rate": ROOMY, **server},
     )
     return Node(
         url="",

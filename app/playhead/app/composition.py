@@ -17,6 +17,7 @@ from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import RealtimeServer
+from playhead.runtime.limits import Rate
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.store_clock import RedisTime, StoreClock
@@ -102,6 +103,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: St
         service=service,
         metrics=metrics,
         clock=clock,
+        rate=Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst),
         cors_origins=settings.cors_origins,
         public_url=settings.public_base_url,
     )

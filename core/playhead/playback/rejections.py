@@ -88,12 +88,14 @@ class Rejection:
 
     `detail` narrows the table's message down to this case. `state` is the one that won, where knowing it helps.
     `reported_ms` is the place that a refused report claimed; the current place is in `state`.
+    `retry_after_ms` is how long to wait before the same again has a chance, where that is known.
     """
 
     code: Code
     detail: str | None = None
     state: SessionState | None = None
     reported_ms: int | None = None
+    retry_after_ms: int | None = None
 
     @property
     def reason(self) -> Reason:

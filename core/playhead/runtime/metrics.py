@@ -26,6 +26,7 @@ class Metrics:
     sockets: Gauge
     sockets_ended: Counter
     commands: Counter
+    events_limited: Counter
     ack_seconds: Histogram
     deliveries: Counter
     delivery_seconds: Histogram
@@ -75,6 +76,9 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         sockets=make.gauge("sockets", "Open sockets.", "livesum"),
         sockets_ended=make.counter("sockets_ended", "Sockets that the server ended, by reason.", "reason"),
         commands=make.counter("commands", "Commands by surface, kind and result.", "surface", "command", "result"),
+        events_limited=make.counter(
+            "events_limited", "Events that were refused because their connection sent faster than it may."
+        ),
         ack_seconds=make.histogram("ack_seconds", "From a command's arrival to its answer.", "surface"),
         deliveries=make.counter("deliveries", "Events written to sockets.", "event"),
         delivery_seconds=make.histogram("delivery_seconds", "From a commit to its event's arrival at this node."),

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from playhead.runtime.limits import COMMAND_RATE
+
 ENV_PREFIX = "PLAYHEAD_"
 SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
@@ -114,6 +116,12 @@ class Settings(BaseSettings):
     )
     connections_per_listener_max: int = Field(
         32, ge=1, le=1_000, description="Sockets that one listener may hold at once."
+    )
+    connection_events_per_s: int = Field(
+        COMMAND_RATE.per_s, ge=1, le=10_000, description="Events that one socket may send a second in the long run."
+    )
+    connection_events_burst: int = Field(
+        COMMAND_RATE.burst, ge=1, le=100_000, description="Events that one socket may send at once."
     )
     shutdown_grace_s: float = Field(
         10.0, ge=0, le=300, description="Seconds that a stopping process waits for what is in flight."

@@ -6,10 +6,11 @@ only what its own devices need.
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from playhead.auth.tokens import Principal
+from playhead.runtime.limits import Pace
 from playhead.sessions.requests import Device
 from playhead.sessions.store import Bus
 
@@ -29,6 +30,7 @@ class Connection:
     last_packet_at_ms: int
     expiring_told: bool = False
     rtt_ms: float | None = None
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def listener_id(self) -> str:

@@ -6,7 +6,7 @@ A connection survives every bad payload; nothing is changed by one.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -25,6 +25,8 @@ from playhead.sessions.validation import explain
 
 log = structlog.get_logger(__name__)
 
+TOO_FAST = "This connection sends faster than it may. Wait `retry_after_ms`, then send the same again."
+
 
 class Dispatcher:
     """Answers every event of every connection of this node."""
@@ -35,11 +37,13 @@ class Dispatcher:
         connections: Connections,
         metrics: Metrics,
         clock: Clock,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._table = table
         self._connections = connections
         self._metrics = metrics
         self._clock = clock
+        self._monotonic_ns = monotonic_ns
 
     async def answer(self, connection_id: str, event: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
         """The ack of one event."""
@@ -60,6 +64,9 @@ class Dispatcher:
         if connection.principal.expired(now_ms):
             return Rejection(code=Code.UNAUTHORIZED, detail="The token has expired. Get a new one and connect again.")
         connection.last_packet_at_ms = now_ms
+        if wait_us := connection.pace.take(self._monotonic_ns() // 1_000):
+            self._metrics.events_limited.inc()
+            return Rejection(code=Code.OVERLOADED, detail=TOO_FAST, retry_after_ms=-(-wait_us // 1_000))
         if event == TOO_LARGE_EVENT:
             return Rejection(code=Code.TOO_LARGE, detail=f"A packet may hold {PACKET_BYTES_MAX} characters of JSON.")
         if event == MALFORMED_EVENT:

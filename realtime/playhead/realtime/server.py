@@ -24,6 +24,7 @@ from playhead.realtime.raw_sockets import RawSockets
 from playhead.realtime.watch import Watch
 from playhead.realtime.wire import WirePacket
 from playhead.runtime.clock import Clock
+from playhead.runtime.limits import COMMAND_RATE, Pace, Rate
 from playhead.runtime.metrics import Metrics
 from playhead.sessions.codec import decode_packet, state_payload
 from playhead.sessions.presence import Presence
@@ -58,6 +59,7 @@ class RealtimeServer:
         service: SessionService,
         metrics: Metrics,
         clock: Clock,
+        rate: Rate = COMMAND_RATE,
         cors_origins: tuple[str, ...] = (),
         grace_s: float = GRACE_S,
         public_url: str | None = None,
@@ -70,6 +72,7 @@ class RealtimeServer:
         self._grace_s = grace_s
         self._metrics = metrics
         self._clock = clock
+        self._rate = rate
         self._stopping = False
         self._leaving: set[asyncio.Task[None]] = set()
         self._sio = socketio.AsyncServer(
@@ -132,6 +135,7 @@ class RealtimeServer:
             principal=principal,
             device=device,
             last_packet_at_ms=self._clock.now_ms(),
+            pace=Pace(self._rate),
         )
         try:
             await self._connections.enter(connection)

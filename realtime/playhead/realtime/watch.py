@@ -5,6 +5,7 @@
 | has not been let in ADMISSION_TIMEOUT_S     | closed                                                         |
 | its token runs out in EXPIRING_S            | told so, once per token: `expiring`                            |
 | its token has expired                       | told so and disconnected: the same token would not help again  |
+| floods (`runtime.limits`)                   | told so and disconnected, to come back later                   |
 | does not read, QUEUED_PACKETS_MAX wait      | cut: it reconnects and gets the state as it is                 |
 """
 
@@ -101,6 +102,8 @@ class Watch:
         principal, now_ms = connection.principal, self._clock.now_ms()
         if principal.expired(now_ms):
             await self._outbox.end(connection.connection_id, CloseCode.TOKEN_EXPIRED)
+        elif connection.pace.flooding:
+            await self._outbox.end(connection.connection_id, CloseCode.FLOODING)
         elif not connection.expiring_told and principal.expires_at_ms - now_ms <= EXPIRING_S * 1000:
             connection.expiring_told = True
             await self._outbox.send(connection.connection_id, "expiring", {"expires_at": principal.expires_at_ms})

@@ -57,6 +57,8 @@ def rejection_payload(rejection: Rejection) -> dict[str, Any]:
         payload["state"] = state_payload(rejection.state)
     if rejection.reported_ms is not None:
         payload["reported"] = seconds(rejection.reported_ms)
+    if rejection.retry_after_ms is not None:
+        payload["retry_after_ms"] = rejection.retry_after_ms
     return payload
 
 

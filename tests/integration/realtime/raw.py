@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -57,13 +58,23 @@ class RawSocket:
 
 
 @asynccontextmanager
-async def open_raw(url: str, device_id: str = "phone", **auth: Any) -> AsyncIterator[RawSocket]:
-    """A socket that has been let in."""
-    async with aiohttp.ClientSession() as session:
+async def open_raw(
+    url: str, device_id: str = "phone", *, receive_buffer_bytes: int | None = None, **auth: Any
+) -> AsyncIterator[RawSocket]:
+    """A socket that has been let in. `receive_buffer_bytes`: the kernel's, so that little can wait there unread."""
+
+    def make_socket(address: Any) -> socket.socket:
+        made = socket.socket(*address[:3])
+        made.setblocking(False)
+        if receive_buffer_bytes is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        return made
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=make_socket)) as session:
         address = f"{url.replace('http', 'ws', 1)}/socket.io/?EIO=4&transport=websocket"
-        async with session.ws_connect(address) as socket:
-            assert (await socket.receive_str()).startswith("0")
-            raw = RawSocket(socket)
+        async with session.ws_connect(address) as websocket:
+            assert (await websocket.receive_str()).startswith("0")
+            raw = RawSocket(websocket)
             device = {"id": device_id, "name": device_id, "kind": "phone"}
             await raw.send("0" + json.dumps({"token": make_token(), "device": device, "protocol": 1, **auth}))
             assert (await raw.receive()).startswith("0{")

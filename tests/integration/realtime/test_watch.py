@@ -17,6 +17,7 @@ from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
 from playhead.realtime.watch import EXPIRING_S, QUEUED_PACKETS_MAX, Watch
+from playhead.runtime.limits import COMMAND_RATE, FLOOD_FACTOR, FLOOD_S, SECOND_US
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
@@ -186,6 +187,24 @@ async def test_each_token_of_a_connection_is_told_of_and_a_short_one_at_once(
     node.clock.advance(LEEWAY_S * 1000 + 1001)
     await watch.look()
     assert await event(websocket) == ("expiring", {"expires_at": connection.principal.expires_at_ms})
+    await websocket.close()
+
+
+async def test_a_connection_that_floods_is_told_to_come_back_later(node: Node, http: aiohttp.ClientSession) -> None:
+    websocket, connection_id = await admitted(node, http)
+    connection = await enter(node, connection_id, EXPIRING_S + 1)
+    watch = node.watch()
+    for number in range(FLOOD_S):
+        await watch.look()
+        for _ in range(COMMAND_RATE.per_s * FLOOD_FACTOR + 1):
+            connection.pace.take(number * SECOND_US + SECOND_US)
+    await refute_event(node, websocket)
+    connection.pace.take((FLOOD_S + 1) * SECOND_US)
+    await watch.look()
+    name, data = await event(websocket)
+    assert (name, data["code"], data["retry"], data["retry_after_ms"]) == ("closing", "flooding", True, 10_000)
+    assert await websocket.receive_str(timeout=TIMEOUT_S) == "41"
+    assert node.ended("flooding") == 1
     await websocket.close()
 
 

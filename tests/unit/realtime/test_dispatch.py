@@ -13,6 +13,7 @@ from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import EVENTS, Answer, Handlers, bind
 from playhead.realtime.wire import MALFORMED_EVENT, TOO_LARGE_EVENT
+from playhead.runtime.limits import COMMAND_RATE
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
@@ -33,11 +34,16 @@ class Desk:
 
     def __init__(self) -> None:
         self.clock, self.registry = SetClock(), CollectorRegistry()
+        self.elapsed_us = 1_000_000_000
         self.outcome: Answer | Exception = {"went": True}
         self.requests: list[Any] = []
         self.connections = Connections(MemoryStore(self.clock))
         self.dispatcher = Dispatcher(
-            {"go": (Place, self.go)}, self.connections, create_metrics(self.registry), self.clock
+            {"go": (Place, self.go)},
+            self.connections,
+            create_metrics(self.registry),
+            self.clock,
+            lambda: self.elapsed_us * 1_000,
         )
 
     async def go(self, connection: Connection, request: Any) -> Answer:
@@ -58,14 +64,17 @@ class Desk:
     def counted(self, **labels: str) -> float | None:
         return self.registry.get_sample_value("playhead_commands_total", {"surface": "socket", **labels})
 
+    async def connect(self, connection_id: str) -> None:
+        device = Device(id="phone", name="n", kind="phone")
+        await self.connections.enter(
+            Connection(connection_id=connection_id, principal=make_principal(), device=device, last_packet_at_ms=NOW_MS)
+        )
+
 
 @pytest.fixture
 async def desk() -> Desk:
     desk = Desk()
-    device = Device(id="phone", name="n", kind="phone")
-    await desk.connections.enter(
-        Connection(connection_id="c1", principal=make_principal(), device=device, last_packet_at_ms=NOW_MS)
-    )
+    await desk.connect("c1")
     return desk
 
 
@@ -151,6 +160,33 @@ async def test_every_event_even_a_bad_one_is_a_sign_of_life(desk: Desk) -> None:
         await desk.send(event, *arguments)
         connection = desk.connections.get("c1")
         assert connection is not None and connection.last_packet_at_ms == desk.clock.time_ms
+
+
+async def test_what_comes_faster_than_it_may_is_refused_by_name_and_reaches_no_handler(desk: Desk) -> None:
+    for _ in range(COMMAND_RATE.burst):
+        assert (await desk.send("go", GOOD))["ok"]
+    desk.clock.advance(1)
+    for event, arguments in (("go", (GOOD,)), ("go", ()), ("gone", (GOOD,)), (MALFORMED_EVENT, ())):
+        error = (await desk.send(event, *arguments))["error"]
+        assert (error["code"], error["retry"], error["retry_after_ms"]) == ("overloaded", True, 20)
+        assert "retry_after_ms" in error["message"]
+    assert len(desk.requests) == COMMAND_RATE.burst
+    assert desk.counted(command="go", result="overloaded") == 2
+    assert desk.registry.get_sample_value("playhead_events_limited_total") == 4
+    connection = desk.connections.get("c1")
+    assert connection is not None and connection.last_packet_at_ms == desk.clock.time_ms
+    desk.elapsed_us += 19_500
+    assert (await desk.send("go", GOOD))["error"]["retry_after_ms"] == 1
+    desk.elapsed_us += 500
+    assert (await desk.send("go", GOOD))["ok"]
+
+
+async def test_one_connection_that_is_too_fast_slows_no_other(desk: Desk) -> None:
+    await desk.connect("c2")
+    for _ in range(COMMAND_RATE.burst + 1):
+        await desk.send("go", GOOD)
+    assert (await desk.dispatcher.answer("c2", "go", (GOOD,)))["ok"]
+    assert not (await desk.send("go", GOOD))["ok"]
 
 
 def test_every_event_of_the_protocol_has_its_handler() -> None:

@@ -1,0 +1,66 @@
+"""How fast one caller may ask, and when it no longer merely hurries but floods. Pure: time is an argument.
+
+Each request is judged by the generic cell rate algorithm (GCRA, ITU-T I.371): one number, the time at which the next
+request would come if all came evenly, stands for a bucket of `burst` that fills at `per_s`.
+
+    due = max(due, now) + 1/per_s, taken while due <= now + burst/per_s; otherwise nothing is taken and the wait is told
+
+A caller floods that asks more than FLOOD_FACTOR times its rate in each of FLOOD_S seconds in a row.
+"""
+
+from dataclasses import dataclass
+
+SECOND_US = 1_000_000
+FLOOD_FACTOR = 10
+FLOOD_S = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """`per_s` requests a second in the long run, `burst` of them at once."""
+
+    per_s: int
+    burst: int
+
+
+COMMAND_RATE = Rate(per_s=50, burst=100)
+"""What a connection may send where the settings say nothing else: far more than any hand does."""
+
+
+class Pace:
+    """One caller's requests against its rate. Times are microseconds of a clock that never runs backwards."""
+
+    __slots__ = ("_count", "_due_us", "_flooded_s", "_rate", "_second_began_us")
+
+    def __init__(self, rate: Rate = COMMAND_RATE) -> None:
+        self._rate = rate
+        self._due_us = 0
+        self._second_began_us = 0
+        self._count = 0
+        self._flooded_s = 0
+
+    @property
+    def flooding(self) -> bool:
+        return self._flooded_s >= FLOOD_S
+
+    def take(self, now_us: int) -> int:
+        """0 when the request is within the rate, else the microseconds after which one would be."""
+        self._count_second(now_us)
+        apart_us = SECOND_US // self._rate.per_s
+        due_us = max(self._due_us, now_us) + apart_us
+        wait_us = due_us - apart_us * self._rate.burst - now_us
+        if wait_us > 0:
+            return wait_us
+        self._due_us = due_us
+        return 0
+
+    def _count_second(self, now_us: int) -> None:
+        elapsed_us = now_us - self._second_began_us
+        if elapsed_us >= SECOND_US:
+            flooded = self._count > self._rate.per_s * FLOOD_FACTOR
+            # a second without any request stands between, and ends the row
+            silent = elapsed_us >= 2 * SECOND_US
+            self._flooded_s = self._flooded_s + 1 if flooded and not silent else 0
+            self._second_began_us = now_us if silent else self._second_began_us + SECOND_US
+            self._count = 0
+        self._count += 1

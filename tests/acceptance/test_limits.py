@@ -1,0 +1,102 @@
+"""A socket that sends far more than anybody needs: it is told so, and neither the others nor the memory suffer."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psutil
+import pytest
+
+from playhead.runtime.limits import COMMAND_RATE
+from tests.integration.realtime.raw import RawSocket, open_raw
+from tests.support.sockets import Client
+from tests.support.system import RunningSystem
+
+FLOOD = 10_000
+GROWTH_BYTES_MAX = 16 * 1024**2
+UNREAD_MAX = 2_000_000
+"""Events after which a socket that reads nothing must have been cut, whatever the kernel's buffers hold."""
+RECEIVE_BUFFER_BYTES = 4_096
+
+
+@pytest.fixture
+async def flooder(running_system: RunningSystem) -> AsyncIterator[RawSocket]:
+    """A socket on the first server, of a listener of its own."""
+    async with open_raw(running_system.base_url, token=running_system.token(str(uuid.uuid4()))) as socket:
+        yield socket
+
+
+async def flood(socket: RawSocket, answers: list[Any], session_id: str, count: int = FLOOD) -> None:
+    """Sends `count` seeks as fast as it goes, and collects the acks as they come."""
+
+    async def send() -> None:
+        for number in range(count):
+            payload = {"session_id": session_id, "position": number % 50 + 0.5}
+            await socket.send(f"2{10_000 + number}{json.dumps(['seek', payload])}")
+
+    sending = asyncio.create_task(send())
+    while len(answers) < count:
+        packet = await socket.receive()
+        if packet.startswith("3"):
+            answers.append(json.loads(packet[packet.index("[") :])[0])
+    await sending
+
+
+async def test_ten_thousand_commands_in_a_row_hold_up_nobody_and_each_is_answered(
+    running_system: RunningSystem, flooder: RawSocket
+) -> None:
+    played = await flooder.call("play", {"script_id": running_system.script_id})
+    session_id = played["state"]["session_id"]
+    desk = await Client.open(running_system.base_url, running_system.token(str(uuid.uuid4())), device_id="desk")
+    theirs = (await desk.call("play", {"script_id": running_system.script_id}))["state"]["session_id"]
+
+    answers: list[Any] = []
+    flooding = asyncio.create_task(flood(flooder, answers, session_id))
+    for number in range(30):
+        assert (await desk.call("seek", {"session_id": theirs, "position": float(number)}))["ok"]
+    assert len(answers) < FLOOD, "the others were served while the flood was on"
+    await flooding
+
+    taken = [answer["state"]["revision"] for answer in answers if answer["ok"]]
+    refused = [answer["error"] for answer in answers if not answer["ok"]]
+    assert taken == list(range(2, len(taken) + 2)) and len(taken) >= COMMAND_RATE.burst - 1
+    assert {(error["code"], error["retry"]) for error in refused} == {("overloaded", True)}
+    assert all(error["retry_after_ms"] > 0 for error in refused)
+    # not disconnected: served again in a moment
+    after = await served(flooder, "join", {"session_id": session_id})
+    assert after["state"]["revision"] == taken[-1]
+    await desk.close()
+
+
+async def served(socket: RawSocket, event: str, payload: object) -> dict[str, Any]:
+    """The good ack of an event that is sent again, after as long as the refusal says, while it comes too fast."""
+    while not (answer := await socket.call(event, payload))["ok"]:
+        assert answer["error"]["code"] == "overloaded"
+        await asyncio.sleep(answer["error"]["retry_after_ms"] / 1000)
+    return answer
+
+
+def memory_bytes(running_system: RunningSystem) -> int:
+    return int(psutil.Process(running_system.servers[0].pid).memory_info().rss)
+
+
+async def test_a_flood_leaves_nothing_in_the_server_s_memory(running_system: RunningSystem, flooder: RawSocket) -> None:
+    played = await flooder.call("play", {"script_id": running_system.script_id})
+    session_id = played["state"]["session_id"]
+    await flood(flooder, [], session_id)
+    before_bytes = memory_bytes(running_system)
+    for _ in range(3):
+        await flood(flooder, [], session_id)
+    assert memory_bytes(running_system) - before_bytes < GROWTH_BYTES_MAX
+
+
+async def test_a_flooder_that_reads_no_answer_is_cut_before_it_fills_the_memory(running_system: RunningSystem) -> None:
+    token = running_system.token(str(uuid.uuid4()))
+    async with open_raw(running_system.base_url, token=token, receive_buffer_bytes=RECEIVE_BUFFER_BYTES) as flooder:
+        before_bytes = memory_bytes(running_system)
+        with pytest.raises(ConnectionError):
+            for sent in range(UNREAD_MAX):
+                await flooder.send(f'2{sent}["clock",{{"t0":1}}]')
+        assert memory_bytes(running_system) - before_bytes < GROWTH_BYTES_MAX
