@@ -4,6 +4,7 @@
 starts its own with `start_postgres` or `start_valkey`. Folders and sockets are unique to the run, so runs do not meet.
 """
 
+import logging
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import redis
+import structlog
 
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
 from playhead.app.embedded.postgres_programs import find_postgres
@@ -112,3 +114,13 @@ def free_ports() -> Callable[[], int]:
 @pytest.fixture
 def free_port(free_ports: Callable[[], int]) -> int:
     return free_ports()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A test that runs a command in this process sets logging up for good: undone, so that others can listen."""
+    config, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**config)
+    root.handlers, root.level = handlers, level
