@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-SKIPS_FAIL = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport, what: str) -> None:
@@ -22,7 +22,7 @@ def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport, what: str
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if SKIPS_FAIL:
+    if IN_CI:
         _fail_if_skipped(report, item.nodeid)
     return report
 
@@ -32,6 +32,6 @@ def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    if SKIPS_FAIL:
+    if IN_CI:
         _fail_if_skipped(report, collector.nodeid)
     return report

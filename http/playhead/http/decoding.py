@@ -6,7 +6,8 @@ Fields stand in the path, in the query (GET, DELETE) or in the body; a field tha
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -54,11 +55,12 @@ BODY_PACE = Pace(grace_s=BODY_TIMEOUT_S)
 
 
 class Arrival:
-    """One body while it comes in."""
+    """One body while it comes in, by a clock that only goes forward."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Pace, now_s: Callable[[], float] = time.monotonic) -> None:
         self._pace = pace
-        self._began_s = asyncio.get_running_loop().time()
+        self._now_s = now_s
+        self._began_s = now_s()
         self._received_bytes = 0
 
     def took(self, piece: bytes) -> bytes:
@@ -66,11 +68,14 @@ class Arrival:
         self._received_bytes += len(piece)
         return piece
 
+    def wait_s(self) -> float:
+        """How long the next piece may take; nothing or less when it is late."""
+        due_s = self._began_s + self._pace.allowed_s(self._received_bytes)
+        return min(due_s - self._now_s(), BODY_TIMEOUT_S)
+
     def deadline(self) -> asyncio.Timeout:
         """To wait for the next piece in. Raises TimeoutError there when it does not come in time."""
-        now_s = asyncio.get_running_loop().time()
-        due_s = self._began_s + self._pace.allowed_s(self._received_bytes)
-        return asyncio.timeout_at(min(due_s, now_s + BODY_TIMEOUT_S))
+        return asyncio.timeout(self.wait_s())
 
 
 def refused_encoding(request: web.Request) -> Problem | None:

@@ -17,6 +17,7 @@ from playhead.db import DatabaseUnavailable
 from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
+from playhead.realtime.frames import check_frames
 from playhead.realtime.handshake import admit, refused
 from playhead.realtime.origins import Origins
 from playhead.realtime.outbox import Outbox
@@ -86,6 +87,7 @@ class RealtimeServer:
             logger=False,
             engineio_logger=False,
         )
+        check_frames(self._sio, metrics)
         self._sockets = RawSockets(self._sio)
         self._outbox = Outbox(self._sio, connections, metrics)
         self._watch = Watch(self._sio, connections, self._outbox, metrics, clock)

@@ -4,6 +4,7 @@ Before a connection is used for the first time it is asked for the server's `run
 the store (restart, failover): the library is loaded and every partition's epoch opened before any command can pass.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -64,6 +65,7 @@ class RedisStore:
         self._clock = clock
         self._journal_length_max = journal_length_max
         self._opened_run_id: str | None = None
+        self._opening = asyncio.Lock()
         self.client: Redis = connect(url, self._open_epochs)
 
     async def stop(self) -> None:
@@ -72,15 +74,16 @@ class RedisStore:
     async def _open_epochs(self, connection: AbstractConnection) -> None:
         info = await ask(connection, "INFO", "server")
         run_id = _run_id(info)
-        if run_id == self._opened_run_id:
-            return
-        await ask(connection, "FUNCTION", "LOAD", "REPLACE", LIBRARY)
-        now_ms = self._clock.now_ms()
-        for partition in range(PARTITIONS):
-            await ask(connection, "FCALL", "open_1", 1, epoch_key(partition), run_id, now_ms)
-        if self._opened_run_id is not None:
-            log.warning("The state store has started anew; its epoch grows.", action="store_epoch_opened")
-        self._opened_run_id = run_id
+        async with self._opening:  # of many new connections one opens for all
+            if run_id == self._opened_run_id:
+                return
+            await ask(connection, "FUNCTION", "LOAD", "REPLACE", LIBRARY)
+            now_ms = self._clock.now_ms()
+            for partition in range(PARTITIONS):
+                await ask(connection, "FCALL", "open_1", 1, epoch_key(partition), run_id, now_ms)
+            if self._opened_run_id is not None:
+                log.warning("The state store has started anew; its epoch grows.", action="store_epoch_opened")
+            self._opened_run_id = run_id
 
     async def _function(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
         async with unavailable_when_down():

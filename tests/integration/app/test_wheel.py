@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
-ROOTS = ("core", "db", "realtime", "http", "transcode", "app")
+ROOTS = ("core", "db", "realtime", "http", "transcode", "app", "client")
 BUILD_TIMEOUT_S = 60
 
 

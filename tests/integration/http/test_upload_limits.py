@@ -81,18 +81,6 @@ class TestPace:
         writer.close()
         await slow.client.close()
 
-    async def test_a_body_at_its_pace_is_taken_however_long_it_takes(self, services: Services, mp3: bytes) -> None:
-        slow = await surface(services, Pace(grace_s=0.3, bytes_per_s=20_000))
-
-        async def dripping() -> Any:
-            for at in range(0, len(mp3), 1_000):
-                yield mp3[at : at + 1_000]
-                await asyncio.sleep(0.03)
-
-        reply = await slow.listener().call("POST", "/scripts", data=dripping(), headers=AUDIO)
-        assert reply.status == 201
-        await slow.client.close()
-
 
 class _Disk(LocalStorage):
     """A disk that is as full as it is told."""

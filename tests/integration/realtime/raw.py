@@ -25,6 +25,10 @@ class RawSocket:
         """A Socket.IO packet, as it is."""
         await self._socket.send_str(f"4{packet}")
 
+    async def send_frame(self, text: str) -> None:
+        """A frame that need not be a packet of Engine.IO."""
+        await self._socket.send_str(text)
+
     async def send_bytes(self, attachment: bytes) -> None:
         await self._socket.send_bytes(attachment)
 

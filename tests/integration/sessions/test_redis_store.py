@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.playback.state import SessionState
@@ -101,6 +102,25 @@ async def test_processes_that_come_and_go_leave_the_epoch_alone(valkey_url: str)
         async with open_store(valkey_url, SetClock(NOW_MS + elapsed_ms)) as store:
             epochs.add((await store.live(LISTENER_ID)).epoch)
     assert epochs == {NOW_MS}
+
+
+async def test_of_many_first_connections_one_opens_the_store_for_all(
+    start_valkey: Callable[..., EmbeddedValkey],
+) -> None:
+    valkey = start_valkey()
+    async with open_store(valkey.url) as store, open_store(valkey.url) as watcher:
+        await watcher.live(LISTENER_ID)
+        for lives in (1, 2):
+            await watcher.client.config_resetstat()
+            with capture_logs() as logs:
+                await asyncio.gather(*(store.live(LISTENER_ID) for _ in range(10)))
+            told = [entry["action"] for entry in logs]
+            assert told == ["store_epoch_opened"] * (lives - 1)
+            calls = await watcher.client.info("commandstats")
+            assert calls["cmdstat_function|load"]["calls"] == 1
+            if lives == 1:
+                await restart(valkey)
+                await watcher.live(LISTENER_ID)
 
 
 async def test_an_emptied_store_has_no_sessions_and_a_higher_epoch(valkey_url: str) -> None:

@@ -9,7 +9,17 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
 from playhead.http.bodies import BookmarkBody, PageFields, ProgressBody, SeekBody, UploadFields
-from playhead.http.decoding import FIELD_ERRORS_MAX, Incomplete, InvalidJson, Pace, read_body, strict_json, validate
+from playhead.http.decoding import (
+    BODY_TIMEOUT_S,
+    FIELD_ERRORS_MAX,
+    Arrival,
+    Incomplete,
+    InvalidJson,
+    Pace,
+    read_body,
+    strict_json,
+    validate,
+)
 from playhead.http.problems import Problem
 from playhead.sessions.requests import PLACE_MAX_S
 
@@ -133,6 +143,32 @@ def test_ids_are_taken_in_their_canonical_form() -> None:
 def test_a_pace_allows_its_grace_and_then_what_its_rate_needs() -> None:
     assert [Pace(grace_s=30.0, bytes_per_s=1_000).allowed_s(received) for received in (0, 5_000)] == [30.0, 35.0]
     assert [Pace(grace_s=30.0).allowed_s(received) for received in (0, 5_000)] == [30.0, 30.0]
+
+
+def test_a_body_at_its_pace_is_waited_for_however_long_it_takes() -> None:
+    now_s = 0.0
+    arrival = Arrival(Pace(grace_s=0.5, bytes_per_s=1_024), lambda: now_s)
+    for _ in range(10_000):
+        now_s += 1.0
+        arrival.took(bytes(1_024))
+        assert arrival.wait_s() == 0.5
+
+
+def test_a_body_below_its_pace_uses_up_its_grace_and_is_late() -> None:
+    now_s = 0.0
+    arrival = Arrival(Pace(grace_s=0.5, bytes_per_s=1_024), lambda: now_s)
+    waits_s = []
+    for _ in range(3):
+        now_s += 1.25
+        arrival.took(bytes(1_024))
+        waits_s.append(arrival.wait_s())
+    assert waits_s == [0.25, 0.0, -0.25]
+
+
+def test_however_much_came_before_no_piece_is_waited_for_longer_than_so() -> None:
+    arrival = Arrival(Pace(grace_s=1.0, bytes_per_s=1), lambda: 0.0)
+    arrival.took(bytes(10_000))
+    assert arrival.wait_s() == BODY_TIMEOUT_S
 
 
 def _request() -> tuple[web.Request, StreamReader]:

@@ -131,6 +131,10 @@ def test_a_rate_that_no_device_plays_is_refused(rate: float) -> None:
     assert refused(make_state(), 110_000, rate=rate).code is Code.OUT_OF_BOUNDS
 
 
+def test_a_rate_in_the_report_of_a_connected_device_changes_nothing() -> None:
+    assert accepted(make_state(rate=1.0), 110_000, rate=2.0) == accepted(make_state(rate=1.0), 110_000)
+
+
 def test_the_connection_that_reports_is_from_then_on_the_one_that_sounds() -> None:
     back = Origin(device_id="phone", connection_id="phone-2")
     assert accepted(make_state(), 110_000, origin=back).active_connection_id == "phone-2"
