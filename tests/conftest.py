@@ -116,11 +116,20 @@ def free_port(free_ports: Callable[[], int]) -> int:
     return free_ports()
 
 
+def _loggers() -> list[logging.Logger]:
+    named = (logging.getLogger(name) for name in list(logging.root.manager.loggerDict))
+    return [logging.root, *named]
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """A test that runs a command in this process sets logging up for good: undone, so that others can listen."""
-    config, root = structlog.get_config(), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    config, handlers = structlog.get_config(), logging.root.handlers[:]
+    before = {logger.name: (logger.level, logger.filters[:]) for logger in _loggers()}
     yield
     structlog.configure(**config)
-    root.handlers, root.level = handlers, level
+    logging.root.handlers = handlers
+    for logger in _loggers():
+        level, logger.filters = before.get(logger.name, (logger.level, logger.filters))
+        if level != logger.level:
+            logger.setLevel(level)
