@@ -2,7 +2,7 @@
 
 | command  | accepted when                                | becomes                                              |
 | -------- | -------------------------------------------- | ---------------------------------------------------- |
-| play     | target connected, place in [0, duration]     | playing on the target; a finished script starts at 0 |
+| play     | target connected or the caller; in bounds    | playing on the target; a finished script starts at 0 |
 | pause    | always                                       | stopped at the place heard (rule 3) or the formula's |
 | seek     | place in [0, duration]                       | there; outside an enabled loop switches the loop off |
 | restore  | place in [0, duration]                       | there, as a seek                                     |

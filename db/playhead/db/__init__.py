@@ -6,7 +6,7 @@ and the repositories run each call as the listener it is for (`as_user`), or as 
 """
 
 from playhead.db.bookmarks import Bookmark, BookmarkRefusal, BookmarkRepository
-from playhead.db.errors import DatabaseUnavailable, InvalidValue
+from playhead.db.errors import DATABASE_AWAY, DatabaseUnavailable, InvalidValue
 from playhead.db.job_queue import QUEUE_CHANNEL
 from playhead.db.journal import JournalEntry, JournalRepository, OfflineStretch
 from playhead.db.logins import LoginError, Logins, ensure_logins, stored_logins
@@ -26,6 +26,7 @@ from playhead.db.scripts import (
 from playhead.db.sessions import SessionRepository
 
 __all__ = [
+    "DATABASE_AWAY",
     "QUEUE_CHANNEL",
     "Bookmark",
     "BookmarkRefusal",

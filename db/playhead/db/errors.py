@@ -25,6 +25,9 @@ INVALID_SQLSTATES = (
     "23514",  # a check constraint: length, range, form
 )
 
+DATABASE_AWAY = "The database does not answer. Send the same again in a moment."
+"""What clients are told of a DatabaseUnavailable; its own text is for the log."""
+
 
 class DatabaseUnavailable(Exception):
     """PostgreSQL does not answer. Whether the last change was stored is not known; send the same again in a moment."""

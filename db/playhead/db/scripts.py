@@ -116,7 +116,9 @@ GET = f"select {_COLUMNS} from audio_scripts where id = $1"
 LIST_VISIBLE = f"""
 select * from (
     (select {_COLUMNS} from audio_scripts
-     where visibility = 'listeners' and (created_at, id) < ($1, $2) {_NEWEST_FIRST} limit $3)
+     where visibility = 'listeners' and (created_at, id) < ($1, $2)
+       and (status <> 'failed' or owner_id = (select auth.uid()))
+     {_NEWEST_FIRST} limit $3)
     union all
     (select {_COLUMNS} from audio_scripts
      where visibility = 'private' and owner_id = (select auth.uid()) and (created_at, id) < ($1, $2)
@@ -165,7 +167,10 @@ class ScriptRepository:
             return _script_or_none(await connection.fetchrow(GET, script_id))
 
     async def list_visible(self, claims: Claims, *, limit: int = PAGE_SIZE, cursor: str | None = None) -> Page[Script]:
-        """The scripts that the listener may hear, newest first. Raises InvalidValue for a wrong limit or cursor."""
+        """The scripts that the listener may hear, newest first; failed ones are listed for their owner alone.
+
+        Raises InvalidValue for a wrong limit or cursor.
+        """
         wanted = rows_wanted(limit)
         after = decode_cursor(cursor) if cursor else AFTER_ALL
         async with self._database.as_user(claims) as connection:

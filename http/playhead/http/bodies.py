@@ -70,7 +70,7 @@ class Acting(Fields):
 
 
 class PlayBody(PlayRequest):
-    """Resume a session, or play a script. Sounds on `device_id`, which also acts."""
+    """Resume a session, or play a script. Sounds on `device_id`, which also acts, and so need not be connected."""
 
 
 class PauseBody(Acting, PauseRequest):

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from playhead.db import DatabaseUnavailable, InvalidValue
+from playhead.db import DATABASE_AWAY, DatabaseUnavailable, InvalidValue
 from playhead.http.decoding import Incomplete
 from playhead.http.problems import PROBLEM_CODE, HttpCode, problem, respond
 from playhead.http.route import API, Route
@@ -101,7 +101,7 @@ async def answer_with_problems(request: web.Request, handler: Handler) -> web.St
         return respond(problem(Code.UNAVAILABLE))
     except DatabaseUnavailable as error:
         log.warning("A request found no database.", action="request_unavailable", error=str(error))
-        return respond(problem(Code.UNAVAILABLE, "The database does not answer. Send the same again in a moment."))
+        return respond(problem(Code.UNAVAILABLE, DATABASE_AWAY))
     except StorageFailed as error:
         log.error("The storage failed.", action="storage_failed", error=str(error))
         return respond(problem(Code.UNAVAILABLE, "The storage cannot be read or written now. Try again in a moment."))

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from playhead.db import DatabaseUnavailable
+from playhead.db import DATABASE_AWAY, DatabaseUnavailable
 from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.handlers import Answer, Handler
@@ -87,7 +87,8 @@ class Dispatcher:
             return await handler(connection, request)
         except (StoreUnavailable, DatabaseUnavailable) as error:
             log.warning("A command found no store.", action="command_unavailable", event_name=event, error=str(error))
-            return Rejection(code=Code.UNAVAILABLE)
+            detail = DATABASE_AWAY if isinstance(error, DatabaseUnavailable) else None
+            return Rejection(code=Code.UNAVAILABLE, detail=detail)
         except Exception:
             log.exception("A command failed.", action="command_failed", event_name=event)
             return Rejection(code=Code.INTERNAL)

@@ -1,12 +1,13 @@
 """Where a listener fetches a script's media: signed for one script version, long enough to hear it through."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from playhead.auth.media_paths import MediaSigner, media_prefix
-from playhead.db import DatabaseUnavailable
+from playhead.db import DatabaseUnavailable, Script
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.sessions.service import Scripts
@@ -14,6 +15,8 @@ from playhead.sessions.service import Scripts
 log = structlog.get_logger(__name__)
 
 VALID_BEYOND_DURATION_S = 12 * 3600
+LOOK_UP_TIMEOUT_S = 0.3
+"""How long the answer of a `play` may wait for its stream address; a player asks for that again by itself."""
 MULTIVARIANT_PLAYLIST = "master.m3u8"
 
 
@@ -52,13 +55,25 @@ async def session_stream(
 ) -> StreamLink | None:
     """Where the session's media are, for the answer of a `play` that was accepted already.
 
-    None when PostgreSQL is away, or the script may no longer be heard: neither undoes the command.
+    None when PostgreSQL does not answer soon, or the script may no longer be heard: neither undoes the command.
     """
+    # not cancelled when it is late: that would take as long as PostgreSQL takes to hear of it
+    looking = asyncio.ensure_future(scripts.get(claims, state.script_id))
+    looking.add_done_callback(_look_at)
+    await asyncio.wait({looking}, timeout=LOOK_UP_TIMEOUT_S)
     try:
-        script = await scripts.get(claims, state.script_id)
+        if not looking.done():
+            raise DatabaseUnavailable(f"PostgreSQL has not answered for {LOOK_UP_TIMEOUT_S:g} s.")
+        script = looking.result()
     except DatabaseUnavailable as error:
         log.warning("A play was answered without its stream.", action="stream_unknown", error=str(error))
         return None
     if script is None:
         return None
     return links.link(script.script_id, script.media_version, script.duration_ms, session_id=state.session_id)
+
+
+def _look_at(looking: "asyncio.Future[Script | None]") -> None:
+    """An error that nobody waits for any more is no news."""
+    if not looking.cancelled():
+        looking.exception()

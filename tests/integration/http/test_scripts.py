@@ -12,7 +12,7 @@ from playhead.http.scripts import PREPARE_TTL_S, STREAM_TTL_S
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.streams import VALID_BEYOND_DURATION_S
 from playhead.transcode import PrepareQueue
-from tests.integration.http.world import MEDIA_URL, World, new_id
+from tests.integration.http.world import MEDIA_URL, Caller, World, new_id
 
 
 async def test_scripts_are_listed_newest_first_page_by_page(world: World) -> None:
@@ -53,6 +53,19 @@ async def test_why_a_script_failed_is_told_to_its_owner_alone(world: World) -> N
     assert (await anna.get(f"/scripts/{made.script_id}")).json["error"] == "The encoder ended with code 1."
     others = (await boris.get(f"/scripts/{made.script_id}")).json
     assert (others["status"], others["error"], others["owned"]) == ("failed", None, False)
+
+
+async def test_a_script_that_failed_is_listed_for_its_owner_alone(world: World) -> None:
+    anna, boris = world.listener(), world.listener()
+    good, bad = [(await world.script(anna, visibility="listeners")).script_id for _ in range(2)]
+    await world.fail(bad)
+
+    async def listed(caller: Caller) -> set[str]:
+        rows = (await caller.get("/scripts?limit=50")).json["scripts"]
+        return {row["script_id"] for row in rows} & {good, bad}
+
+    assert await listed(anna) == {good, bad}
+    assert await listed(boris) == {good}
 
 
 class TestStream:

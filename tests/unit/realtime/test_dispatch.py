@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict
 
 from playhead.auth.tokens import LEEWAY_S
-from playhead.db import DatabaseUnavailable
-from playhead.playback.rejections import Code, Rejection
+from playhead.db import DATABASE_AWAY, DatabaseUnavailable
+from playhead.playback.rejections import REASONS, Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import EVENTS, Answer, Handlers, bind
@@ -152,6 +152,13 @@ async def test_a_failure_inside_is_named_but_not_shown(desk: Desk, failure: Exce
     assert "secret" not in str(answer)
     desk.outcome = {"went": True}
     assert (await desk.send("go", GOOD))["ok"]
+
+
+async def test_which_store_is_away_is_told(desk: Desk) -> None:
+    desk.outcome = DatabaseUnavailable("secret address")
+    assert (await desk.send("go", GOOD))["error"]["message"] == DATABASE_AWAY
+    desk.outcome = StoreUnavailable("secret address")
+    assert (await desk.send("go", GOOD))["error"]["message"] == REASONS[Code.UNAVAILABLE].message
 
 
 async def test_every_event_even_a_bad_one_is_a_sign_of_life(desk: Desk) -> None:

@@ -1,5 +1,7 @@
 """Stream addresses: signed per request, and never a reason to take back a command that was accepted."""
 
+import asyncio
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +9,8 @@ import pytest
 
 from playhead.auth.media_paths import MediaSigner
 from playhead.db import DatabaseUnavailable, Script
-from playhead.sessions.streams import VALID_BEYOND_DURATION_S, StreamLinks, session_stream
+from playhead.sessions import streams
+from playhead.sessions.streams import LOOK_UP_TIMEOUT_S, VALID_BEYOND_DURATION_S, StreamLinks, session_stream
 from tests.support.states import make_state
 
 NOW_MS = 1_800_000_000_000
@@ -46,3 +49,31 @@ def test_a_link_is_valid_for_the_duration_and_twelve_hours() -> None:
 @pytest.mark.parametrize("found", [None, DatabaseUnavailable("away")])
 async def test_a_play_is_answered_without_a_stream_when_the_script_cannot_be_looked_up(found: object) -> None:
     assert await session_stream(Scripts(found), links(), CLAIMS, make_state()) is None
+
+
+class LateScripts:
+    """PostgreSQL as it hangs: each look-up answers, or fails, when the test says so."""
+
+    def __init__(self) -> None:
+        self.answers: list[asyncio.Future[Script | None]] = []
+
+    async def get(self, claims: Mapping[str, str], script_id: str) -> Script | None:
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return await self.answers[-1]
+
+
+async def test_a_play_does_not_wait_for_a_database_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert LOOK_UP_TIMEOUT_S < 0.5
+    monkeypatch.setattr(streams, "LOOK_UP_TIMEOUT_S", 0.01)
+    scripts, complaints = LateScripts(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    async with asyncio.timeout(5):
+        assert await session_stream(scripts, links(), CLAIMS, make_state()) is None
+    late = scripts.answers.pop()
+    assert not late.cancelled(), "to cancel would mean to wait for the driver"
+    late.set_exception(DatabaseUnavailable("at last"))
+    del late
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()  # of an error that nobody looked at asyncio complains now
+    assert complaints == []
