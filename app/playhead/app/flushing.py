@@ -16,7 +16,7 @@ from playhead.sessions.flushing import Flusher
 from playhead.sessions.redis_journal import RedisJournal
 
 GC_ALLOCATIONS = 100_000
-"""A batch makes tens of thousands of objects that nothing keeps and that are in no cycle. To look for cycles after every
+"""A batch makes tens of thousands of objects that nothing keeps and that are in no cycle. To look for cycles after each
 700 of them, as Python does by itself, takes a quarter of the flusher's time."""
 
 log = structlog.get_logger(__name__)
