@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL_S = 0.25
 """How long entries gather before they are taken, unless more than a batch of them waits."""
-BATCH_MAX = 500
-"""Entries that are stored in one transaction."""
+BATCH_MAX = 2_000
+"""Entries that are taken at once and stored in one transaction; those of one session become one row."""
 CLAIM_IDLE_MS = 10_000
 """Who has not stored an entry for so long after taking it is taken for dead."""
 CLAIM_INTERVAL_S = 2.0
@@ -120,6 +120,8 @@ class Flusher:
         self._interval_s = interval_s
         self._claim_interval_s = claim_interval_s
         self._in_hand: dict[tuple[int, str], Taken] = {}
+        self._ahead: asyncio.Task[Sequence[Taken]] | None = None
+        """The next batch, taken while PostgreSQL stores this one; only where more waits than one."""
         self._failures = 0
         self._claim_at_s = 0.0
 
@@ -131,16 +133,24 @@ class Flusher:
                 wait_s = await self.turn()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), wait_s)
+            if self._ahead is not None:
+                await self.turn(last=True)
         finally:
+            await cancelled(self._ahead)
             await cancelled(measuring)
             with suppress(StoreUnavailable):
                 await self._journal.leave()
 
-    async def turn(self) -> float:
-        """Takes a batch and stores it; answers how many seconds to wait before the next one."""
+    async def turn(self, *, last: bool = False) -> float:
+        """Takes a batch and stores it; answers how many seconds to wait before the next one.
+
+        `last`: only what was taken ahead.
+        """
         began_at_s = _now_s()
         try:
-            more = await self._take()
+            more = await self._take(last)
+            if more and not last:
+                self._ahead = asyncio.create_task(self._journal.take(BATCH_MAX), name="journal-ahead")
             if self._in_hand:
                 await self._flush()
         except StoreUnavailable as error:
@@ -162,18 +172,26 @@ class Flusher:
         self._failures += 1
         return min(RETRY_WAIT_MAX_S, RETRY_WAIT_S * 2.0 ** min(self._failures - 1, 10))
 
-    async def _take(self) -> bool:
-        """Fills the hand; answers whether as much was there as it holds."""
-        room = BATCH_MAX - len(self._in_hand)
-        taken: list[Taken] = []
-        if room > 0 and _now_s() >= self._claim_at_s:
-            taken += await self._journal.claim(room)
+    async def _take(self, last: bool) -> bool:
+        """Fills the hand; answers whether more waits than it holds."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._hold(await ahead)
+        if not last and _now_s() >= self._claim_at_s and self._room > 0:
+            claimed = await self._journal.claim(self._room)
+            self._hold(claimed)
             # a dead flusher may have left more than one batch
-            self._claim_at_s = _now_s() + (0.0 if taken else self._claim_interval_s)
-        if room > len(taken):
-            taken += await self._journal.take(room - len(taken))
+            self._claim_at_s = _now_s() + (0.0 if claimed else self._claim_interval_s)
+        if not last and ahead is None and self._room > 0:
+            self._hold(await self._journal.take(self._room))
+        return self._room <= 0 and not self._failures
+
+    @property
+    def _room(self) -> int:
+        return BATCH_MAX - len(self._in_hand)
+
+    def _hold(self, taken: Sequence[Taken]) -> None:
         self._in_hand.update((row.key, row) for row in taken)
-        return len(taken) >= room
 
     async def _flush(self) -> None:
         """Stores what is in hand, takes it off the journal, and buries what cannot be stored."""

@@ -85,13 +85,18 @@ async def test_what_a_killed_flusher_had_in_hand_is_stored_by_another(
     bench: JournalBench, logins: Logins, tmp_path: Path, moment: str, batch: int
 ) -> None:
     await bench.begin(100)
-    await bench.write(20)
+    await bench.write(rounds=batch * BATCH_MAX // 100)
     command = [sys.executable, "-m", "tests.integration.sessions.flusher_process"]
     with (tmp_path / "flusher.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *command, logins.service_url, bench.valkey_url, moment, str(batch), stdout=log, stderr=subprocess.STDOUT
         )
-        code = await asyncio.wait_for(process.wait(), PROCESS_TIMEOUT_S)
+        try:
+            code = await asyncio.wait_for(process.wait(), PROCESS_TIMEOUT_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
     assert code == -signal.SIGKILL, (tmp_path / "flusher.log").read_text()
     assert await bench.pending() > 0
     async with bench.flushing():

@@ -1,7 +1,7 @@
 """States and packets as bytes and back, and what devices are shown of them."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from playhead.sessions.codec import (
     seconds,
     state_payload,
 )
-from playhead.sessions.states import decode_state, encode_state
+from playhead.sessions.states import FIELDS, decode_state, encode_state
 from tests.support.states import DURATION_MS, NOW_MS, SCRIPT_ID, SESSION_ID, make_loop, make_state
 from tests.unit.playback.inventing import sessions
 
@@ -33,10 +33,28 @@ def test_a_state_comes_back_from_the_store_unchanged(
     assert decode_state(encode_state(kept)) == kept
 
 
-def test_what_the_store_keeps_is_plain_json_in_milliseconds() -> None:
-    kept = json.loads(encode_state(make_state(loop=make_loop(1, 251), listened=((0, 5),), report_seqs=(("phone", 3),))))
+def test_what_the_store_keeps_is_a_plain_json_list_in_milliseconds() -> None:
+    state = make_state(loop=make_loop(1, 251), listened=((0, 5),), report_seqs=(("phone", 3),))
+    kept = dict(zip(FIELDS, json.loads(encode_state(state)), strict=True))
     assert kept["position_ms"] == 100_000 and kept["loop"] == {"start_ms": 1, "end_ms": 251, "enabled": True}
     assert (kept["listened"], kept["report_seqs"]) == ([[0, 5]], [["phone", 3]])
+
+
+def test_every_field_of_a_state_is_kept() -> None:
+    assert sorted(FIELDS) == sorted(field.name for field in fields(SessionState))
+
+
+def test_a_state_of_another_release_is_read() -> None:
+    """Of a newer one that keeps more, and of an older one that did not know the last field yet."""
+    values = json.loads(encode_state(make_state(finished=True)))
+    assert decode_state(json.dumps([*values, "news"]).encode()) == make_state(finished=True)
+    assert decode_state(json.dumps(values[:-1]).encode()) == make_state(finished=False)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'["torn', b"[1, 2]", b"null", b"7"])
+def test_what_is_no_state_is_told_so(raw: bytes) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        decode_state(raw)
 
 
 @given(st.text(max_size=20), st.none() | st.text(max_size=20), st.integers(0, 2**53))

@@ -142,12 +142,17 @@ async def test_while_postgresql_is_away_the_batch_waits_and_the_waits_grow(bench
     assert await bench.flusher.turn() == RETRY_WAIT_S, "the waits begin anew"
 
 
-async def test_no_more_than_a_batch_is_in_hand_however_long_postgresql_is_away(bench: Bench) -> None:
+async def test_no_more_than_two_batches_are_in_hand_however_long_postgresql_is_away(bench: Bench) -> None:
+    """One of them was taken while PostgreSQL was asked to store the other."""
     bench.rows.down = True
+    entries = bench.add(3 * BATCH_MAX)
     for _ in range(3):
-        bench.add(BATCH_MAX)
+        assert await bench.flusher.turn() > 0
+    assert len(bench.store.journal) == BATCH_MAX
+    bench.rows.down = False
+    while await bench.left():
         await bench.flusher.turn()
-    assert len(bench.store.journal) == 2 * BATCH_MAX
+    assert bench.rows.entries == entries
 
 
 @pytest.mark.parametrize("error", [InvalidValue("a rule"), ValueError("no UUID"), OverflowError("year 300,000")])
@@ -265,6 +270,21 @@ async def test_it_stops_when_told_with_the_batch_in_hand_stored(bench: Bench) ->
     store_on.set()
     await asyncio.wait_for(running, 5)
     assert (rows.entries, await bench.left()) == (entries, 0)
+
+
+async def test_what_it_has_taken_ahead_is_stored_before_it_stops(bench: Bench) -> None:
+    stop = asyncio.Event()
+
+    class Stopping(Rows):
+        async def store(self, entries: Sequence[Entry]) -> None:
+            await super().store(entries)
+            stop.set()
+
+    rows = Stopping()
+    entries = bench.add(3 * BATCH_MAX)
+    await Flusher(bench.journal, rows, bench.clock, bench.metrics).run(stop)
+    assert rows.entries == entries[: 2 * BATCH_MAX]
+    assert (await bench.left(), len(bench.store.journal)) == (BATCH_MAX, BATCH_MAX)
 
 
 async def test_it_stops_while_postgresql_is_away_and_leaves_the_batch_in_the_journal(bench: Bench) -> None:
