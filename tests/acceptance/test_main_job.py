@@ -1,5 +1,6 @@
 """The main job, end to end: upload a file, play it on two devices of one listener, on two server processes.
 
+`test_the_main_job` is all of it in one line; what follows it are the system's other signs of life.
 Every part is the real one: PostgreSQL, Valkey, ffmpeg, the `playhead` processes, real HTTP and Socket.IO clients.
 """
 
@@ -12,13 +13,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.audio import Kind, decoded_length, ffmpeg, make
+from playhead.media.grid import FRAME_SAMPLES, OUTPUT_RATE_HZ
+from tests.support.audio import Kind, decoded_length, error, heard, make, reference
 from tests.support.sockets import Client
 from tests.support.system import RunningSystem
 
 API = "/api/v1/audio"
-SOURCE_S = 31.7
-OUTPUT_RATE_HZ = 48_000
+SOURCE_S, SOURCE_RATE_HZ = 31.7, 44_100
+SHIFT_FACTOR = 1.5
+"""A shift by one sample at 48 kHz changes so much more than the encoder does; seen: 2 (low), 200 (medium)."""
 READY_TIMEOUT_S = 30.0
 
 
@@ -71,89 +74,104 @@ async def until_ready(rest: Rest, script_id: str) -> dict[str, Any]:
             await asyncio.sleep(0.1)
 
 
-async def test_an_upload_becomes_hls_of_its_exact_length_in_every_rung(rest: Rest, tmp_path: Path) -> None:
-    source = make(tmp_path, Kind("speech.mp3", "-c:a libmp3lame -b:a 96k"), SOURCE_S)
+async def upload(rest: Rest, source: Path) -> dict[str, Any]:
     body = {"data": source.read_bytes(), "headers": {"Content-Type": "audio/mpeg"}}
     made = await rest.call("POST", "/scripts?title=Speech", 201, **body)
-    script = await until_ready(rest, made["script_id"])
-    source_samples = decoded_length(source)
-    assert script["duration"] == pytest.approx(source_samples / 44_100, abs=0.001)
+    return await until_ready(rest, made["script_id"])
 
-    expected_samples = -(-source_samples * OUTPUT_RATE_HZ // 44_100)
+
+async def check_media(rest: Rest, script: dict[str, Any], source: Path) -> None:
+    """Every rung is the source, to the sample: of the script's length, filled up to a whole frame (decision 4)."""
+    total_samples = -(-decoded_length(source) * OUTPUT_RATE_HZ // SOURCE_RATE_HZ)
+    assert script["duration"] == -(-total_samples * 1_000 // OUTPUT_RATE_HZ) / 1_000
+    expected = reference(source)
+    assert len(expected) == total_samples
     for quality in ("low", "medium", "high", "auto"):
         stream = await rest.call("GET", f"/stream/{script['script_id']}?quality={quality}", 200)
-        assert stream["ready"] and stream["format"] == "hls"
-        heard = ffmpeg("-i", stream["stream_url"], "-map", "0:a:0", "-f", "s16le", "-ac", "1", "pipe:1")
-        # the last frame is whole: what is more than the source is less than one frame of silence
-        assert 0 <= len(heard) // 2 - expected_samples < 1_024, quality
+        assert stream["ready"] and stream["format"] == "hls" and stream["duration"] == script["duration"]
+        sound = heard(stream["stream_url"])
+        assert len(sound) == -(-total_samples // FRAME_SAMPLES) * FRAME_SAMPLES, quality
+        shifted = min(error(sound[1:], expected), error(sound, expected[1:]))
+        assert error(sound[:total_samples], expected) < shifted / SHIFT_FACTOR, f"{quality} is not in its place"
 
 
-async def test_two_devices_on_two_servers_drive_the_same_playhead(
-    running_system: RunningSystem, devices: tuple[Client, Client], rest: Rest
-) -> None:
-    phone, desk = devices
-    script_id = running_system.script_id
-    for device in devices:
+async def drive(phone: Client, desk: Client, rest: Rest, script_id: str) -> dict[str, Any]:
+    """Each device, and an app, move the one playhead and the others see it. Answers the last state: it plays a loop."""
+    for device in (phone, desk):
         joined = await device.call("join", {"script_id": script_id})
         assert joined["ok"] and joined["state"] is None
+    played = (await phone.call("play", {"script_id": script_id, "position": 5.0}))["state"]
+    assert played["playing"] and played["active_device"] == phone.device_id
+    assert await desk.expect_event("state", revision=played["revision"]) == played
 
-    played = await phone.call("play", {"script_id": script_id, "position": 5.0})
-    assert played["ok"] and played["created"]
-    session_id = played["state"]["session_id"]
-    seen = await desk.expect_event("state", revision=played["state"]["revision"])
-    assert seen == played["state"] and seen["playing"] and seen["active_device"] == "phone"
-
-    sought = await desk.call("seek", {"session_id": session_id, "position": 20.5})
-    assert await phone.expect_event("state", revision=sought["state"]["revision"]) == sought["state"]
+    session_id = played["session_id"]
+    sought = (await desk.call("seek", {"session_id": session_id, "position": 20.5}))["state"]
+    assert await phone.expect_event("state", revision=sought["revision"]) == sought
 
     loop = {"start": 20.0, "end": 22.0, "enabled": True}
-    looped = await phone.call("loop", {"session_id": session_id, **loop})
-    assert (await desk.expect_event("state", revision=looped["state"]["revision"]))["loop"] == loop
+    looped = (await phone.call("loop", {"session_id": session_id, **loop}))["state"]
+    assert looped["loop"] == loop
+    assert await desk.expect_event("state", revision=looped["revision"]) == looped
 
-    over_rest = await rest.call("POST", "/seek", 200, json={"session_id": session_id, "position": 21.0})
-    for device in devices:
-        moved = await device.expect_event("state", revision=over_rest["revision"])
-        assert moved["position"] == 21.0 and moved["cause"]["device_id"] == "rest" and moved["loop"] == loop
+    moved = await rest.call("POST", "/seek", 200, json={"session_id": session_id, "position": 21.0})
+    states = [await device.expect_event("state", revision=moved["revision"]) for device in (phone, desk)]
+    assert states[0] == states[1] and states[0]["cause"]["device_id"] == "rest"
+    assert (states[0]["position"], states[0]["loop"], states[0]["playing"]) == (21.0, loop, True)
+    return states[0]
 
 
-async def test_a_bookmark_made_on_one_server_is_told_and_listed_by_the_other(
-    running_system: RunningSystem, devices: tuple[Client, Client], rest: Rest, listener_id: str
-) -> None:
-    script_id = running_system.script_id
+async def bookmark(phone: Client, desk: Client, rest: Rest, script_id: str) -> None:
+    """Made by an app: both devices are told, and it is in the list."""
     body = {"script_id": script_id, "position": 12.25, "title": "Here"}
     made = await rest.call("POST", "/bookmark", 201, json=body)
-    for device in devices:
+    for device in (phone, desk):
         assert await device.expect_event("bookmark", action="created") == {"action": "created", "bookmark": made}
-    async with aiohttp.ClientSession() as session:
-        other = Rest(session, running_system.base_urls[0], running_system.token(listener_id))
-        listed = await other.call("GET", f"/bookmarks/{script_id}", 200)
-    assert [row["bookmark_id"] for row in listed["bookmarks"]] == [made["bookmark_id"]]
-    await rest.call("DELETE", f"/bookmark/{made['bookmark_id']}", 204)
-    assert (await rest.call("GET", f"/bookmarks/{script_id}", 200))["bookmarks"] == []
+    listed = await rest.call("GET", f"/bookmarks/{script_id}", 200)
+    assert listed["bookmarks"] == [made]
 
 
-async def test_both_devices_recover_their_place_when_a_server_dies_and_comes_back(
-    running_system: RunningSystem, devices: tuple[Client, Client]
+async def come_back(system: RunningSystem, number: int, device: Client, state: dict[str, Any]) -> Client:
+    """The device on its server that is up again: it finds the playhead where it was, and still moving."""
+    system.servers[number].start()
+    await asyncio.to_thread(system.wait_ready, number)
+    token = system.token(device.listener_id)
+    back = await Client.open(system.base_urls[number], token, device_id=device.device_id)
+    seen = {"epoch": state["epoch"], "revision": state["revision"]}
+    recovered = await back.call("join", {"session_id": state["session_id"], "seen": seen})
+    assert recovered["state"] == {**state, "cause": None}
+    return back
+
+
+@pytest.mark.timeout(180)  # of all that it does, the machine's speed decides how long
+async def test_the_main_job(
+    running_system: RunningSystem, devices: tuple[Client, Client], rest: Rest, tmp_path: Path
 ) -> None:
+    """A file goes up by REST, becomes HLS, and is played on two devices in sync, through the end of either server."""
     phone, desk = devices
-    played = await phone.call("play", {"script_id": running_system.script_id, "position": 7.0})
-    session_id = played["state"]["session_id"]
-    paused = await phone.call("pause", {"session_id": session_id, "position": played["state"]["position"]})
-    await desk.expect_event("state", revision=paused["state"]["revision"])
+    source = make(tmp_path, Kind("speech.mp3", "-c:a libmp3lame -b:a 96k", rate=SOURCE_RATE_HZ), SOURCE_S)
+    script = await upload(rest, source)
+    await check_media(rest, script, source)
+    state = await drive(phone, desk, rest, script["script_id"])
+    await bookmark(phone, desk, rest, script["script_id"])
 
-    running_system.servers[0].kill()
-    sought = await desk.call("seek", {"session_id": session_id, "position": 33.25})
-    assert sought["ok"]
-    running_system.servers[0].start()
-    await asyncio.to_thread(running_system.wait_ready, 0)
+    running_system.servers[0].kill()  # a crash: nobody says goodbye
+    await phone.ended()
+    still_there = await desk.call("join", {"session_id": state["session_id"]})
+    assert still_there["state"] == {**state, "cause": None}
+    phone = await come_back(running_system, 0, phone, state)
 
-    back = await Client.open(running_system.base_urls[0], running_system.token(phone.listener_id), device_id="phone")
-    seen = {"epoch": paused["state"]["epoch"], "revision": paused["state"]["revision"]}
-    recovered = await back.call("join", {"session_id": session_id, "seen": seen})
-    assert recovered["state"] == {**sought["state"], "cause": None}
-    moved = await back.call("seek", {"session_id": session_id, "position": 34.0})
-    assert (await desk.expect_event("state", revision=moved["state"]["revision"]))["position"] == 34.0
-    await back.close()
+    assert running_system.servers[1].stop() == 0  # a release: in order
+    await desk.ended()
+    desk = await come_back(running_system, 1, desk, state)
+
+    paused = (await phone.call("pause", {"session_id": state["session_id"]}))["state"]
+    assert await desk.expect_event("state", revision=paused["revision"]) == paused
+    assert not paused["playing"] and 20.0 <= paused["position"] < 22.0
+    assert (paused["epoch"], paused["revision"]) == (state["epoch"], state["revision"] + 1)
+    listed = await rest.call("GET", f"/bookmarks/{script['script_id']}", 200)
+    assert [row["title"] for row in listed["bookmarks"]] == ["Here"]
+    for device in (phone, desk):
+        await device.close()
 
 
 async def test_a_session_that_the_store_has_lost_comes_back_from_postgresql(

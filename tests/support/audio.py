@@ -60,6 +60,12 @@ def decoded(data: bytes) -> Samples:
     return np.frombuffer(raw, dtype=np.float32).reshape(-1, 2)
 
 
+def heard(url: str) -> Samples:
+    """What a player of the HLS playlist at `url` hears: shape (samples, 2)."""
+    raw = ffmpeg("-i", url, "-map", "0:a:0", "-ac", "2", "-f", "f32le", "pipe:1")
+    return np.frombuffer(raw, dtype=np.float32).reshape(-1, 2)
+
+
 def decoded_length(path: Path) -> int:
     """Samples per channel that a full decode of the file's first sound track gives, at its own rate."""
     return len(ffmpeg("-i", str(path), "-map", "0:a:0", "-ac", "1", "-f", "s16le", "pipe:1")) // 2
