@@ -4,7 +4,7 @@
  *
  *     connect -> burst of clock samples, join with the last (epoch, revision) seen -> snapshot -> ready
  *     command -> waits until ready -> ack; asks again only where the refusal says `retry`
- *     lost    -> nobody knows whether it arrived: the snapshot of the next join decides
+ *     lost    -> nobody knows whether it arrived: it is sent again under the same id, which is done once
  */
 
 import { io, type Socket } from "socket.io-client";
@@ -125,7 +125,7 @@ export class Connection {
   }
 
   /**
-   * Sends a command and answers its ack. `base` is the state that the press was made on.
+   * Sends a command and answers its ack; again under the same id until one comes. `base` is what was seen at the press.
    * Throws `Refusal`: the server's, or `not_connected` / `connection_lost` when the line is to blame.
    */
   async command<Good = StateAck>(
@@ -136,17 +136,21 @@ export class Connection {
   ): Promise<Good | StateAck> {
     const deadlineMs = localMs() + COMMAND_WAIT_MS;
     let body: object = { ...payload, command_id: commandId };
+    let lost = false;
     for (let attempt = 0; ; attempt += 1) {
       await this.#whenReady(deadlineMs);
       const answer = await this.#ask<Good>(event, body);
       if (answer === null) {
         if (localMs() >= deadlineMs) throw new Refusal(CONNECTION_LOST);
-        const done = await this.#afterLoss(commandId, base, deadlineMs);
-        if (done) return done;
+        // Where it was done, the server knows its id and answers as the first time; where not, it must find what we saw.
+        lost = true;
         if (base) body = { ...body, expected_revision: base.revision };
+        if (this.#socket.connected) this.resync();
+        else this.#ready = false;
         continue;
       }
       if (!isError(answer)) return answer;
+      if (lost && answer.error.code === "conflict") throw new Refusal({ ...answer.error, ...CONNECTION_LOST });
       const delayMs = RETRY_DELAYS_MS[attempt];
       if (!answer.error.retry || delayMs === undefined) throw new Refusal(answer.error);
       await wait(Math.max(delayMs, answer.error.retry_after_ms ?? 0));
@@ -267,18 +271,6 @@ export class Connection {
       };
       this.#waiting.push(resume);
     });
-  }
-
-  /** After a command whose ack never came: its answer when it was applied, null when it may be sent again. */
-  async #afterLoss(commandId: string, base: State | null, deadlineMs: number): Promise<StateAck | null> {
-    if (this.#socket.connected) this.resync();
-    else this.#ready = false;
-    await this.#whenReady(deadlineMs);
-    const state = this.#events.latest();
-    if (state?.cause.command_id === commandId) return { ok: true, state, server_time: this.#clock.serverMs(localMs()) };
-    const untouched = state?.epoch === base?.epoch && state?.revision === base?.revision;
-    if (!untouched) throw new Refusal(CONNECTION_LOST);
-    return null;
   }
 
   /** The ack, or null when none came. */

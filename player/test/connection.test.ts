@@ -219,15 +219,19 @@ test("a press on a broken line waits for it to come back", async () => {
   assert.equal((await line.command("pause", {}, "press-1", held)).state?.revision, 2);
 });
 
-test("an ack that got lost is not missed when the snapshot shows the command done", async () => {
+test("a command whose ack got lost is sent again under its id, and the first answer is taken", async () => {
   const { line } = await connect();
   const base = held;
-  handlers["pause"] = (_payload, _reply, socket) => {
-    held = aState({ revision: 2, cause: { command: "pause", device_id: "device-1", command_id: "press-1" } });
-    socket.disconnect(true);
+  handlers["pause"] = (payload, reply, socket) => {
+    held = aState({ revision: 5, cause: { command: "seek", device_id: "device-2", command_id: "another" } });
+    if (payload["expected_revision"] === undefined) socket.disconnect(true);
+    else reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
   };
   assert.equal((await line.command("pause", {}, "press-1", base)).state?.revision, 2);
-  assert.equal(commandsReceived().length, 1);
+  assert.deepEqual(
+    commandsReceived().map(({ payload }) => payload["command_id"]),
+    ["press-1", "press-1"],
+  );
 });
 
 test("a command that never arrived is sent again, bound to the state it was pressed on", async () => {
@@ -246,12 +250,14 @@ test("a command that never arrived is sent again, bound to the state it was pres
 test("a command that got lost while others moved on is given up with a reason", async () => {
   const { line } = await connect();
   const base = held;
-  handlers["seek"] = (_payload, _reply, socket) => {
-    held = aState({ revision: 4, cause: { command: "seek", device_id: "device-2", command_id: "another" } });
-    socket.disconnect(true);
+  const moved = aState({ revision: 4, cause: { command: "seek", device_id: "device-2", command_id: "another" } });
+  handlers["seek"] = (payload, reply, socket) => {
+    held = moved;
+    if (payload["expected_revision"] === undefined) socket.disconnect(true);
+    else reply({ ok: false, error: { code: "conflict", message: "Moved on.", retry: false, state: moved } });
   };
   await assert.rejects(line.command("seek", { position: 5 }, "press-1", base), (error: Refusal) => {
-    return error.code === "connection_lost";
+    return error.code === "connection_lost" && error.detail.state?.revision === 4;
   });
 });
 
