@@ -192,6 +192,8 @@ def offline(state: SessionState, command: Offline, now_ms: int) -> tuple[Session
     # repeats cannot be told from a batch that is sent again: what was heard before is not counted as played
     more_ms = total_ms(listened) - total_ms(state.listened)
     heard = replace(state, listened=listened, played_ms=state.played_ms + more_ms)
+    if command.position_ms == position_at(heard, now_ms):
+        return heard, None
     if command.base is not None and command.base < state.moved:
         detail = "The session was moved on another device since then. Choose one of both places."
         return heard, Rejection(

@@ -31,6 +31,13 @@ def test_a_batch_that_is_sent_again_is_credited_once() -> None:
     assert (again.listened, again.played_ms) == (once.listened, once.played_ms)
 
 
+def test_a_batch_that_comes_again_without_a_name_finds_its_own_place_and_no_conflict() -> None:
+    once = taken(PAUSED).state
+    again = taken(once)
+    assert BATCH.base is not None and BATCH.base < once.moved
+    assert (again.refusal, again.written, again.state.position_ms) == (None, False, 160_000)
+
+
 @pytest.mark.parametrize("base", [(7, 5), (6, 99)])
 def test_when_somebody_moved_since_the_place_stays_and_both_are_told(base: tuple[int, int]) -> None:
     moved = accepted(PAUSED, Seek(position_ms=5_000), DESK)
