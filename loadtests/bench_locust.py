@@ -1,9 +1,10 @@
 """Listeners with two devices each against a whole system on this machine, for a minute: `dev.py bench locust`.
 
-    python3 dev.py bench locust [--listeners 50] [--seconds 60]
+    python3 dev.py bench locust [--listeners 50] [--seconds 60] [--results FOLDER]
 
 Starts `playhead run` on free ports with a data folder of its own, runs locust beside it (on the same cores, so times
-are an upper bound), and ends in a table and one line of JSON. CPU is read from the server's process.
+are an upper bound), and ends in a table and one line of JSON. Both, and a plot, are kept in `loadtests/results`, or in
+`--results FOLDER`. CPU is read from the server's process.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import psutil
 
+from loadtests.keeping import RESULTS, Latency, keep
 from loadtests.machine import Goal, Result
 from playhead.app.development.keys import development_keys
 from playhead.app.development.sample import SCRIPT_ID
@@ -35,6 +37,9 @@ LOCUST_MARGIN_S = 60.0
 SEEK_P95_GOAL_MS = 300.0
 REST_P95_GOAL_MS = 300.0
 OTHER_DEVICE = "state on the other device"
+"""A row that counts no requests: it is how long a command took to arrive elsewhere."""
+AGGREGATED = "Aggregated"
+REST_METHODS = ("GET ", "POST ", "DELETE ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,36 +142,59 @@ def _run_locust(running: System, listeners: int, seconds: int, folder: Path) -> 
         return list(csv.DictReader(table))
 
 
-def _result(rows: list[dict[str, str]], cpu_s: float) -> Result:
-    by_name = {row["Name"]: row for row in rows}
-    total = by_name["Aggregated"]
-    commands = sum(int(row["Request Count"]) for row in rows if row["Type"] in ("SOCKET", "POST", "GET", "DELETE"))
-    commands -= int(by_name[OTHER_DEVICE]["Request Count"])
-    other_p95_ms = float(by_name[OTHER_DEVICE]["95%"])
-    rest_p95_ms = max(float(row["95%"]) for row in rows if row["Type"] in ("GET", "POST", "DELETE"))
+def latencies(rows: list[dict[str, str]]) -> list[Latency]:
+    """Locust's rows but its sum, which would count what is no request as one."""
+    return [
+        Latency(
+            name=f"{row['Name']}".strip(),
+            count=int(row["Request Count"]),
+            failed=int(row["Failure Count"]),
+            per_s=round(float(row["Requests/s"]), 2),
+            p50_ms=float(row["50%"]),
+            p95_ms=float(row["95%"]),
+            p99_ms=float(row["99%"]),
+        )
+        for row in rows
+        if row["Name"] != AGGREGATED
+    ]
+
+
+def measured_s(rows: list[dict[str, str]]) -> float:
+    """How long locust measured, from the first user's start to the last answer: that is what its rates go by."""
+    total = next(row for row in rows if row["Name"] == AGGREGATED)
+    return float(total["Request Count"]) / float(total["Requests/s"])
+
+
+def result_of(rows: list[dict[str, str]], cpu_s: float) -> Result:
+    """The figures. A request is what was sent and answered; a state that arrived is what another one caused."""
+    found = latencies(rows)
+    other = next(row for row in found if row.name == OTHER_DEVICE)
+    requests = sum(row.count for row in found if row is not other)
+    rest_p95_ms = max(row.p95_ms for row in found if row.name.startswith(REST_METHODS))
     figures = {
-        "requests": float(commands),
-        "failures": float(total["Failure Count"]),
-        "requests_per_s": round(float(total["Requests/s"]), 1),
-        "server_cpu_us_per_request": round(1e6 * cpu_s / max(1, commands), 1),
-        "other_device_p50_ms": float(by_name[OTHER_DEVICE]["50%"]),
-        "other_device_p95_ms": other_p95_ms,
+        "requests": float(requests),
+        "failures": float(sum(row.failed for row in found)),
+        "measured_s": round(measured_s(rows), 1),
+        "requests_per_s": round(requests / measured_s(rows), 1),
+        "server_cpu_us_per_request": round(1e6 * cpu_s / max(1, requests), 1),
+        "other_device_p50_ms": other.p50_ms,
+        "other_device_p95_ms": other.p95_ms,
         "rest_p95_ms": rest_p95_ms,
     }
     goals = {
-        "other_device_p95_ms": Goal(f"< {SEEK_P95_GOAL_MS:.0f}", other_p95_ms, other_p95_ms < SEEK_P95_GOAL_MS),
+        "other_device_p95_ms": Goal(f"< {SEEK_P95_GOAL_MS:.0f}", other.p95_ms, other.p95_ms < SEEK_P95_GOAL_MS),
         "rest_p95_ms": Goal(f"< {REST_P95_GOAL_MS:.0f}", rest_p95_ms, rest_p95_ms < REST_P95_GOAL_MS),
         "failures": Goal("= 0", figures["failures"], figures["failures"] == 0),
     }
     return Result("locust", figures, goals)
 
 
-def _table(rows: list[dict[str, str]]) -> str:
+def _table(rows: list[Latency]) -> str:
     lines = [f"{'what':<32} {'count':>8} {'failed':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8}"]
     for row in rows:
-        name = f"{row['Type']:<7}{row['Name']}".strip()
-        figures = f"{row['Request Count']:>8} {row['Failure Count']:>7} {row['50%']:>8} {row['95%']:>8} {row['99%']:>8}"
-        lines.append(f"{name:<32} {figures}")
+        lines.append(
+            f"{row.name:<32} {row.count:>8} {row.failed:>7} {row.p50_ms:>8g} {row.p95_ms:>8g} {row.p99_ms:>8g}"
+        )
     return "\n".join(lines)
 
 
@@ -174,13 +202,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--listeners", type=int, default=50, help="locust users, with two sockets each")
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the plot")
     options = parser.parse_args()
     with system() as running, tempfile.TemporaryDirectory() as folder:
         before_s = running.server_cpu_s()
         rows = _run_locust(running, options.listeners, options.seconds, Path(folder))
         cpu_s = running.server_cpu_s() - before_s
-    print(_table(rows))
-    print(_result(rows, cpu_s).line())
+    result, found = result_of(rows, cpu_s), latencies(rows)
+    kept = keep(result, {"listeners": options.listeners, "seconds": options.seconds}, found, options.results)
+    print(_table(found))
+    print(f"Kept in {' and '.join(str(path) for path in kept)}", file=sys.stderr)
+    print(result.line())
 
 
 if __name__ == "__main__":

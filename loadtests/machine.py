@@ -28,7 +28,7 @@ class Result:
     goals: dict[str, Goal] = field(default_factory=dict)
 
     def line(self) -> str:
-        return json.dumps({**asdict(self), "machine": machine()})
+        return json.dumps({"bench": self.bench, "machine": machine(), **asdict(self)})
 
 
 def machine() -> str:

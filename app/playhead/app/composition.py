@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import TokenVerifier
-from playhead.db import Database, ScriptRepository, SessionRepository
+from playhead.db import Database, ListeningRepository, ScriptRepository, SessionRepository
 from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
@@ -21,6 +21,7 @@ from playhead.runtime.limits import Rate
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.store_clock import RedisTime, StoreClock
+from playhead.sessions.listening import Listening
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
@@ -50,6 +51,7 @@ class Core:
     bus: RedisBus
     presence: Presence
     service: SessionService
+    listening: Listening
     scripts: ScriptRepository
     links: StreamLinks
     verifier: TokenVerifier
@@ -123,6 +125,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: St
             bus=bus,
             presence=presence,
             service=service,
+            listening=Listening(store, sessions, ListeningRepository(opened), clock),
             scripts=scripts,
             links=links,
             verifier=verifier,

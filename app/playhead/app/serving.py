@@ -123,6 +123,7 @@ def _services(settings: Settings, opened: Database, parts: Core, metrics: Metric
     storage = media_storage(settings)
     return Services(
         sessions=parts.service,
+        listening=parts.listening,
         presence=parts.presence,
         scripts=parts.scripts,
         bookmarks=BookmarkRepository(opened),

@@ -9,6 +9,7 @@ from playhead.db.bookmarks import Bookmark, BookmarkRefusal, BookmarkRepository
 from playhead.db.errors import DATABASE_AWAY, DatabaseUnavailable, InvalidValue
 from playhead.db.job_queue import QUEUE_CHANNEL
 from playhead.db.journal import JournalEntry, JournalRepository, OfflineStretch
+from playhead.db.listening import ListeningRepository, Played, PlayedDay
 from playhead.db.logins import LoginError, Logins, ensure_logins, stored_logins
 from playhead.db.migrate import MigrationError, migrate
 from playhead.db.paging import Page
@@ -40,11 +41,14 @@ __all__ = [
     "InvalidValue",
     "JournalEntry",
     "JournalRepository",
+    "ListeningRepository",
     "LoginError",
     "Logins",
     "MigrationError",
     "OfflineStretch",
     "Page",
+    "Played",
+    "PlayedDay",
     "Script",
     "ScriptRepository",
     "ServiceDatabase",

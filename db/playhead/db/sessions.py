@@ -162,7 +162,7 @@ class SessionRepository:
         statement = LIST_LIVE if live else LIST_RECENT
         async with self._database.as_service() as connection:
             rows = await connection.fetch(statement, listener_id, time_from_us(after.key), after.row_id, wanted)
-        return page([_state(row) for row in rows], limit, _place)
+        return page([_state(row) for row in rows], limit, place_of)
 
 
 async def upsert(connection: Connection, states: Iterable[SessionState]) -> int:
@@ -296,5 +296,5 @@ def _state_or_none(row: "asyncpg.Record | None") -> SessionState | None:
     return None if row is None else _state(row)
 
 
-def _place(state: SessionState) -> Place:
+def place_of(state: SessionState) -> Place:
     return Place(us_from_time(time_from_ms(state.started_at_ms)), state.session_id)

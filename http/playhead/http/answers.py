@@ -322,8 +322,8 @@ def summary_answer(state: SessionState) -> SummaryAnswer:
         total_listened=listening_payload(state)["total_listened"],
         progress_percent=_percent(state.position_ms, state.duration_ms),
         finished=state.finished,
-        started_at=_time(state.started_at_ms),
-        ended_at=_time(state.ended_at_ms),
+        started_at=calendar_time(state.started_at_ms),
+        ended_at=calendar_time(state.ended_at_ms),
     )
 
 
@@ -371,5 +371,5 @@ def _percent(place_ms: int, duration_ms: int) -> float:
     return round(100 * place_ms / duration_ms, 2)
 
 
-def _time(at_ms: int) -> datetime:
+def calendar_time(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -13,6 +13,7 @@ from playhead.http.bodies import (
     TransferBody,
     origin_of,
 )
+from playhead.http.listening_bodies import ModeBody, SleepBody
 from playhead.http.route import Answer, Call
 from playhead.playback.commands import Command, End
 from playhead.playback.rejections import Code, Rejection
@@ -21,7 +22,7 @@ from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, seconds, state_payload
 from playhead.sessions.streams import session_stream
 
-Steering = PauseBody | SeekBody | LoopBody | RateBody
+Steering = PauseBody | SeekBody | LoopBody | RateBody | ModeBody | SleepBody
 """Bodies of commands that answer the state and name the device that acts."""
 
 
@@ -51,14 +52,14 @@ async def _playing(call: Call[PlayBody], outcome: Outcome) -> Answer:
 
 
 async def steer(call: Call[Steering]) -> Answer | Rejection:
-    """pause, seek, loop, rate: the session after it."""
+    """pause, seek, loop, rate, mode, sleep: the session after it."""
     body = call.fields
-    return _state(await _apply(call, body.session_id, body.command(), body.device_id))
+    return state_after(await _apply(call, body.session_id, body.command(), body.device_id))
 
 
 async def transfer(call: Call[TransferBody]) -> Answer | Rejection:
     body = call.fields
-    return _state(await _apply(call, body.session_id, body.command(), None))
+    return state_after(await _apply(call, body.session_id, body.command(), None))
 
 
 async def progress(call: Call[ProgressBody]) -> Answer | Rejection:
@@ -103,7 +104,8 @@ async def _apply(
     )
 
 
-def _state(outcome: Outcome | Rejection) -> Answer | Rejection:
+def state_after(outcome: Outcome | Rejection) -> Answer | Rejection:
+    """What a command answers that leaves a state behind."""
     if isinstance(outcome, Rejection):
         return outcome
     return Answer(state_answer(outcome.state, outcome.cause_of_state, outcome.server_time_ms))

@@ -24,7 +24,7 @@ API = "/api/v1/audio"
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Access = Literal["bearer", "signed path", "open"]
-Tag = Literal["playback", "scripts", "bookmarks", "media", "operations"]
+Tag = Literal["playback", "listening", "scripts", "bookmarks", "media", "operations"]
 In = TypeVar("In", bound=BaseModel)
 In_co = TypeVar("In_co", bound=BaseModel, covariant=True)
 

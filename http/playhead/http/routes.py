@@ -43,8 +43,10 @@ from playhead.http.bodies import (
     UploadFields,
 )
 from playhead.http.health import OK, run_checks
+from playhead.http.listening_routes import LISTENING
 from playhead.http.origin import PLAYLIST_TYPE, SEGMENT_TYPE, serve_media
 from playhead.http.problems import AnyCode, HttpCode
+from playhead.http.refusals import BODY, COMMAND
 from playhead.http.route import API, Answer, Good, Route, api, guarded, respond_with
 from playhead.http.services import SERVICES
 from playhead.http.upload_bodies import FILE_FIELD, FORM_TYPE
@@ -52,15 +54,6 @@ from playhead.http.uploads import upload
 from playhead.playback.rejections import Code
 
 _STATE = (Good(200, "The state after it, which every device sees.", StateAnswer),)
-_BODY: tuple[AnyCode, ...] = (Code.TOO_LARGE, HttpCode.UNSUPPORTED_MEDIA_TYPE, HttpCode.INCOMPLETE)
-_COMMAND: tuple[AnyCode, ...] = (
-    Code.NOT_FOUND,
-    Code.OUT_OF_BOUNDS,
-    Code.CONFLICT,
-    Code.SESSION_ENDED,
-    Code.OVERLOADED,
-    *_BODY,
-)
 _SCRIPT: tuple[AnyCode, ...] = (Code.NOT_FOUND, Code.SCRIPT_FAILED)
 
 
@@ -88,7 +81,7 @@ _PLAYBACK = (
             Good(201, "A new session.", PlayAnswer),
             Good(200, "The live session, joined.", PlayAnswer),
         ),
-        refusals=(*_COMMAND, Code.SCRIPT_NOT_READY, Code.SCRIPT_FAILED, Code.DEVICE_NOT_CONNECTED),
+        refusals=(*COMMAND, Code.SCRIPT_NOT_READY, Code.SCRIPT_FAILED, Code.DEVICE_NOT_CONNECTED),
         command=True,
     ),
     api(
@@ -100,7 +93,7 @@ _PLAYBACK = (
         tag="playback",
         summary="Report where the sound is. Refused with both places where that cannot be so.",
         good=(Good(200, "The report was taken.", ProgressAnswer),),
-        refusals=_COMMAND,
+        refusals=COMMAND,
         command=True,
     ),
     api(
@@ -112,7 +105,7 @@ _PLAYBACK = (
         tag="playback",
         summary="Stop the sound, at `position` if that was heard.",
         good=_STATE,
-        refusals=_COMMAND,
+        refusals=COMMAND,
         command=True,
     ),
     api(
@@ -124,7 +117,7 @@ _PLAYBACK = (
         tag="playback",
         summary="Move the playhead.",
         good=_STATE,
-        refusals=_COMMAND,
+        refusals=COMMAND,
         command=True,
     ),
     api(
@@ -136,7 +129,7 @@ _PLAYBACK = (
         tag="playback",
         summary="Set an A-B loop, switched on or off.",
         good=_STATE,
-        refusals=(*_COMMAND, Code.LOOP_TOO_SHORT),
+        refusals=(*COMMAND, Code.LOOP_TOO_SHORT),
         command=True,
     ),
     api(
@@ -148,7 +141,7 @@ _PLAYBACK = (
         tag="playback",
         summary="Set the speed of playback, 0.25 to 4.",
         good=_STATE,
-        refusals=_COMMAND,
+        refusals=COMMAND,
         command=True,
     ),
     api(
@@ -160,7 +153,7 @@ _PLAYBACK = (
         tag="playback",
         summary="Move the sound to another connected device; place, rate and loop stay.",
         good=_STATE,
-        refusals=(*_COMMAND, Code.DEVICE_NOT_CONNECTED),
+        refusals=(*COMMAND, Code.DEVICE_NOT_CONNECTED),
         command=True,
     ),
     api(
@@ -230,7 +223,7 @@ _SCRIPTS = (
             Code.SCRIPT_EXISTS,
             Code.OVERLOADED,
             Code.UNAVAILABLE,
-            *_BODY,
+            *BODY,
         ),
     ),
     api(
@@ -278,7 +271,7 @@ _BOOKMARKS = (
         tag="bookmarks",
         summary="Mark a place in a script.",
         good=(Good(201, "The bookmark.", BookmarkAnswer),),
-        refusals=(Code.NOT_FOUND, Code.OUT_OF_BOUNDS, Code.OVERLOADED, *_BODY),
+        refusals=(Code.NOT_FOUND, Code.OUT_OF_BOUNDS, Code.OVERLOADED, *BODY),
     ),
     api(
         "GET",
@@ -300,7 +293,7 @@ _BOOKMARKS = (
         tag="bookmarks",
         summary="Change a bookmark's place, title or note.",
         good=(Good(200, "The bookmark as it is now.", BookmarkAnswer),),
-        refusals=(Code.NOT_FOUND, Code.OUT_OF_BOUNDS, *_BODY),
+        refusals=(Code.NOT_FOUND, Code.OUT_OF_BOUNDS, *BODY),
     ),
     api(
         "DELETE",
@@ -379,5 +372,5 @@ _OPERATIONS = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_PLAYBACK, *_SCRIPTS, *_BOOKMARKS, *_MEDIA, *_OPERATIONS)
+ROUTES: tuple[Route, ...] = (*_PLAYBACK, *LISTENING, *_SCRIPTS, *_BOOKMARKS, *_MEDIA, *_OPERATIONS)
 """Every route that is documented. Pages for people are in app.py."""

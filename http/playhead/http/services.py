@@ -15,6 +15,7 @@ from playhead.http.health import Check
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
 from playhead.sessions.announcements import Announcements
+from playhead.sessions.listening import Listening
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import SessionService
 from playhead.sessions.streams import StreamLinks
@@ -54,6 +55,7 @@ class Services:
     """
 
     sessions: SessionService
+    listening: Listening
     presence: Presence
     scripts: ScriptRepository
     bookmarks: BookmarkRepository

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from playhead.db import bookmarks, journal, scripts, sessions
+from playhead.db import bookmarks, journal, listening, scripts, sessions
 from playhead.db.codecs import time_from_us
 from playhead.db.migrate import Connection
 from playhead.db.paging import AFTER_ALL, BEFORE_ALL
@@ -25,6 +25,9 @@ AS_LISTENER: dict[str, tuple[str, tuple[object, ...]]] = {
     "scripts to pick from": (scripts.LIST_VISIBLE, (*LATEST, 50)),
     "own session": (sessions.GET, (SCRIPT,)),
     "a bookmark": (bookmarks.GET, (SCRIPT,)),
+    "played by day": (listening.PLAYED, ([1, 2, 3], 1, 3)),
+    "played offline by day": (listening.PLAYED_OFFLINE, ([LATEST[0]] * 3, LATEST[0], LATEST[0])),
+    "scripts that were played": (listening.SCRIPTS, (1, 3, LATEST[0], LATEST[0])),
     "bookmarks of a script": (bookmarks.LIST, (SCRIPT, BEFORE_ALL.key, BEFORE_ALL.row_id, 50)),
 }
 AS_SERVICE: dict[str, tuple[str, tuple[object, ...]]] = {

@@ -12,11 +12,12 @@ from aiohttp.web_runner import BaseRunner
 from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import TokenVerifier
 from playhead.cache import Cache, RedisBackend
-from playhead.db import BookmarkRepository, Database, ScriptRepository, SessionRepository, Source
+from playhead.db import BookmarkRepository, Database, ListeningRepository, ScriptRepository, SessionRepository, Source
 from playhead.http import Services, Unplayable, create_app, valkey_check
 from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.announcements import Announcements
+from playhead.sessions.listening import Listening
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
@@ -79,6 +80,7 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
     storage = LocalStorage(media_folder)
     yield Services(
         sessions=SessionService(store, sessions, scripts, presence, clock, new_id),
+        listening=Listening(store, sessions, ListeningRepository(database), clock),
         presence=presence,
         scripts=scripts,
         bookmarks=BookmarkRepository(database),

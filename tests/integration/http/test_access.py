@@ -21,11 +21,12 @@ OPEN = [route for route in ROUTES if route.access != "bearer"]
 
 @dataclass(frozen=True, slots=True)
 class Things:
-    """Ids of a script, of a session and of a bookmark."""
+    """Ids of a script, of a session, of a bookmark and of an entry of the session's history."""
 
     script_id: str
     session_id: str
     bookmark_id: str
+    entry_id: str = "1-1"
 
 
 def _request(route: Route, things: Things) -> tuple[str, dict[str, Any]]:
@@ -39,6 +40,10 @@ def _request(route: Route, things: Things) -> tuple[str, dict[str, Any]]:
         "loop": {"session_id": things.session_id, "start": 1.0, "end": 2.0, "enabled": True},
         "rate": {"session_id": things.session_id, "rate": 1.5},
         "transfer": {"session_id": things.session_id, "device_id": "phone"},
+        "mode": {"session_id": things.session_id, "mode": "together"},
+        "sleep": {"session_id": things.session_id, "after": 60.0},
+        "restore": {"session_id": things.session_id, "entry_id": things.entry_id},
+        "offline": {"script_id": things.script_id, "position": 1.0, "intervals": []},
         "bookmark": {"script_id": things.script_id, "position": 1.0},
         "change_bookmark": {"title": "Another", "position": 2.0},
     }
@@ -49,10 +54,12 @@ async def _things_of(world: World, owner: Caller) -> Things:
     script = await world.script(owner)
     session_id = (await owner.play(script.script_id))["session_id"]
     made = await owner.post("/bookmark", {"script_id": script.script_id, "position": 5.0})
-    return Things(script.script_id, session_id, made.json["bookmark_id"])
+    await owner.post("/seek", {"session_id": session_id, "position": 1.0})
+    history = (await owner.get(f"/sessions/{session_id}/history")).json["entries"]
+    return Things(script.script_id, session_id, made.json["bookmark_id"], history[0]["entry_id"])
 
 
-OWN_LISTS = {"scripts"}
+OWN_LISTS = {"scripts", "sessions", "stats"}
 """Routes that name nothing of anybody's: they answer the caller's own."""
 CREATES = {"upload"}
 """Routes that make something; test_uploads.py tries them on another's id."""

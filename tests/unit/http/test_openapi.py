@@ -6,7 +6,7 @@ import pytest
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
-from playhead.http import answers, problems
+from playhead.http import answers, listening_answers, problems
 from playhead.http.app import PAGES
 from playhead.http.openapi import openapi
 from playhead.http.problems import reason_of
@@ -30,7 +30,7 @@ CONTRACT = {
 
 MODELS = [
     model
-    for module in (answers, problems)
+    for module in (answers, listening_answers, problems)
     for model in vars(module).values()
     if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module.__name__
 ]
