@@ -4,6 +4,7 @@
  *
  *     connect -> burst of clock samples, join with the last (epoch, revision) seen -> snapshot -> ready
  *     command -> waits until ready -> ack; asks again only where the refusal says `retry`
+ *     draining -> when it is time, commands wait, and once none is under way the line is made anew
  *     lost    -> nobody knows whether it arrived: it is sent again under the same id, which is done once
  */
 
@@ -18,6 +19,7 @@ import type {
   ClockAck,
   Closing,
   Device,
+  Draining,
   Expiring,
   JoinAck,
   SessionEnded,
@@ -80,6 +82,10 @@ export class Connection {
   #closed = false;
   /** Why the server ends this connection, once it has said so. */
   #closing: Closing | null = null;
+  #moveTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The line is to be made anew as soon as nothing is asked on it. */
+  #moving = false;
+  #asking = 0;
   /** Attempts of our own in a row; the Socket.IO client counts those that it makes by itself. */
   #attempts = 0;
 
@@ -108,6 +114,7 @@ export class Connection {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#clockTimer);
+    clearTimeout(this.#moveTimer);
     this.#socket.disconnect();
   }
 
@@ -119,7 +126,7 @@ export class Connection {
 
   /** Asks for a snapshot and the time: after sleep or silence "connected" proves nothing. */
   resync(): void {
-    if (!this.#socket.connected) return;
+    if (!this.#socket.connected || this.#moving) return;
     void this.#rejoin();
     void this.#sampleClock(1);
   }
@@ -178,6 +185,7 @@ export class Connection {
     socket.on("session_ended", (event: SessionEnded) => this.#events.sessionEnded(event));
     socket.on("bookmark", (change: BookmarkChange) => this.#events.bookmark(change));
     socket.on("expiring", (event: Expiring) => this.#events.expiring(event));
+    socket.on("draining", (event: Draining) => this.#moveLater(event.retry_after_ms));
     socket.on("closing", (closing: Closing) => (this.#closing = closing));
   }
 
@@ -193,7 +201,9 @@ export class Connection {
 
   #disconnected(reason: string): void {
     this.#ready = false;
+    this.#moving = false;
     clearTimeout(this.#clockTimer);
+    clearTimeout(this.#moveTimer);
     const closing = this.#closing;
     this.#closing = null;
     if (this.#closed) return;
@@ -213,6 +223,22 @@ export class Connection {
     this.#events.status("reconnecting");
     // A refusal ends the client's own attempts; a transport error does not.
     if (!this.#socket.active) this.#connectLater();
+  }
+
+  /** The server goes away: there will be another one. */
+  #moveLater(afterMs: number): void {
+    clearTimeout(this.#moveTimer);
+    this.#moveTimer = setTimeout(() => {
+      this.#ready = false;
+      this.#moving = true;
+      this.#moveWhenIdle();
+    }, afterMs);
+  }
+
+  #moveWhenIdle(): void {
+    if (!this.#moving || this.#asking > 0) return;
+    this.#moving = false;
+    this.#socket.disconnect().connect();
   }
 
   #refused(error: WireError): void {
@@ -249,6 +275,7 @@ export class Connection {
   }
 
   #becomeReady(): void {
+    if (this.#moving) return;
     this.#ready = true;
     const waiting = this.#waiting;
     this.#waiting = [];
@@ -275,10 +302,14 @@ export class Connection {
 
   /** The ack, or null when none came. */
   async #ask<Good>(event: string, payload: object): Promise<Ack<Good> | null> {
+    this.#asking += 1;
     try {
       return (await this.#socket.timeout(ACK_TIMEOUT_MS).emitWithAck(event, payload)) as Ack<Good>;
     } catch {
       return null;
+    } finally {
+      this.#asking -= 1;
+      this.#moveWhenIdle();
     }
   }
 

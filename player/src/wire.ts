@@ -110,6 +110,11 @@ export interface Closing {
   retry_after_ms?: number;
 }
 
+/** The server process goes away: connect again after this time, which is another one for each device. */
+export interface Draining {
+  retry_after_ms: number;
+}
+
 /** When the token of this connection runs out, in server ms. */
 export interface Expiring {
   expires_at: number;

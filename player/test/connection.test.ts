@@ -7,7 +7,7 @@ import { afterEach, beforeEach, test } from "node:test";
 
 import { Server, type Socket as ServerSocket } from "socket.io";
 
-import { ClockEstimator } from "../src/clock.ts";
+import { ClockEstimator, SAMPLES_MAX } from "../src/clock.ts";
 import { Connection, type ConnectionEvents, type Status } from "../src/connection.ts";
 import { Refusal } from "../src/refusal.ts";
 import type { JoinAck, State, WireError } from "../src/wire.ts";
@@ -155,6 +155,36 @@ test("a server that ends the connection for a while is connected to again", asyn
   server.disconnectSockets(false);
   await second.promise;
   assert.deepEqual(statuses, ["connecting", "connected", "reconnecting", "connected"]);
+});
+
+test("a server that goes away is left in time, but not before it has answered what it was asked", async () => {
+  const second = deferred<void>();
+  let joins = 0;
+  const { line } = await connect({ joined: () => ((joins += 1) === 2 ? second.resolve() : undefined) });
+  handlers["pause"] = (_payload, reply, socket) => {
+    socket.emit("draining", { retry_after_ms: 1 });
+    // timers are kept in order: by then the time to go has come
+    setTimeout(() => reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS }), 50);
+  };
+  assert.equal((await line.command("pause", {}, "press-1", held)).state?.revision, 2);
+  await second.promise;
+  assert.equal(commandsReceived().length, 1);
+});
+
+test("a server that goes away is left when it is time, though nothing is asked", async () => {
+  const clocks = (): number => received.filter(({ event }) => event === "clock").length;
+  const quiet = deferred<void>();
+  const answer = handlers["clock"] as Handler;
+  handlers["clock"] = (payload, reply, socket) => {
+    answer(payload, reply, socket);
+    if (clocks() === SAMPLES_MAX) quiet.resolve();
+  };
+  await connect();
+  await quiet.promise;
+  const again = deferred<number>();
+  server.on("connection", () => again.resolve(clocks()));
+  server.emit("draining", { retry_after_ms: 1 });
+  assert.equal(await again.promise, SAMPLES_MAX, "nothing was asked in between");
 });
 
 test("server time is known soon after the connection", async () => {

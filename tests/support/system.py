@@ -121,6 +121,7 @@ class RunningSystem:
             "PLAYHEAD_MEDIA_KEYS": json.dumps({"test": self.media_key}),
             "PLAYHEAD_LOG_FORMAT": "console",
             "PLAYHEAD_SHUTDOWN_GRACE_S": "5",
+            "PLAYHEAD_DRAIN_S": "2",
         }
 
     @property

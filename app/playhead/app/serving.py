@@ -1,7 +1,7 @@
 """`playhead serve`: one process with REST, sockets, media and the player page on one port, metrics on another.
 
-Stops in order on SIGTERM or Ctrl-C: no new connections, requests in flight are answered, sockets are closed (clients
-reconnect elsewhere). What was acknowledged is in the journal.
+Stops in order on SIGTERM or Ctrl-C: not ready; sockets are told to reconnect elsewhere and served until they have; no
+new connections; what is left is closed; requests in flight are answered. What was acknowledged is in the journal.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from playhead.app.signals import stop_requested
 from playhead.cache import Cache, RedisBackend
 from playhead.db import BookmarkRepository, Database, Source
 from playhead.http.app import create_app
-from playhead.http.health import clock_check, valkey_check
+from playhead.http.health import clock_check, process_check, valkey_check
 from playhead.http.services import Services, Unplayable
 from playhead.runtime.metrics import Metrics, Vitals, create_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
@@ -60,6 +60,8 @@ async def serve(settings: Settings) -> int:
             log.info("Serving.", action="serving", host=settings.host, port=settings.port)
             await stop.wait()
             log.info("Stopping.", action="stopping")
+            # still listening: balancers must see that it is not ready, and who asks it in the meantime is answered
+            await parts.realtime.drain(min(settings.drain_s, settings.shutdown_grace_s))
             # sockets first: the runner waits for handlers, and a socket's handler lives as long as the socket
             for site in list(runner.sites):
                 await site.stop()
@@ -85,6 +87,7 @@ async def _measured(settings: Settings, metrics: Metrics, parts: Core) -> AsyncI
     vitals = Vitals(
         metrics,
         [
+            (metrics.draining, lambda: parts.realtime.draining),
             (metrics.store_up, lambda: parts.bus.connected),
             (metrics.server_time_uncertainty_seconds, lambda: parts.clock.uncertainty_ms / 1000),
             (metrics.wall_clock_offset_seconds, lambda: parts.clock.wall_offset_ms / 1000),
@@ -139,6 +142,7 @@ def _services(settings: Settings, opened: Database, parts: Core, metrics: Metric
         ingest=UploadIngest(upload_ingest(settings, storage)),
         enqueue=PrepareRequests(PrepareQueue(opened.jobs())),
         readiness={
+            "process": process_check(lambda: parts.realtime.draining),
             "postgresql": opened.check,
             "valkey": valkey_check(parts.store.client),
             "clock": clock_check(parts.clock),

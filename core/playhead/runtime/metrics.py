@@ -25,6 +25,7 @@ class Metrics:
 
     sockets: Gauge
     sockets_ended: Counter
+    draining: Gauge
     commands: Counter
     events_limited: Counter
     ack_seconds: Histogram
@@ -75,6 +76,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
     return Metrics(
         sockets=make.gauge("sockets", "Open sockets.", "livesum"),
         sockets_ended=make.counter("sockets_ended", "Sockets that the server ended, by reason.", "reason"),
+        draining=make.gauge("draining", "Processes that go away, and serve their sockets until then.", "livesum"),
         commands=make.counter("commands", "Commands by surface, kind and result.", "surface", "command", "result"),
         events_limited=make.counter(
             "events_limited", "Events that were refused because their connection sent faster than it may."

@@ -123,6 +123,13 @@ class Settings(BaseSettings):
     connection_events_burst: int = Field(
         COMMAND_RATE.burst, ge=1, le=100_000, description="Events that one socket may send at once."
     )
+    drain_s: float = Field(
+        5.0,
+        ge=0,
+        le=300,
+        description="Seconds that a stopping process serves its sockets until they have gone elsewhere; "
+        "no more than the grace.",
+    )
     shutdown_grace_s: float = Field(
         10.0, ge=0, le=300, description="Seconds that a stopping process waits for what is in flight."
     )

@@ -6,7 +6,7 @@ How it works: `routes.py` binds each method and path to a model and a use case; 
 """
 
 from playhead.http.app import create_app
-from playhead.http.health import Check, NotReady, clock_check, valkey_check
+from playhead.http.health import Check, NotReady, clock_check, process_check, valkey_check
 from playhead.http.services import Enqueue, Ingest, Services, Unplayable
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Unplayable",
     "clock_check",
     "create_app",
+    "process_check",
     "valkey_check",
 ]

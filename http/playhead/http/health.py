@@ -60,6 +60,16 @@ def clock_check(clock: StoreClock) -> Check:
     return check
 
 
+def process_check(going_away: Callable[[], bool]) -> Check:
+    """The process stays: one that goes away still answers, and must get nothing new."""
+
+    async def check() -> None:
+        if going_away():
+            raise NotReady("this process is going away; send nothing new to it")
+
+    return check
+
+
 async def run_checks(checks: Mapping[str, Check], timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, str]:
     """By name: `ok`, or what is wrong. All at once; one that takes longer than `timeout_s` does not answer."""
     results = await asyncio.gather(*(_run(name, check, timeout_s) for name, check in checks.items()))

@@ -49,6 +49,8 @@ class Connections:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._by_id: dict[str, Connection] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._by_listener: dict[str, set[str]] = defaultdict(set)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -57,6 +59,14 @@ class Connections:
 
     def get(self, connection_id: str) -> Connection | None:
         return self._by_id.get(connection_id)
+
+    def ids(self) -> tuple[str, ...]:
+        """Every connection held now."""
+        return tuple(self._by_id)
+
+    async def emptied(self) -> None:
+        """Returns when no connection is held."""
+        await self._empty.wait()
 
     def of_listener(self, listener_id: str) -> frozenset[str]:
         """The connections that the listener holds here."""
@@ -75,6 +85,7 @@ class Connections:
                 await self._forget_if_empty(listener_id)
                 raise
             self._by_id[connection.connection_id] = connection
+            self._empty.clear()
             self._by_listener[listener_id].add(connection.connection_id)
 
     async def leave(self, connection_id: str) -> Connection | None:
@@ -82,6 +93,8 @@ class Connections:
         connection = self._by_id.pop(connection_id, None)
         if connection is None:
             return None
+        if not self._by_id:
+            self._empty.set()
         async with self._lock(connection.listener_id):
             self._by_listener[connection.listener_id].discard(connection_id)
             await self._forget_if_empty(connection.listener_id)

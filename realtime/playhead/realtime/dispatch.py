@@ -5,8 +5,10 @@
 A connection survives every bad payload; nothing is changed by one.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -25,6 +27,7 @@ from playhead.sessions.validation import explain
 
 log = structlog.get_logger(__name__)
 
+GOING_AWAY = "This server goes away, and nothing was changed. Connect again: another one answers."
 TOO_FAST = "This connection sends faster than it may. Wait `retry_after_ms`, then send the same again."
 
 
@@ -44,6 +47,10 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._monotonic_ns = monotonic_ns
+        self._settling = False
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def answer(self, connection_id: str, event: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
         """The ack of one event."""
@@ -55,6 +62,13 @@ class Dispatcher:
         if isinstance(answer, Rejection):
             return {"ok": False, "error": rejection_payload(answer), "server_time": self._clock.now_ms()}
         return {"ok": True, "server_time": self._clock.now_ms(), **answer}
+
+    async def settle(self, timeout_s: float) -> None:
+        """Begins nothing from now on; returns when what was begun is answered, after `timeout_s` at the latest."""
+        self._settling = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
 
     async def _answer(self, connection_id: str, event: str, arguments: tuple[Any, ...]) -> Answer:
         connection = self._connections.get(connection_id)
@@ -73,6 +87,8 @@ class Dispatcher:
             return Rejection(code=Code.INVALID, detail="A packet holds the JSON of an event: [name, object].")
         if event not in self._table:
             return Rejection(code=Code.UNKNOWN_EVENT)
+        if self._settling:
+            return Rejection(code=Code.UNAVAILABLE, detail=GOING_AWAY)
         model, handler = self._table[event]
         if len(arguments) != 1 or not isinstance(arguments[0], dict):
             return Rejection(code=Code.INVALID, detail="An event carries one JSON object.")
@@ -83,6 +99,8 @@ class Dispatcher:
         return await self._handled(handler, connection, request, event)
 
     async def _handled(self, handler: Handler, connection: Connection, request: BaseModel, event: str) -> Answer:
+        self._running += 1
+        self._idle.clear()
         try:
             return await handler(connection, request)
         except (StoreUnavailable, DatabaseUnavailable) as error:
@@ -92,3 +110,7 @@ class Dispatcher:
         except Exception:
             log.exception("A command failed.", action="command_failed", event_name=event)
             return Rejection(code=Code.INTERNAL)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()

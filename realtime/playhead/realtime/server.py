@@ -16,7 +16,8 @@ from playhead.auth.tokens import TokenVerifier
 from playhead.db import DatabaseUnavailable
 from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
-from playhead.realtime.dispatch import Dispatcher
+from playhead.realtime.dispatch import GOING_AWAY, Dispatcher
+from playhead.realtime.drain import Drain
 from playhead.realtime.frames import check_frames
 from playhead.realtime.handshake import admit, refused
 from playhead.realtime.origins import Origins
@@ -90,6 +91,7 @@ class RealtimeServer:
         check_frames(self._sio, metrics)
         self._sockets = RawSockets(self._sio)
         self._outbox = Outbox(self._sio, connections, metrics)
+        self._drain = Drain(connections, self._outbox)
         self._watch = Watch(self._sio, connections, self._outbox, metrics, clock)
         self._sio.on("connect", self._connect)
         self._sio.on("disconnect", self._disconnect)
@@ -100,12 +102,23 @@ class RealtimeServer:
         self._sio.attach(app)
         self._watch.start()
 
+    @property
+    def draining(self) -> bool:
+        """Whether it goes away: who comes now is sent elsewhere."""
+        return self._drain.begun
+
+    async def drain(self, drain_s: float) -> None:
+        """Lets nobody in any more, tells every socket to reconnect, and serves those that are left for `drain_s`."""
+        await self._drain.run(drain_s)
+
     async def stop(self) -> None:
-        """Closes every socket; devices reconnect elsewhere, so nothing is paused for it. Harmless when repeated."""
+        """Answers what was begun and closes every socket; nothing is paused for it. Harmless when repeated."""
         if self._stopping:
             return
         self._stopping = True
+        self._drain.begin()
         await self._watch.stop()
+        await self._dispatcher.settle(CLOSE_TIMEOUT_S)
         # closed by the transport, not by a Socket.IO packet: after that one, clients would not reconnect
         await self._sockets.close_all(CLOSE_TIMEOUT_S)
         await asyncio.gather(*self._leaving)
@@ -131,6 +144,8 @@ class RealtimeServer:
         await self._outbox.tell(listener_id, "devices", {"devices": devices})
 
     async def _connect(self, connection_id: str, _environ: dict[str, Any], auth: object = None) -> None:
+        if self._drain.begun:
+            raise self._going_away()
         principal, device = admit(auth, self._verifier)
         connection = Connection(
             connection_id=connection_id,
@@ -152,10 +167,13 @@ class RealtimeServer:
             raise self._too_many()
         self._metrics.sockets.inc()
         await self._sio.enter_room(connection_id, connection.listener_id)
-        if self._sockets.is_gone(connection_id):
-            # it closed while it was let in, and the library tells nobody
+        if self._sockets.is_gone(connection_id) or self._drain.begun:
+            # it closed while it was let in, and the library tells nobody; or nobody has told it that we go away
             await self._leave(connection_id)
-            raise refused(Rejection(code=Code.UNAVAILABLE))
+            raise self._going_away()
+
+    def _going_away(self) -> Refused:
+        return refused(Rejection(code=Code.UNAVAILABLE, detail=GOING_AWAY))
 
     def _too_many(self) -> Refused:
         detail = "Too many devices are connected. Close one and connect again."
@@ -176,7 +194,7 @@ class RealtimeServer:
         if connection is None:
             return
         self._metrics.sockets.dec()
-        grace_s = DRAIN_GRACE_S if self._stopping else self._grace_s
+        grace_s = DRAIN_GRACE_S if self._drain.begun else self._grace_s
         try:
             await self._service.device_lost(
                 connection.listener_id,

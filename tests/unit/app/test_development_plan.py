@@ -83,6 +83,8 @@ def test_missing_keys_are_filled_in_and_given_ones_stand() -> None:
 def test_logs_are_for_people_unless_told_otherwise() -> None:
     assert environment(load())["PLAYHEAD_LOG_FORMAT"] == "console"
     assert "PLAYHEAD_LOG_FORMAT" not in environment(load(log_format="json"))
+    assert environment(load())["PLAYHEAD_DRAIN_S"] == "0"
+    assert "PLAYHEAD_DRAIN_S" not in environment(load(drain_s=3))
 
 
 def test_flusher_and_worker_have_metrics_ports_of_their_own() -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from playhead.db import DatabaseUnavailable
-from playhead.http.health import NO_ANSWER, OK, NotReady, clock_check, run_checks
+from playhead.http.health import NO_ANSWER, OK, NotReady, clock_check, process_check, run_checks
 from playhead.runtime.store_clock import UNCERTAINTY_MS_MAX, StoreClock
 from tests.support.clocks import Machines, StoreTime
 
@@ -46,6 +46,12 @@ async def test_parts_are_asked_at_once() -> None:
         await asked.wait()
 
     assert await run_checks({"a": meet, "b": meet}) == {"a": "ok", "b": "ok"}
+
+
+@pytest.mark.parametrize("going_away", [False, True])
+async def test_a_process_that_goes_away_is_not_ready(going_away: bool) -> None:
+    found = (await run_checks({"process": process_check(lambda: going_away)}))["process"]
+    assert (found != OK and "going away" in found) if going_away else found == OK
 
 
 class TestClock:

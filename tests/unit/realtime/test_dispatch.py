@@ -1,5 +1,6 @@
 """From an event to its ack: every wrong one is answered by name, and what fails inside is never the client's to see."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -194,6 +195,45 @@ async def test_one_connection_that_is_too_fast_slows_no_other(desk: Desk) -> Non
         await desk.send("go", GOOD)
     assert (await desk.dispatcher.answer("c2", "go", (GOOD,)))["ok"]
     assert not (await desk.send("go", GOOD))["ok"]
+
+
+async def test_settling_waits_for_what_was_begun_and_begins_nothing_more(desk: Desk) -> None:
+    gate, started = asyncio.Event(), asyncio.Event()
+
+    async def slow(connection: Connection, request: Any) -> Answer:
+        started.set()
+        await gate.wait()
+        return {"went": True}
+
+    desk.dispatcher._table["go"] = (Place, slow)  # type: ignore[index]
+    begun = asyncio.create_task(desk.send("go", GOOD))
+    await started.wait()
+    settling = asyncio.create_task(desk.dispatcher.settle(600))
+    await asyncio.sleep(0)
+    error = (await desk.send("go", GOOD))["error"]
+    assert (error["code"], error["retry"]) == ("unavailable", True) and "another one answers" in error["message"]
+    assert not settling.done()
+    gate.set()
+    await settling
+    assert begun.done() and (await begun)["ok"], "answered before the wait was over"
+    await desk.dispatcher.settle(600)
+
+
+async def test_settling_ends_with_its_time_and_with_nothing_begun_at_once(desk: Desk) -> None:
+    await desk.dispatcher.settle(600)
+    desk = Desk()
+    await desk.connect("c1")
+
+    async def stuck(connection: Connection, request: Any) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    desk.dispatcher._table["go"] = (Place, stuck)  # type: ignore[index]
+    begun = asyncio.create_task(desk.send("go", GOOD))
+    await asyncio.sleep(0)
+    await desk.dispatcher.settle(0)
+    assert not begun.done()
+    begun.cancel()
 
 
 def test_every_event_of_the_protocol_has_its_handler() -> None:

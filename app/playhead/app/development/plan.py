@@ -114,6 +114,9 @@ def common_environment(
         environment["PLAYHEAD_JWT_KEY"] = keys.jwt_key
     if not settings.media_keys:
         environment["PLAYHEAD_MEDIA_KEYS"] = json.dumps({MEDIA_KEY_ID: keys.media_key})
+    if "drain_s" not in settings.model_fields_set:
+        # one person's tabs: nobody waits for them after a Ctrl-C
+        environment["PLAYHEAD_DRAIN_S"] = "0"
     if "log_format" not in settings.model_fields_set:
         environment["PLAYHEAD_LOG_FORMAT"] = "console"
     return environment
