@@ -11,6 +11,8 @@ from typing import Any
 import jwt
 import socketio
 
+from tests.support.messages import check_ack, check_event
+
 EXPECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 5.0
 END_TIMEOUT_S = 15.0
@@ -25,6 +27,8 @@ class Client:
         self.events: list[tuple[str, Any]] = []
         self._client = client
         self.end_reason: str | None = None
+        self.undocumented: Exception | None = None
+        """What is wrong with an event that is not as documented; told when the client is used next."""
         self._arrived = asyncio.Condition()
         self._ended = asyncio.Event()
         client.on("*", self._take)
@@ -46,7 +50,12 @@ class Client:
     def connected(self) -> bool:
         return bool(self._client.connected)
 
+    def _require_documented(self) -> None:
+        if self.undocumented is not None:
+            raise AssertionError("an event is not as documented") from self.undocumented
+
     async def close(self) -> None:
+        self._require_documented()
         await self._client.disconnect()
         await self._client.shutdown()
 
@@ -66,6 +75,8 @@ class Client:
     async def call(self, event: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Sends an event and answers its ack."""
         answer: dict[str, Any] = await self._client.call(event, payload, timeout=CALL_TIMEOUT_S)
+        check_ack(event, answer)
+        self._require_documented()
         return answer
 
     async def call_with(self, event: str, *arguments: Any) -> dict[str, Any]:
@@ -96,6 +107,10 @@ class Client:
         return None
 
     async def _take(self, event: str, data: Any) -> None:
+        try:
+            check_event(event, data)
+        except (KeyError, ValueError) as error:
+            self.undocumented = error
         async with self._arrived:
             self.events.append((event, data))
             self._arrived.notify_all()

@@ -9,11 +9,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
+from playhead.app.asyncapi import asyncapi
 from playhead.app.composition import Core, core, server_clock
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
@@ -151,6 +153,7 @@ def _services(settings: Settings, opened: Database, parts: Core, metrics: Metric
         media_base_url=settings.media_base_url,
         cors_origins=settings.cors_origins,
         player_dir=player_folder(settings),
+        asyncapi=asyncapi(version("playhead")),
     )
 
 

@@ -25,6 +25,10 @@ async def _openapi(request: web.Request) -> web.StreamResponse:
     return web.json_response(request.app[DOCUMENT])
 
 
+async def _asyncapi(request: web.Request) -> web.StreamResponse:
+    return web.json_response(request.app[SERVICES].asyncapi)
+
+
 async def _docs(request: web.Request) -> web.StreamResponse:
     return respond_page("playhead: the API", request.app[DOCS])
 
@@ -54,6 +58,7 @@ PAGES = (
     _page("/", "player", "The player page.", index),
     _page("/player/{name}", "player_file", "A file of the player page.", player_file),
     _page("/openapi.json", "openapi", "This API as an OpenAPI document.", _openapi),
+    _page("/asyncapi.json", "asyncapi", "The socket protocol as an AsyncAPI document.", _asyncapi),
     _page("/docs", "docs", "This API as a page.", _docs),
     _page(f"{PROBLEMS_PATH}/{{code}}", "problem", "What a problem's `type` stands for.", _problem),
 )

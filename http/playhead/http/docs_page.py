@@ -16,7 +16,8 @@ def docs_body(document: Json) -> str:
     info = document["info"]
     parts = [
         f"<h1>{html.escape(info['title'])}</h1><p>{_text(info['description'])}</p>",
-        '<p>As a document for programs: <a href="/openapi.json">/openapi.json</a>.</p>',
+        '<p>As a document for programs: <a href="/openapi.json">/openapi.json</a>. The socket protocol: '
+        '<a href="/asyncapi.json">/asyncapi.json</a>.</p>',
     ]
     by_tag: dict[str, list[str]] = {}
     for path, methods in document["paths"].items():

@@ -1,9 +1,9 @@
 """What the routes need, given by the composition root, and where a request finds it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -51,7 +51,7 @@ class Services:
 
     `media_base_url`: where stream addresses point to, which the player page must be allowed to fetch from.
     `player_dir` None, or without an index.html: the page says how to build it.
-    `readiness`: by the name that `/readyz` answers.
+    `readiness`: by the name that `/readyz` answers. `asyncapi`: the document of the socket protocol.
     """
 
     sessions: SessionService
@@ -75,6 +75,7 @@ class Services:
     media_base_url: str
     cors_origins: tuple[str, ...] = ()
     player_dir: Path | None = None
+    asyncapi: Mapping[str, Any] = field(default_factory=dict)
 
 
 SERVICES = web.AppKey("services", Services)

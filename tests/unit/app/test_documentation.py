@@ -1,11 +1,14 @@
-"""Tables in the documentation are those of the code. To renew them: python -m tests.unit.app.test_documentation"""
+"""Tables and documents in docs/ are those of the code. To renew them: python -m tests.unit.app.test_documentation"""
 
+import json
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from playhead.app.asyncapi import asyncapi
 from playhead.app.documentation import metrics_markdown, rejections_markdown, settings_markdown, settings_text
 from playhead.runtime.settings import Settings, load
 
@@ -29,6 +32,14 @@ def test_table_in_the_documentation_is_that_of_the_code(file: str, name: str, ta
     assert text == _filled(text, name, table())
 
 
+def _asyncapi_text() -> str:
+    return json.dumps(asyncapi(version("playhead")), indent=2, ensure_ascii=False) + "\n"
+
+
+def test_the_document_of_the_socket_protocol_is_that_of_the_code() -> None:
+    assert (DOCS / "asyncapi.json").read_text() == _asyncapi_text()
+
+
 def test_effective_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "a-very-secret-secret-of-32-bytes-or-more"
     monkeypatch.setenv("PLAYHEAD_JWT_KEY", secret)
@@ -47,3 +58,4 @@ if __name__ == "__main__":
     for document, heading, make in GENERATED:
         path = DOCS / document
         path.write_text(_filled(path.read_text(), heading, make()))
+    (DOCS / "asyncapi.json").write_text(_asyncapi_text())

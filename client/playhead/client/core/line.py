@@ -135,8 +135,8 @@ class Line:
         self._last_word = last_word
 
     def drain(self, retry_after_ms: float, now_ms: float) -> None:
-        """The server goes away: to be left in the second half of the time that it gives, at a moment of its own."""
-        self._leave_at_ms = min(self._leave_at_ms, now_ms + retry_after_ms * (1 + self._hands.chance()) / 2)
+        """The server goes away, and has given each of its clients a moment of its own to leave."""
+        self._leave_at_ms = min(self._leave_at_ms, now_ms + retry_after_ms)
 
     def move(self) -> None:
         """Leaves an open connection for another one, at once."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from playhead.client.core.wire import Loop, State
 from playhead.playback import state as playback
 from playhead.playback.commands import Command, Origin
+from playhead.playback.deadlines import sleeps_at_ms
 from playhead.playback.reducer import reduce
 from playhead.playback.rejections import Rejection
 from playhead.playback.state import SessionState, position_at, settled
@@ -61,6 +62,8 @@ def session_state(state: State, device_id: str) -> SessionState:
         mode=state.mode,
         active_device_id=state.active_device,
         active_connection_id=OWN_CONNECTION if state.active_device == device_id else None,
+        sleep_at_ms=None if state.sleep_at_end_of_loop else state.sleep_at,
+        sleep_at_end_of_loop=state.sleep_at_end_of_loop,
         heard_ms=position_ms,
         heard_at_ms=state.anchored_at,
         ended_at_ms=state.anchored_at if state.ended else None,
@@ -79,6 +82,8 @@ def _shown(state: State, predicted: SessionState) -> State:
         loop=None if loop is None else _wire_loop(loop),
         mode=predicted.mode,
         active_device=predicted.active_device_id,
+        sleep_at=sleeps_at_ms(predicted),
+        sleep_at_end_of_loop=predicted.sleep_at_end_of_loop,
         ended=predicted.ended_at_ms is not None,
     )
 

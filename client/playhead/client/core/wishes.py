@@ -1,7 +1,7 @@
 """What a device may ask for: the event, its payload, and what it means to the playhead. One function a command.
 
 Places are in seconds. `expected_revision`: refuse with `conflict` unless the session is exactly there.
-What nobody can foretell (a mode, a timer, a place of the history) has no meaning here: nothing is predicted.
+What only the server can foretell (a place of the history) has no meaning here: nothing is predicted.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,19 @@ from typing import Any
 
 from playhead.client.core.prediction import milliseconds
 from playhead.client.core.wire import Mode, Payload
-from playhead.playback.commands import Command, End, Leave, Pause, Play, Seek, SetLoop, SetRate, Transfer
+from playhead.playback.commands import (
+    Command,
+    End,
+    Leave,
+    Pause,
+    Play,
+    Seek,
+    SetLoop,
+    SetMode,
+    SetRate,
+    SetSleep,
+    Transfer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ def transfer(session_id: str, device_id: str, *, expected_revision: int | None =
 
 
 def mode(session_id: str, value: Mode, *, expected_revision: int | None = None) -> Wish:
-    return Wish("mode", _given({"session_id": session_id, "mode": value}, expected_revision))
+    return Wish("mode", _given({"session_id": session_id, "mode": value}, expected_revision), SetMode(mode=value))
 
 
 def sleep(
@@ -80,7 +92,8 @@ def sleep(
 ) -> Wish:
     """Pause by itself after so many seconds, or when the loop ends; neither: no longer."""
     payload: dict[str, Any] = {"session_id": session_id, "after": after, "at_end_of_loop": at_end_of_loop or None}
-    return Wish("sleep", _given(payload, expected_revision))
+    command = SetSleep(after_ms=_optional_ms(after), at_end_of_loop=at_end_of_loop)
+    return Wish("sleep", _given(payload, expected_revision), command)
 
 
 def restore(session_id: str, entry_id: str, *, expected_revision: int | None = None) -> Wish:

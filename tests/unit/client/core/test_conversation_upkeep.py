@@ -67,7 +67,7 @@ def test_a_connection_that_ends_with_its_token_is_made_anew_with_a_fresh_one(pho
 def drain(phone: Driven) -> None:
     """The time to leave is 750 ms from now."""
     phone.answer_clock() if phone.waiting("clock") else None
-    phone.hear("draining", {"retry_after_ms": 1_000})
+    phone.hear("draining", {"retry_after_ms": 750})
 
 
 def test_a_draining_server_answers_what_was_sent_and_gets_nothing_new(phone: Driven) -> None:

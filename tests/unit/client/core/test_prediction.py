@@ -6,7 +6,19 @@ from hypothesis import strategies as st
 
 from playhead.client.core.prediction import Press, at, position, predict
 from playhead.client.core.wire import Loop
-from playhead.playback.commands import Command, End, Leave, Pause, Play, Seek, SetLoop, SetRate, Transfer
+from playhead.playback.commands import (
+    Command,
+    End,
+    Leave,
+    Pause,
+    Play,
+    Seek,
+    SetLoop,
+    SetMode,
+    SetRate,
+    SetSleep,
+    Transfer,
+)
 from tests.unit.client.core.recording import NOW_MS, make_state
 
 LATER_MS = NOW_MS + 10_000
@@ -28,12 +40,14 @@ def test_without_a_press_the_state_is_what_it_is() -> None:
         (Transfer(device_id="desk"), {"position": 110.0, "active_device": "desk"}),
         (Play(position_ms=5_000, device_id="desk"), {"position": 5.0, "active_device": "desk"}),
         (Leave(), {"playing": False, "position": 110.0}),
+        (SetMode(mode="together"), {"anchored_at": NOW_MS, "mode": "together"}),
+        (SetSleep(after_ms=60_000), {"anchored_at": NOW_MS, "sleep_at": LATER_MS + 60_000}),
         (End(), {"playing": False, "position": 110.0, "ended": True}),
     ],
 )
 def test_a_press_shows_at_once_what_the_server_will_answer(command: Command, fields: dict[str, object]) -> None:
     shown = predict(make_state(), [Press(command, LATER_MS)], "phone", {"desk": ""})
-    assert shown == make_state(anchored_at=LATER_MS, **fields)
+    assert shown == make_state(**{"anchored_at": LATER_MS, **fields})
 
 
 def test_presses_add_up_in_their_order() -> None:
@@ -58,6 +72,15 @@ def test_a_seek_out_of_the_loop_switches_it_off_and_a_paused_loop_is_kept() -> N
     assert predict(looped, [Press(Pause(), NOW_MS)], "phone", {}).loop == LOOP
     sought = predict(looped, [Press(Seek(position_ms=30_000), LATER_MS)], "phone", {})
     assert sought.loop == Loop(start=10.0, end=22.0, enabled=False)
+
+
+def test_a_sleep_at_the_end_of_the_loop_moves_with_the_playhead() -> None:
+    looped = make_state(position=15.0, loop=LOOP)
+    asleep = predict(looped, [Press(SetSleep(at_end_of_loop=True), NOW_MS)], "phone", {})
+    assert (asleep.sleep_at_end_of_loop, asleep.sleep_at) == (True, NOW_MS + 7_000)
+    sought = predict(asleep, [Press(Seek(position_ms=20_000), NOW_MS)], "phone", {})
+    assert (sought.sleep_at_end_of_loop, sought.sleep_at) == (True, NOW_MS + 2_000)
+    assert not predict(sought, [Press(SetSleep(), NOW_MS)], "phone", {}).sleep_at_end_of_loop
 
 
 def test_a_session_that_has_ended_takes_no_press() -> None:

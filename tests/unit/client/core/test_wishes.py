@@ -31,7 +31,7 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("wish", [wish for wish in ALL if wish.event in EVENTS], ids=lambda wish: wish.event)
+@pytest.mark.parametrize("wish", ALL, ids=lambda wish: wish.event)
 def test_the_server_takes_every_wish_and_means_the_same(wish: Wish) -> None:
     request: Any = EVENTS[wish.event].model.model_validate({**wish.payload, "command_id": SESSION_ID})
     if wish.command is not None:
