@@ -128,6 +128,12 @@ class ExpiringEvent(BaseModel):
     expires_at: int = Field(description=MS)
 
 
+class DrainingEvent(BaseModel):
+    """This server process goes away: connect again after that time, which is another one for every connection."""
+
+    retry_after_ms: int
+
+
 class ClosingEvent(BaseModel):
     """The server is about to end this connection. `retry` false: not again with the same token."""
 
@@ -181,6 +187,7 @@ SERVER_EVENTS: dict[str, ServerEvent] = {
     "devices": ServerEvent("A device came, went or changed.", DevicesEvent),
     "bookmark": ServerEvent("A bookmark was made, changed or deleted.", BookmarkEvent),
     "expiring": ServerEvent("The token of this connection runs out.", ExpiringEvent, "connection"),
+    "draining": ServerEvent("This server process goes away.", DrainingEvent, "connection"),
     "closing": ServerEvent("The server is about to end this connection.", ClosingEvent, "connection"),
 }
 """Every event that the server may send."""
