@@ -87,7 +87,7 @@ def test_ffmpeg_dies_with_the_process_that_started_it(programs: Programs) -> Non
     pid = int(parent.stdout.readline())
     try:
         wait_until(lambda: "ffmpeg" in (Path("/proc") / str(pid) / "comm").read_text())
-        assert os.getpriority(os.PRIO_PROCESS, pid) == 10
+        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
     finally:
         parent.kill()
         parent.wait()
