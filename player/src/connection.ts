@@ -26,6 +26,7 @@ import type {
   SessionStarted,
   State,
   StateAck,
+  StreamRenewed,
   WireError,
 } from "./wire.ts";
 
@@ -58,6 +59,7 @@ export interface ConnectionEvents {
   sessionStarted(event: SessionStarted): void;
   sessionEnded(event: SessionEnded): void;
   bookmark(change: BookmarkChange): void;
+  streamRenewed(event: StreamRenewed): void;
   /** The token runs out soon, and the connection with it. */
   expiring(event: Expiring): void;
   /** The latest confirmed state of the joined script. */
@@ -184,6 +186,7 @@ export class Connection {
     socket.on("session_started", (event: SessionStarted) => this.#events.sessionStarted(event));
     socket.on("session_ended", (event: SessionEnded) => this.#events.sessionEnded(event));
     socket.on("bookmark", (change: BookmarkChange) => this.#events.bookmark(change));
+    socket.on("stream", (event: StreamRenewed) => this.#events.streamRenewed(event));
     socket.on("expiring", (event: Expiring) => this.#events.expiring(event));
     socket.on("draining", (event: Draining) => this.#moveLater(event.retry_after_ms));
     socket.on("closing", (closing: Closing) => (this.#closing = closing));

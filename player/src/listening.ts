@@ -12,7 +12,7 @@ import { Refusal } from "./refusal.ts";
 import { Reports } from "./reports.ts";
 import { SessionView, type Prediction } from "./session_view.ts";
 import { Sound } from "./sound.ts";
-import type { Ack, Device, JoinAck, Place, Script, SessionEnded, State, StateAck } from "./wire.ts";
+import type { Ack, Device, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
 
 export interface ListeningEvents {
   changed(): void;
@@ -160,6 +160,10 @@ export class Listening {
   applyDevices(devices: Device[]): void {
     this.devices = devices;
     this.#events.changed();
+  }
+
+  streamRenewed(event: StreamRenewed): void {
+    if (event.script_id === this.script?.script_id) this.sound.load(event.stream_url);
   }
 
   sessionEnded(event: SessionEnded): void {

@@ -98,6 +98,7 @@ class Page {
         this.#connection.resync();
       },
       bookmark: (change) => this.#bookmarks.apply(change),
+      streamRenewed: (event) => this.#listening.streamRenewed(event),
       expiring: () => showProblem("Your token runs out in a minute. Open your link again, or sign in with a newer one."),
       latest: () => this.#listening.state,
     });

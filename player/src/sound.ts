@@ -11,7 +11,7 @@
 import Hls, { type ErrorData } from "hls.js/light";
 
 import { correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
-import { sameMedia } from "./media_urls.ts";
+import { StreamAddress } from "./media_urls.ts";
 import { endReached, foldingLoop, positionAt, type Playhead } from "./playhead.ts";
 
 const TICK_MS = 100;
@@ -54,9 +54,7 @@ export class Sound {
   readonly #serverNowMs: () => number;
   readonly #events: SoundEvents;
   #hls: Hls | null = null;
-  #url: string | null = null;
-  /** The address was refused: another token for the same media is wanted. */
-  #expired = false;
+  readonly #stream = new StreamAddress();
   #parsed = false;
   #loading = false;
   #target: Playhead | null = null;
@@ -89,22 +87,24 @@ export class Sound {
 
   /**
    * Makes a stream the one to play; nothing is fetched beyond its playlist before something is to follow.
-   * What plays already is not torn down for a newer signature of the same media.
+   * What plays already is not torn down for a newer signature of the same media: that one is used once it is refused.
    */
   load(url: string): void {
-    if (this.#url && sameMedia(url, this.#url) && !this.#expired) return;
-    this.unload();
-    this.#url = url;
+    if (!this.#stream.take(url)) return;
+    this.#tearDown();
     if (Hls.isSupported()) this.#loadWithHls(url);
     else this.audio.src = url;
     if (this.#target) this.#applyTarget(null, this.#target);
   }
 
   unload(): void {
+    this.#tearDown();
+    this.#stream.clear();
+  }
+
+  #tearDown(): void {
     this.#hls?.destroy();
     this.#hls = null;
-    this.#url = null;
-    this.#expired = false;
     this.#parsed = false;
     this.#loading = false;
     this.#startMs = null;
@@ -117,7 +117,7 @@ export class Sound {
     const before = this.#target;
     this.#target = playhead;
     if (playhead) {
-      if (this.#url) this.#applyTarget(before, playhead);
+      if (this.#stream.url) this.#applyTarget(before, playhead);
       return;
     }
     this.audio.pause();
@@ -230,7 +230,7 @@ export class Sound {
   }
 
   #startLoading(placeMs: number): void {
-    if (this.#loading || !this.#url) return;
+    if (this.#loading || !this.#stream.url) return;
     if (this.#startMs === null && this.audio.readyState < HTMLMediaElement.HAVE_METADATA) this.#startMs = placeMs;
     if (this.#hls && !this.#parsed) return;
     this.#loading = true;
@@ -260,8 +260,9 @@ export class Sound {
       hls.recoverMediaError();
       if (this.#target) this.#applyTarget(this.#target, this.#target);
     } else if (status === 401 || status === 403 || status === 410) {
-      this.#expired = true;
-      this.#events.expired();
+      const newer = this.#stream.refuse();
+      if (newer) this.load(newer);
+      else this.#events.expired();
     } else {
       this.#events.failed("The audio does not load. Trying again.");
       setTimeout(() => hls === this.#hls && this.#reload(hls), RELOAD_DELAY_MS);
@@ -269,7 +270,7 @@ export class Sound {
   }
 
   #reload(hls: Hls): void {
-    if (!this.#parsed && this.#url) hls.loadSource(this.#url);
+    if (!this.#parsed && this.#stream.url) hls.loadSource(this.#stream.url);
     else if (this.#target) hls.startLoad(positionAt(this.#target, this.#serverNowMs()) / 1000);
   }
 }

@@ -110,6 +110,14 @@ export interface Closing {
   retry_after_ms?: number;
 }
 
+/** A newer address of the stream that this connection's `play` was answered with. */
+export interface StreamRenewed {
+  script_id: string;
+  session_id: string;
+  stream_url: string;
+  expires_at: number;
+}
+
 /** The server process goes away: connect again after this time, which is another one for each device. */
 export interface Draining {
   retry_after_ms: number;

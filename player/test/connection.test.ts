@@ -81,6 +81,7 @@ async function connect(events: Partial<ConnectionEvents> = {}): Promise<{ line: 
     sessionStarted: () => undefined,
     sessionEnded: () => undefined,
     bookmark: () => undefined,
+    streamRenewed: () => undefined,
     expiring: () => undefined,
     latest: () => held,
     ...events,

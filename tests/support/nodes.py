@@ -109,6 +109,8 @@ def _make_node(
         dispatcher=Dispatcher(bind(handlers), connections, metrics, clock),
         presence=presence,
         service=service,
+        scripts=scripts,
+        links=links,
         metrics=metrics,
         clock=clock,
         grace_s=grace_s,

@@ -103,6 +103,8 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: St
         dispatcher=Dispatcher(bind(handlers), connections, metrics, clock),
         presence=presence,
         service=service,
+        scripts=scripts,
+        links=links,
         metrics=metrics,
         clock=clock,
         rate=Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst),

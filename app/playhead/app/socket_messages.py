@@ -122,6 +122,15 @@ class BookmarkEvent(BaseModel):
     bookmark: BookmarkAnswer
 
 
+class StreamEvent(BaseModel):
+    """The address that a `play` was answered with runs out: the same media under a newer token."""
+
+    script_id: str
+    session_id: str
+    stream_url: str
+    expires_at: int = Field(description=MS)
+
+
 class ExpiringEvent(BaseModel):
     """The connection's token runs out: send a newer one with `auth`."""
 
@@ -186,6 +195,7 @@ SERVER_EVENTS: dict[str, ServerEvent] = {
     "session_ended": ServerEvent("A session is over.", SessionEndedEvent),
     "devices": ServerEvent("A device came, went or changed.", DevicesEvent),
     "bookmark": ServerEvent("A bookmark was made, changed or deleted.", BookmarkEvent),
+    "stream": ServerEvent("The address of the stream runs out; here is a newer one.", StreamEvent, "connection"),
     "expiring": ServerEvent("The token of this connection runs out.", ExpiringEvent, "connection"),
     "draining": ServerEvent("This server process goes away.", DrainingEvent, "connection"),
     "closing": ServerEvent("The server is about to end this connection.", ClosingEvent, "connection"),

@@ -15,6 +15,16 @@ from playhead.sessions.requests import Device
 from playhead.sessions.store import Bus
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenStream:
+    """The address of a stream that a connection was given, when it ends, and when at the earliest to renew it."""
+
+    script_id: str
+    session_id: str
+    expires_at_ms: int
+    retry_at_ms: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Connection:
     """One authenticated socket.
@@ -31,6 +41,8 @@ class Connection:
     expiring_told: bool = False
     rtt_ms: float | None = None
     pace: Pace = field(default_factory=Pace)
+    stream: GivenStream | None = None
+    """The latest address that a `play` of it was answered with."""
 
     @property
     def listener_id(self) -> str:

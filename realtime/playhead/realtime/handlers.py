@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from playhead.auth.tokens import InvalidToken, TokenVerifier
 from playhead.playback.commands import Command, Origin
 from playhead.playback.rejections import Code, Rejection
-from playhead.realtime.connections import Connection
+from playhead.realtime.connections import Connection, GivenStream
 from playhead.runtime.clock import Clock
 from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, seconds, state_payload
@@ -84,7 +84,12 @@ class Handlers:
             outcome = await self._service.play(connection.principal, request.script_id or "", command, origin, expected)
         if isinstance(outcome, Rejection):
             return outcome
-        link = await session_stream(self._scripts, self._links, connection.principal.claims, outcome.state)
+        state = outcome.state
+        link = await session_stream(self._scripts, self._links, connection.principal.claims, state)
+        if link is not None:
+            connection.stream = GivenStream(
+                script_id=state.script_id, session_id=state.session_id, expires_at_ms=link.expires_at_ms
+            )
         return {**_accepted(outcome), "created": outcome.created, **_stream(link)}
 
     async def command(self, connection: Connection, request: Any) -> Answer:
@@ -192,7 +197,7 @@ def _accepted(outcome: Outcome) -> dict[str, Any]:
 def _stream(link: StreamLink | None) -> dict[str, Any]:
     if link is None:
         return {"stream_url": None, "stream_expires_at": None}
-    return {"stream_url": link.url, "stream_expires_at": link.expires_at_s * 1000}
+    return {"stream_url": link.url, "stream_expires_at": link.expires_at_ms}
 
 
 def _snapshot(snapshot: Snapshot) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from playhead.realtime.handshake import admit, refused
 from playhead.realtime.origins import Origins
 from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
+from playhead.realtime.stream_renewals import StreamRenewals
 from playhead.realtime.watch import Watch
 from playhead.realtime.wire import WirePacket
 from playhead.runtime.clock import Clock
@@ -30,8 +31,9 @@ from playhead.runtime.limits import COMMAND_RATE, Pace, Rate
 from playhead.runtime.metrics import Metrics
 from playhead.sessions.codec import decode_packet, state_payload
 from playhead.sessions.presence import Presence
-from playhead.sessions.service import SessionService
+from playhead.sessions.service import Scripts, SessionService
 from playhead.sessions.store import StoreUnavailable
+from playhead.sessions.streams import StreamLinks
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,8 @@ class RealtimeServer:
         dispatcher: Dispatcher,
         presence: Presence,
         service: SessionService,
+        scripts: Scripts,
+        links: StreamLinks,
         metrics: Metrics,
         clock: Clock,
         rate: Rate = COMMAND_RATE,
@@ -92,7 +96,8 @@ class RealtimeServer:
         self._sockets = RawSockets(self._sio)
         self._outbox = Outbox(self._sio, connections, metrics)
         self._drain = Drain(connections, self._outbox)
-        self._watch = Watch(self._sio, connections, self._outbox, metrics, clock)
+        self._streams = StreamRenewals(connections, scripts, links, self._outbox, clock)
+        self._watch = Watch(self._sio, connections, self._outbox, self._streams, metrics, clock)
         self._sio.on("connect", self._connect)
         self._sio.on("disconnect", self._disconnect)
         self._sio.on("*", self._event)
@@ -100,6 +105,7 @@ class RealtimeServer:
     def attach(self, app: web.Application) -> None:
         """Serves Socket.IO at `/socket.io/` of `app`. Called from the event loop that serves it."""
         self._sio.attach(app)
+        self._streams.start()
         self._watch.start()
 
     @property
@@ -118,6 +124,7 @@ class RealtimeServer:
         self._stopping = True
         self._drain.begin()
         await self._watch.stop()
+        await self._streams.stop()
         await self._dispatcher.settle(CLOSE_TIMEOUT_S)
         # closed by the transport, not by a Socket.IO packet: after that one, clients would not reconnect
         await self._sockets.close_all(CLOSE_TIMEOUT_S)

@@ -5,6 +5,7 @@
 | has not been let in ADMISSION_TIMEOUT_S     | closed                                                         |
 | its token runs out in EXPIRING_S            | told so, once per token: `expiring`                            |
 | its token has expired                       | told so and disconnected: the same token would not help again  |
+| the address of its stream runs out soon     | gets a newer one (`stream_renewals.py`)                        |
 | floods (`runtime.limits`)                   | told so and disconnected, to come back later                   |
 | does not read, QUEUED_PACKETS_MAX wait      | cut: it reconnects and gets the state as it is                 |
 """
@@ -19,6 +20,7 @@ from playhead.realtime.closings import CloseCode
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
+from playhead.realtime.stream_renewals import StreamRenewals
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.tasks import cancelled
@@ -42,6 +44,7 @@ class Watch:
         sio: socketio.AsyncServer,
         connections: Connections,
         outbox: Outbox,
+        streams: StreamRenewals,
         metrics: Metrics,
         clock: Clock,
         admission_timeout_s: float = ADMISSION_TIMEOUT_S,
@@ -49,6 +52,7 @@ class Watch:
         self._sockets = RawSockets(sio)
         self._connections = connections
         self._outbox = outbox
+        self._streams = streams
         self._metrics = metrics
         self._clock = clock
         self._admission_timeout_s = admission_timeout_s
@@ -100,6 +104,7 @@ class Watch:
 
     async def _look_at(self, connection: Connection) -> None:
         principal, now_ms = connection.principal, self._clock.now_ms()
+        self._streams.look(connection, now_ms)
         if principal.expired(now_ms):
             await self._outbox.end(connection.connection_id, CloseCode.TOKEN_EXPIRED)
         elif connection.pace.flooding:

@@ -27,6 +27,10 @@ class StreamLink:
     url: str
     expires_at_s: int
 
+    @property
+    def expires_at_ms(self) -> int:
+        return self.expires_at_s * 1000
+
 
 class StreamLinks:
     """Signs stream addresses below `media_base_url`. Made per request, never cached."""

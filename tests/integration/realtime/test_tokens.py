@@ -7,6 +7,7 @@ import jwt
 import pytest
 
 from playhead.auth.tokens import LEEWAY_S
+from playhead.realtime.stream_renewals import RENEW_BEFORE_MS
 from playhead.realtime.watch import EXPIRING_S
 from tests.support.nodes import TOKEN_S, AheadClock, Node, make_token, start_node
 from tests.support.sessions import HeldRows, HeldScripts
@@ -83,3 +84,20 @@ async def test_a_payload_without_a_token_is_invalid_and_never_repeated(
     assert expires_at_s(node) == before_s
     counted = {"surface": "socket", "command": "auth", "result": "invalid"}
     assert node.registry.get_sample_value("playhead_commands_total", counted) == 1
+
+
+async def test_a_device_that_played_gets_a_newer_address_before_the_one_it_has_runs_out(valkey_url: str) -> None:
+    clock = AheadClock()
+    async with start_node(valkey_url, HeldRows(), HeldScripts(), clock=clock) as node:
+        token = make_token(expires_in_s=30 * 24 * TOKEN_S)
+        phone, desk = [await Client.open(node.url, token, device_id) for device_id in ("phone", "desk")]
+        played = await phone.call("play", {"script_id": SCRIPT_ID})
+        assert (await desk.call("join", {"script_id": SCRIPT_ID}))["ok"]
+        clock.advance((played["stream_expires_at"] - RENEW_BEFORE_MS - clock.now_ms()) / 1000 + 1)
+        told = await phone.expect_event("stream", script_id=SCRIPT_ID, session_id=played["state"]["session_id"])
+        assert told["expires_at"] > played["stream_expires_at"]
+        assert told["stream_url"] != played["stream_url"]
+        assert told["stream_url"].split("/t/")[1] == played["stream_url"].split("/t/")[1]
+        await desk.refute_event("stream")
+        for client in (phone, desk):
+            await client.close()

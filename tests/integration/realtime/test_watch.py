@@ -12,16 +12,19 @@ import socketio
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import LEEWAY_S, Principal
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
+from playhead.realtime.stream_renewals import StreamRenewals
 from playhead.realtime.watch import EXPIRING_S, QUEUED_PACKETS_MAX, Watch
 from playhead.runtime.limits import COMMAND_RATE, FLOOD_FACTOR, FLOOD_S, SECOND_US
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
-from tests.support.sessions import SetClock
+from playhead.sessions.streams import StreamLinks
+from tests.support.sessions import HeldScripts, SetClock
 from tests.support.states import LISTENER_ID, NOW_MS
 
 TIMEOUT_S = 5.0
@@ -43,7 +46,9 @@ class Node:
     def watch(self, admission_timeout_s: float = TIMEOUT_S) -> Watch:
         metrics = create_metrics(self.registry)
         outbox = Outbox(self.sio, self.connections, metrics)
-        return Watch(self.sio, self.connections, outbox, metrics, self.clock, admission_timeout_s)
+        links = StreamLinks(MediaSigner({"kid": "k" * 32}), "https://media.example", self.clock)
+        streams = StreamRenewals(self.connections, HeldScripts(), links, outbox, self.clock)
+        return Watch(self.sio, self.connections, outbox, streams, metrics, self.clock, admission_timeout_s)
 
     def ended(self, reason: str) -> float:
         return self.registry.get_sample_value("playhead_sockets_ended_total", {"reason": reason}) or 0.0
