@@ -7,14 +7,17 @@ Every part is the real one: PostgreSQL, Valkey, ffmpeg, the `playhead` processes
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from playhead.client import Joined, Loop, ServerEvent, State, Status, StatusChanged
 from playhead.media.grid import FRAME_SAMPLES, OUTPUT_RATE_HZ
 from tests.support.audio import Kind, decoded_length, error, heard, make, reference
+from tests.support.players import Player
 from tests.support.sockets import Client
 from tests.support.system import RunningSystem
 
@@ -54,14 +57,14 @@ async def rest(running_system: RunningSystem, listener_id: str) -> AsyncIterator
 
 
 @pytest.fixture
-async def devices(running_system: RunningSystem, listener_id: str) -> AsyncIterator[tuple[Client, Client]]:
+async def devices(running_system: RunningSystem, listener_id: str) -> AsyncIterator[tuple[Player, Player]]:
     """Two devices of one listener, on different server processes."""
     token = running_system.token(listener_id)
-    first = await Client.open(running_system.base_urls[0], token, device_id="phone")
-    second = await Client.open(running_system.base_urls[1], token, device_id="desk")
-    yield first, second
-    await first.close()
-    await second.close()
+    async with (
+        Player(running_system.base_urls[0], token, "phone") as phone,
+        Player(running_system.base_urls[1], token, "desk") as desk,
+    ):
+        yield phone, desk
 
 
 async def until_ready(rest: Rest, script_id: str) -> dict[str, Any]:
@@ -95,56 +98,53 @@ async def check_media(rest: Rest, script: dict[str, Any], source: Path) -> None:
         assert error(sound[:total_samples], expected) < shifted / SHIFT_FACTOR, f"{quality} is not in its place"
 
 
-async def drive(phone: Client, desk: Client, rest: Rest, script_id: str) -> dict[str, Any]:
+async def drive(phone: Player, desk: Player, rest: Rest, script_id: str) -> State:
     """Each device, and an app, move the one playhead and the others see it. Answers the last state: it plays a loop."""
     for device in (phone, desk):
-        joined = await device.call("join", {"script_id": script_id})
-        assert joined["ok"] and joined["state"] is None
-    played = (await phone.call("play", {"script_id": script_id, "position": 5.0}))["state"]
-    assert played["playing"] and played["active_device"] == phone.device_id
-    assert await desk.expect_event("state", revision=played["revision"]) == played
+        assert (await device.join(script_id=script_id)).state is None
+    played = (await phone.play(script_id=script_id, position=5.0)).state
+    assert played.playing and played.active_device == "phone"
+    assert await desk.expect_state(revision=played.revision) == played
 
-    session_id = played["session_id"]
-    sought = (await desk.call("seek", {"session_id": session_id, "position": 20.5}))["state"]
-    assert await phone.expect_event("state", revision=sought["revision"]) == sought
+    session_id = played.session_id
+    sought = (await desk.seek(session_id, 20.5)).state
+    assert await phone.expect_state(revision=sought.revision) == sought
 
-    loop = {"start": 20.0, "end": 22.0, "enabled": True}
-    looped = (await phone.call("loop", {"session_id": session_id, **loop}))["state"]
-    assert looped["loop"] == loop
-    assert await desk.expect_event("state", revision=looped["revision"]) == looped
+    looped = (await phone.loop(session_id, 20.0, 22.0)).state
+    assert looped.loop == Loop(start=20.0, end=22.0, enabled=True)
+    assert await desk.expect_state(revision=looped.revision) == looped
 
     moved = await rest.call("POST", "/seek", 200, json={"session_id": session_id, "position": 21.0})
-    states = [await device.expect_event("state", revision=moved["revision"]) for device in (phone, desk)]
-    assert states[0] == states[1] and states[0]["cause"]["device_id"] == "rest"
-    assert (states[0]["position"], states[0]["loop"], states[0]["playing"]) == (21.0, loop, True)
+    states = [await device.expect_state(revision=moved["revision"]) for device in (phone, desk)]
+    assert states[0] == states[1] and states[0].cause is not None and states[0].cause.device_id == "rest"
+    assert (states[0].position, states[0].loop, states[0].playing) == (21.0, looped.loop, True)
     return states[0]
 
 
-async def bookmark(phone: Client, desk: Client, rest: Rest, script_id: str) -> None:
+async def bookmark(phone: Player, desk: Player, rest: Rest, script_id: str) -> None:
     """Made by an app: both devices are told, and it is in the list."""
     body = {"script_id": script_id, "position": 12.25, "title": "Here"}
     made = await rest.call("POST", "/bookmark", 201, json=body)
     for device in (phone, desk):
-        assert await device.expect_event("bookmark", action="created") == {"action": "created", "bookmark": made}
+        await device.expect(ServerEvent, name="bookmark", data={"action": "created", "bookmark": made})
     listed = await rest.call("GET", f"/bookmarks/{script_id}", 200)
     assert listed["bookmarks"] == [made]
 
 
-async def come_back(system: RunningSystem, number: int, device: Client, state: dict[str, Any]) -> Client:
-    """The device on its server that is up again: it finds the playhead where it was, and still moving."""
+async def come_back(system: RunningSystem, number: int, device: Player, state: State) -> None:
+    """The server is started again, and the device comes back: it finds the playhead where it was, still moving."""
+    await device.expect(StatusChanged, status=Status.RECONNECTING)
+    device.seen.clear()
     system.servers[number].start()
+    joined = await device.expect(Joined, timeout_s=READY_TIMEOUT_S)
+    assert joined.state == replace(state, cause=None)
+    assert device.state(state.session_id) == state
     await asyncio.to_thread(system.wait_ready, number)
-    token = system.token(device.listener_id)
-    back = await Client.open(system.base_urls[number], token, device_id=device.device_id)
-    seen = {"epoch": state["epoch"], "revision": state["revision"]}
-    recovered = await back.call("join", {"session_id": state["session_id"], "seen": seen})
-    assert recovered["state"] == {**state, "cause": None}
-    return back
 
 
 @pytest.mark.timeout(180)  # of all that it does, the machine's speed decides how long
 async def test_the_main_job(
-    running_system: RunningSystem, devices: tuple[Client, Client], rest: Rest, tmp_path: Path
+    running_system: RunningSystem, devices: tuple[Player, Player], rest: Rest, tmp_path: Path
 ) -> None:
     """A file goes up by REST, becomes HLS, and is played on two devices in sync, through the end of either server."""
     phone, desk = devices
@@ -155,42 +155,34 @@ async def test_the_main_job(
     await bookmark(phone, desk, rest, script["script_id"])
 
     running_system.servers[0].kill()  # a crash: nobody says goodbye
-    await phone.ended()
-    still_there = await desk.call("join", {"session_id": state["session_id"]})
-    assert still_there["state"] == {**state, "cause": None}
-    phone = await come_back(running_system, 0, phone, state)
+    still_there = await desk.join(session_id=state.session_id)
+    assert still_there.state == replace(state, cause=None)
+    await come_back(running_system, 0, phone, state)
 
-    assert running_system.servers[1].stop() == 0  # a release: in order
-    await desk.ended()
-    desk = await come_back(running_system, 1, desk, state)
+    assert await asyncio.to_thread(running_system.servers[1].stop) == 0  # a release: in order
+    await come_back(running_system, 1, desk, state)
 
-    paused = (await phone.call("pause", {"session_id": state["session_id"]}))["state"]
-    assert await desk.expect_event("state", revision=paused["revision"]) == paused
-    assert not paused["playing"] and 20.0 <= paused["position"] < 22.0
-    assert (paused["epoch"], paused["revision"]) == (state["epoch"], state["revision"] + 1)
+    paused = (await phone.pause(state.session_id)).state
+    assert await desk.expect_state(revision=paused.revision) == paused
+    assert not paused.playing and 20.0 <= paused.position < 22.0
+    assert paused.order == (state.epoch, state.revision + 1)
     listed = await rest.call("GET", f"/bookmarks/{script['script_id']}", 200)
     assert [row["title"] for row in listed["bookmarks"]] == ["Here"]
-    for device in (phone, desk):
-        await device.close()
 
 
 async def test_a_session_that_the_store_has_lost_comes_back_from_postgresql(
-    running_system: RunningSystem, devices: tuple[Client, Client]
+    running_system: RunningSystem, devices: tuple[Player, Player]
 ) -> None:
     phone, _ = devices
-    played = await phone.call("play", {"script_id": running_system.script_id, "position": 9.0})
-    session_id = played["state"]["session_id"]
-    sought = await phone.call("seek", {"session_id": session_id, "position": 41.5})
-    await until_stored(running_system, session_id, sought["state"]["revision"])
+    played = await phone.play(script_id=running_system.script_id, position=9.0)
+    session_id = played.state.session_id
+    sought = (await phone.seek(session_id, 41.5)).state
+    await until_stored(running_system, session_id, sought.revision)
     empty_store(running_system)
-    recovered = await phone.call("join", {"session_id": session_id})
-    assert recovered["ok"] and recovered["state"]["position"] == 41.5
-    moved = await phone.call("seek", {"session_id": session_id, "position": 2.0})
-    assert moved["ok"]
-    assert (moved["state"]["epoch"], moved["state"]["revision"]) > (
-        sought["state"]["epoch"],
-        sought["state"]["revision"],
-    )
+    recovered = await phone.join(session_id=session_id)
+    assert recovered.state is not None and recovered.state.position == 41.5
+    moved = (await phone.seek(session_id, 2.0)).state
+    assert moved.order > sought.order
 
 
 async def until_stored(system: RunningSystem, session_id: str, revision: int) -> None:
@@ -217,10 +209,10 @@ def empty_store(system: RunningSystem) -> None:
 
 
 async def test_metrics_are_on_a_port_of_their_own_and_count_what_was_done(
-    running_system: RunningSystem, devices: tuple[Client, Client]
+    running_system: RunningSystem, devices: tuple[Player, Player], listener_id: str
 ) -> None:
     phone, _ = devices
-    await phone.call("join", {"script_id": running_system.script_id})
+    await phone.join(script_id=running_system.script_id)
     async with aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{running_system.metrics_ports[0]}/metrics") as response:
             text = await response.text()
@@ -229,13 +221,14 @@ async def test_metrics_are_on_a_port_of_their_own_and_count_what_was_done(
     assert 'playhead_commands_total{command="join",result="ok",surface="socket"}' in text
     for name in ("sockets", "ack_seconds_count", "delivery_seconds_count", "loop_lag_seconds_count", "store_up"):
         assert f"playhead_{name}" in text, name
-    assert phone.listener_id not in text and phone.device_id not in text
+    assert listener_id not in text and phone.device.id not in text
 
 
 async def test_every_server_knows_server_time_and_says_how_well(
-    running_system: RunningSystem, devices: tuple[Client, Client]
+    running_system: RunningSystem, listener_id: str
 ) -> None:
-    first, second = [(await device.call("clock", {"t0": 0, "rtt_ms": 1}))["t1"] for device in devices]
+    sockets = [await Client.open(url, running_system.token(listener_id)) for url in running_system.base_urls]
+    first, second = [(await socket.call("clock", {"t0": 0, "rtt_ms": 1}))["t1"] for socket in sockets]
     uncertain_ms = 0.0
     async with aiohttp.ClientSession() as session:
         for base_url, metrics_port in zip(running_system.base_urls, running_system.metrics_ports, strict=True):
@@ -250,6 +243,8 @@ async def test_every_server_knows_server_time_and_says_how_well(
             assert 0 < abs(gauge(text, "playhead_wall_clock_offset_seconds")) <= uncertainty_s + 0.05
     # the second was asked after the first
     assert first <= second + uncertain_ms + 1
+    for socket in sockets:
+        await socket.close()
 
 
 def gauge(text: str, name: str) -> float:

@@ -1,7 +1,7 @@
 """Clients on two server processes: in sync, whatever happens to the line between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -25,26 +25,7 @@ from tests.support.players import Cable, Player
 from tests.support.sessions import HeldRows, HeldScripts
 from tests.support.states import LISTENER_ID, SCRIPT_ID
 
-
-@pytest.fixture
-async def desk(nodes: tuple[Node, Node]) -> AsyncIterator[Player]:
-    async with Player(nodes[1].url, make_token(), "desk") as player:
-        await player.join(script_id=SCRIPT_ID)
-        yield player
-
-
-@pytest.fixture
-async def cable(nodes: tuple[Node, Node]) -> AsyncIterator[Cable]:
-    async with Cable(nodes[0].url).plugged_in() as cable:
-        yield cable
-
-
-@pytest.fixture
-async def phone(cable: Cable) -> AsyncIterator[Player]:
-    """On the other node than the desk, behind the cable."""
-    async with Player(cable.url, make_token(), "phone") as player:
-        await player.join(script_id=SCRIPT_ID)
-        yield player
+DRAIN_S = 4.0
 
 
 async def played(player: Player, position: float = 100.0) -> str:
@@ -163,6 +144,24 @@ async def test_a_client_goes_on_at_another_address_when_its_server_stops(
         answer = await phone.seek(session_id, 33.0)
         assert same(await desk.expect_state(position=33.0), answer.state)
         assert await phone.expect(Reported)
+
+
+async def test_a_draining_server_is_left_for_another_one_in_time_and_no_command_waits_for_it(
+    nodes: tuple[Node, Node], desk: Player
+) -> None:
+    async with Player([nodes[0].url, nodes[1].url], make_token(), "phone") as phone:
+        session_id = await played(phone)
+        draining = asyncio.create_task(nodes[0].realtime.drain(DRAIN_S))
+        moved = asyncio.create_task(phone.expect(StatusChanged, status=Status.RECONNECTING))
+        position = 0.0
+        while not moved.done() or not phone.connected:
+            position += 1.0
+            answer = await phone.seek(session_id, position)
+            assert answer.state.position == position
+        await asyncio.wait_for(draining, DRAIN_S)
+        assert same(await desk.expect_state(position=position), phone.state(session_id))
+        statuses = [event.status for event in phone.seen if isinstance(event, StatusChanged)]
+        assert statuses == [Status.CONNECTING, Status.CONNECTED, Status.RECONNECTING, Status.CONNECTED]
 
 
 async def test_a_device_that_reports_is_believed(phone: Player, nodes: tuple[Node, Node]) -> None:
