@@ -84,6 +84,16 @@ def test_a_join_tells_the_state_that_is_shown() -> None:
     assert desk.tick() == [{"script_id": SCRIPT_ID, "seen": seen}, {"session_id": SESSION_ID, "seen": seen}]
 
 
+def test_a_session_is_joined_by_its_id_and_touches_no_other_of_its_script() -> None:
+    desk = Desk()
+    desk.sessions.take(make_state(session_id=OTHER_SESSION_ID))
+    desk.follow(session=True)
+    assert desk.tick() == [{"session_id": SESSION_ID}]
+    desk.answer(snapshot(make_state()))
+    assert desk.recorder.told == [Joined(script_id=None, session_id=SESSION_ID, state=make_state(), place=None)]
+    assert desk.recorder.taken == [make_state()] and desk.sessions.get(OTHER_SESSION_ID) is not None
+
+
 def test_two_who_follow_the_same_share_one_snapshot() -> None:
     desk = Desk()
     desk.follow("a-1")
