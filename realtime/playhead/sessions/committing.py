@@ -44,7 +44,8 @@ from playhead.sessions.store import Answer, Change, Committed, SessionStore
 
 log = structlog.get_logger(__name__)
 
-COMMIT_ATTEMPTS_MAX = 8
+COMMIT_ATTEMPTS_MAX = 20
+"""Of two processes that change one listener's sessions all the time, each loses about every second race."""
 LEAD_MS_MIN = 250
 LEAD_MS_MAX = 1_000
 """In `together` mode a start is anchored twice the slowest round trip ahead, within these bounds."""
