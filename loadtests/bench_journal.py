@@ -16,23 +16,17 @@ import asyncio
 import json
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 import redis.asyncio
 
+from loadtests.journal_traffic import Machine, Traffic, machine_under_test, sessions_of
+from loadtests.keeping import RESULTS, Latency, keep
 from loadtests.machine import Goal, Result
-from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
-from playhead.db import Logins, ScriptRepository, Source, ensure_logins, migrate, open_database
-from playhead.playback.history import Move
-from playhead.playback.played import SLOT_MS
-from playhead.playback.state import SessionState
 from playhead.runtime.clock import SystemClock
 from playhead.sessions.journal import Entry, encode_entry
 from playhead.sessions.keys import PARTITIONS, ListenerKeys, journal_key, partition_of
@@ -41,156 +35,14 @@ from playhead.sessions.store import Answer, Change, Committed, Connection
 
 COMMANDS_PER_S = 1_000
 TICK_S = 0.05
-HOUR_MS = 3_600_000
 PIPELINE = 2_000
+BIRTHS = 50
 DRAIN_TIMEOUT_S = 600.0
 LAG_GOAL_MS = 1_000
 DRAIN_GOAL = 20_000
 MEMORY_GOAL = 2_048
 MEMORY_SESSIONS = 5_000
 ANSWER = b'{"ok":true,"mark":"0123456789abcdef0123456789abcdef","outcome":{}}'
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What runs: the servers' URLs, a script, and the processes whose CPU is told."""
-
-    logins: Logins
-    valkey_url: str
-    script_id: str
-    folder: Path
-    postgres: psutil.Process
-    valkey: psutil.Process
-
-    def cpu_s(self) -> tuple[float, float]:
-        """PostgreSQL's, children included, and Valkey's."""
-        processes = [self.postgres, *self.postgres.children(recursive=True)]
-        return sum(_cpu_s(process) for process in processes), _cpu_s(self.valkey)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system)
-
-
-@asynccontextmanager
-async def machine_under_test() -> AsyncIterator[Machine]:
-    with (
-        tempfile.TemporaryDirectory(prefix="playhead-bench-") as name,
-        EmbeddedPostgres(Path(name) / "postgres") as postgres,
-        EmbeddedValkey(Path(name) / "valkey") as valkey,
-    ):
-        folder = Path(name)
-        await migrate(postgres.url())
-        logins = await ensure_logins(postgres.url(), folder)
-        script_id = await _script(logins)
-        children = psutil.Process().children(recursive=True)
-        yield Machine(
-            logins=logins,
-            valkey_url=valkey.url,
-            script_id=script_id,
-            folder=folder,
-            postgres=next(child for child in children if "postgres" in child.name()),
-            valkey=next(child for child in children if "valkey" in child.name()),
-        )
-
-
-async def _script(logins: Logins) -> str:
-    source = Source(
-        source_key="sources/one",
-        source_bytes=1,
-        source_codec="mp3",
-        source_rate=48_000,
-        source_samples=HOUR_MS * 48,
-        source_start_s=0.0,
-        duration_ms=HOUR_MS,
-        total_samples=HOUR_MS * 48,
-        media_version="0123456789abcdef",
-    )
-    script_id, owner = str(uuid.uuid4()), {"sub": str(uuid.uuid4())}
-    async with open_database(logins.app_url, logins.service_url) as database:
-        await ScriptRepository(database).create(
-            owner, script_id=script_id, title="Script", visibility="listeners", source=source
-        )
-    return script_id
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Sessions of an hour that were listened to for a while, and what happens in them next."""
-
-    states: list[SessionState]
-    seeks: float
-    _owed: float = 0.0
-
-    def next(self, number: int) -> Entry:
-        """The next change of session `number`: a report ten seconds later, or a seek."""
-        before = self.states[number]
-        self._owed += self.seeks
-        played_ms = before.played_ms + 10_000
-        slots = {**dict(before.played_slots), before.played_slots[-1][0]: played_ms}
-        after = replace(
-            before,
-            version=before.version + 1,
-            played_ms=played_ms,
-            played_slots=tuple(slots.items()),
-            heard_ms=(before.heard_ms + 10_000) % HOUR_MS,
-            heard_at_ms=before.heard_at_ms + 10_000,
-            listened=((0, (before.heard_ms + 10_000) % HOUR_MS + 1), (3_500_000, 3_510_000)),
-            changed_at_ms=before.changed_at_ms + 10_000,
-            report_seqs=(("phone-8f3a5d", before.version), ("desk-77b1c0", 40)),
-        )
-        moves: tuple[Move, ...] = ()
-        if self._owed >= 1:
-            self._owed -= 1
-            after = replace(after, revision=after.revision + 1, position_ms=after.heard_ms)
-            moves = (
-                Move(
-                    cause="seek",
-                    from_ms=before.position_ms,
-                    to_ms=after.position_ms,
-                    device_id="phone-8f3a5d",
-                    at_ms=after.changed_at_ms,
-                    epoch=after.epoch,
-                    revision=after.revision,
-                ),
-            )
-        self.states[number] = after
-        return Entry(state=after, moves=moves)
-
-
-def traffic(machine: Machine, sessions: int, seeks: float) -> Traffic:
-    now_ms = SystemClock().now_ms()
-    slot = now_ms // SLOT_MS
-    state = SessionState(
-        session_id="",
-        listener_id="",
-        script_id=machine.script_id,
-        duration_ms=HOUR_MS,
-        epoch=1,
-        revision=7,
-        version=40,
-        playing=True,
-        position_ms=600_000,
-        anchored_at_ms=now_ms,
-        rate=1.25,
-        active_device_id="phone-8f3a5d",
-        active_connection_id="Jn1rP0aYQmXhG9v4AAAB",
-        heard_ms=600_000,
-        heard_at_ms=now_ms,
-        listened=((0, 600_000), (3_500_000, 3_510_000)),
-        report_seqs=(("phone-8f3a5d", 40), ("desk-77b1c0", 40)),
-        played_ms=1_800_000,
-        played_slots=((slot - 2, 900_000), (slot - 1, 900_000), (slot, 10_000)),
-        moved=(1, 7),
-        started_at_ms=now_ms - 2_000_000,
-        changed_at_ms=now_ms,
-    )
-    ids = ((str(uuid.uuid4()), str(uuid.uuid4())) for _ in range(sessions))
-    return Traffic([replace(state, session_id=session, listener_id=listener) for session, listener in ids], seeks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +67,14 @@ class FlusherProcess:
         return Flushed(**json.loads(self._file.read_text()))
 
 
+def _traffic(machine: Machine, sessions: int, seeks: float) -> Traffic:
+    return sessions_of(machine.script_id, sessions, seeks=seeks, now_ms=SystemClock().now_ms())
+
+
 async def measure_memory(machine: Machine) -> dict[str, float]:
     """Sessions with a connected device, as commits leave them; the kept answers have run out."""
     store = RedisStore(machine.valkey_url, SystemClock())
-    rows = traffic(machine, MEMORY_SESSIONS, 0.0)
+    rows = _traffic(machine, MEMORY_SESSIONS, 0.0)
     await store.live(rows.states[0].listener_id)
     before = await _used_memory(store.client)
     for number, state in enumerate(rows.states):
@@ -270,12 +126,13 @@ async def _commit(store: RedisStore, rows: Traffic, number: int, *, created: boo
 async def measure_lag(machine: Machine, sessions: int, seconds: int, seeks: float) -> dict[str, float]:
     """Commits at an even rate; each tick's share at once, as clients would."""
     store = RedisStore(machine.valkey_url, SystemClock())
-    rows = traffic(machine, sessions, seeks)
-    for first in range(0, sessions, 50):
-        await asyncio.gather(*(_commit(store, rows, n, created=True) for n in range(first, min(first + 50, sessions))))
-    flusher = FlusherProcess(machine)
+    rows = _traffic(machine, sessions, seeks)
+    for number in range(0, sessions, BIRTHS):
+        births = range(number, min(number + BIRTHS, sessions))
+        await asyncio.gather(*(_commit(store, rows, n, created=True) for n in births))
+    first = FlusherProcess(machine)
     await _until_drained(store.client, sessions)
-    warm = flusher.stop()
+    first.stop()  # that the sessions are born is not measured
     flusher = FlusherProcess(machine)
     began_cpu = machine.cpu_s()
     began_s = time.monotonic()
@@ -294,16 +151,20 @@ async def measure_lag(machine: Machine, sessions: int, seconds: int, seeks: floa
     lags = flushed.lags_ms
     if len(lags) < sent:
         raise SystemExit(f"{sent} commands, and {len(lags)} entries came through")
-    assert warm.lags_ms
     return {
         "commands_per_s": round(sent / took_s),
-        "lag_p50_ms": lags[len(lags) // 2],
-        "lag_p95_ms": lags[len(lags) * 95 // 100],
-        "lag_max_ms": lags[-1],
+        "p50_ms": percentile(lags, 50),
+        "p95_ms": percentile(lags, 95),
+        "p99_ms": percentile(lags, 99),
+        "max_ms": lags[-1],
         "flusher_cpu_us_per_command": round(1e6 * flushed.cpu_s / sent),
         "postgres_cpu_us_per_command": round(1e6 * (cpu[0] - began_cpu[0]) / sent),
         "valkey_cpu_us_per_command": round(1e6 * (cpu[1] - began_cpu[1]) / sent),
     }
+
+
+def percentile(ordered: Sequence[int], percent: int) -> int:
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
 async def _until_drained(client: redis.asyncio.Redis, entries: int) -> float:
@@ -324,7 +185,7 @@ async def _waiting(client: redis.asyncio.Redis) -> int:
 
 
 async def measure_drain(machine: Machine, entries: int, sessions: int, seeks: float, flushers: int) -> dict[str, float]:
-    rows = traffic(machine, sessions, seeks)
+    rows = _traffic(machine, sessions, seeks)
     client = redis.asyncio.Redis.from_url(machine.valkey_url)
     for first in range(0, entries, PIPELINE):
         async with client.pipeline(transaction=False) as pipe:
@@ -368,13 +229,29 @@ async def measure(options: argparse.Namespace) -> Result:
         figures |= _named("lag", await measure_lag(machine, options.sessions, options.seconds, options.seeks))
         drained = await measure_drain(machine, options.entries, options.sessions, options.seeks, options.flushers)
         figures |= _named("drain", drained)
-    memory, lag_ms, rate = (figures[name] for name in ("memory_session_bytes", "lag_lag_p95_ms", "drain_entries_per_s"))
-    goals = {
-        "session_bytes": Goal(f"<= {MEMORY_GOAL}", memory, memory <= MEMORY_GOAL),
+    return Result("journal", figures, goals(figures))
+
+
+def goals(figures: Mapping[str, float]) -> dict[str, Goal]:
+    session, lag_ms, rate = (figures[name] for name in ("memory_session_bytes", "lag_p95_ms", "drain_entries_per_s"))
+    return {
+        "memory_session_bytes": Goal(f"<= {MEMORY_GOAL}", session, session <= MEMORY_GOAL),
         "lag_p95_ms": Goal(f"< {LAG_GOAL_MS}", lag_ms, lag_ms < LAG_GOAL_MS),
         "drain_entries_per_s": Goal(f">= {DRAIN_GOAL}", rate, rate >= DRAIN_GOAL),
     }
-    return Result("journal", figures, goals)
+
+
+def lag_row(figures: Mapping[str, float], seconds: int) -> Latency:
+    """The lag as a row of the plot."""
+    return Latency(
+        name="commit to PostgreSQL",
+        count=round(figures["lag_commands_per_s"] * seconds),
+        failed=0,
+        per_s=figures["lag_commands_per_s"],
+        p50_ms=figures["lag_p50_ms"],
+        p95_ms=figures["lag_p95_ms"],
+        p99_ms=figures["lag_p99_ms"],
+    )
 
 
 def main() -> None:
@@ -384,7 +261,13 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=10_000, help="sessions that the entries are of")
     parser.add_argument("--seeks", type=float, default=0.1, help="share of seeks among the entries")
     parser.add_argument("--flushers", type=int, default=1, help="processes that drain the backlog")
-    print(asyncio.run(measure(parser.parse_args())).line())
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the plot")
+    options = parser.parse_args()
+    result = asyncio.run(measure(options))
+    arguments = {name: value for name, value in vars(options).items() if name != "results"}
+    kept = keep(result, arguments, [lag_row(result.figures, options.seconds)], options.results)
+    print(f"Kept in {' and '.join(str(path) for path in kept)}", file=sys.stderr)
+    print(result.line())
 
 
 if __name__ == "__main__":
