@@ -9,9 +9,9 @@ from playhead.app.databases import service_database
 from playhead.app.machine import metrics_server
 from playhead.app.signals import stop_requested
 from playhead.db import JournalRepository
-from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
 from playhead.runtime.settings import Settings
+from playhead.runtime.store_clock import RedisTime, StoreClock
 from playhead.sessions.flushing import Flusher
 from playhead.sessions.redis_journal import RedisJournal
 
@@ -31,13 +31,16 @@ async def flush(settings: Settings) -> int:
     gc.set_threshold(GC_ALLOCATIONS)
     metrics = create_metrics()
     server = metrics_server(settings)
-    journal = RedisJournal(settings.redis_url.get_secret_value())
+    redis_url = settings.redis_url.get_secret_value()
+    journal, clock = RedisJournal(redis_url), StoreClock(RedisTime(redis_url))
     try:
         async with stop_requested() as stop, service_database(settings) as opened:
+            await clock.start()
             log.info("Flushing.", action="flushing")
-            await Flusher(journal, JournalRepository(opened), SystemClock(), metrics).run(stop)
+            await Flusher(journal, JournalRepository(opened), clock, metrics).run(stop)
             log.info("Stopped.", action="stopped")
     finally:
+        await clock.stop()
         await journal.stop()
         await asyncio.to_thread(server.stop)
     return 0

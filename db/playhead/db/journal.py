@@ -6,7 +6,7 @@ An entry may come twice, late, or after a newer one: a row is replaced only by a
 batch again changes nothing. Must not know: where the journal is kept, and who is told that a batch is stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from playhead.db.codecs import time_from_ms
@@ -16,6 +16,10 @@ from playhead.db.pool import Connection, ServiceDatabase
 from playhead.db.sessions import upsert
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState, Slot
+
+SLOTS_REMEMBERED_MAX = 50_000
+"""Sessions whose slots are remembered."""
+_NONE: frozenset[Slot] = frozenset()
 
 
 class OfflineStretch(Protocol):
@@ -85,7 +89,7 @@ where kept.session_id = touched.session_id and kept.kind = 'conflict'
     and (kept.at, kept.epoch, kept.revision, kept.refused_device_id)
         <= (oldest.at, oldest.epoch, oldest.revision, oldest.refused_device_id)
 """
-# A state carries hours of slots and adds to one: what is known already is not even locked.
+# A state carries hours of slots and adds to one: what is stored already is not even locked.
 STORE_LISTENING = """
 insert into audio_listening as stored (session_id, slot, listener_id, script_id, played_ms)
 select new.*
@@ -117,6 +121,8 @@ class JournalRepository:
 
     def __init__(self, database: ServiceDatabase) -> None:
         self._database = database
+        self._stored: dict[str, frozenset[Slot]] = {}
+        """The slots of each session as they were last stored here. Amounts only grow: these need not be sent again."""
 
     async def store(self, entries: Sequence[JournalEntry]) -> None:
         """Stores all entries in one transaction, or raises and stores none.
@@ -128,7 +134,8 @@ class JournalRepository:
             raise InvalidValue(f"At most {ENTRIES_MAX} entries are stored at once.")
         if not entries:
             return
-        moves, listening, offline = _moves(entries), _listening(entries), _offline(entries)
+        moves, offline, slots = _moves(entries), _offline(entries), _slots(entries)
+        listening = _listening(entries, {key: told - self._stored.get(key, _NONE) for key, told in slots.items()})
         async with self._database.as_service_batch() as connection:
             await upsert(connection, (entry.state for entry in entries))
             if moves:
@@ -138,6 +145,13 @@ class JournalRepository:
                 await _send(connection, STORE_LISTENING, listening)
             if offline:
                 await _send(connection, STORE_OFFLINE, offline)
+        self._remember(slots)
+
+    def _remember(self, slots: Mapping[str, frozenset[Slot]]) -> None:
+        """Called after the commit: what was rolled back must be sent again."""
+        if len(self._stored) >= SLOTS_REMEMBERED_MAX:
+            self._stored.clear()
+        self._stored |= slots
 
 
 def _moves(entries: Sequence[JournalEntry]) -> list[tuple[object, ...]]:
@@ -172,19 +186,23 @@ async def _forget(connection: Connection, moves: Sequence[tuple[object, ...]]) -
             await connection.execute(statement, touched, kept, timeout=BATCH_TIMEOUT_S)
 
 
-def _listening(entries: Sequence[JournalEntry]) -> list[tuple[object, ...]]:
-    """The greatest amount of each session and slot, in the order of their keys."""
-    sessions: dict[str, SessionState] = {}
+def _slots(entries: Sequence[JournalEntry]) -> dict[str, frozenset[Slot]]:
+    """The greatest amount of each slot of each session."""
     told: dict[str, set[Slot]] = {}
     for entry in entries:
-        sessions[entry.state.session_id] = entry.state
         told.setdefault(entry.state.session_id, set()).update(entry.state.played_slots)
-    rows: list[tuple[object, ...]] = []
-    for session_id, state in sorted(sessions.items()):
-        # the greater amount of a slot comes later and stays
-        amounts = dict(sorted(told[session_id]))
-        rows += [(session_id, slot, state.listener_id, state.script_id, ms) for slot, ms in amounts.items()]
-    return rows
+    # the greater amount of a slot comes later and stays
+    return {session_id: frozenset(dict(sorted(slots)).items()) for session_id, slots in told.items()}
+
+
+def _listening(entries: Sequence[JournalEntry], slots: Mapping[str, frozenset[Slot]]) -> list[tuple[object, ...]]:
+    """Rows of these slots, in the order of their keys."""
+    sessions: dict[str, SessionState] = {entry.state.session_id: entry.state for entry in entries}
+    return [
+        (session_id, slot, sessions[session_id].listener_id, sessions[session_id].script_id, played_ms)
+        for session_id in sorted(slots)
+        for slot, played_ms in sorted(slots[session_id])
+    ]
 
 
 def _offline(entries: Sequence[JournalEntry]) -> list[tuple[object, ...]]:

@@ -2,7 +2,7 @@
 
     take (new entries, and those that a dead flusher left) → store → done
     PostgreSQL away → the batch stays in hand, the journal grows, nothing is dropped
-    the state store away → the batch is forgotten: the journal still has it, for whoever claims it
+    the state store away → what is in hand is stored all the same: it may be all that is left of the journal
     a batch that is refused → halves, down to the row that is to blame; that one goes to the dead letters, with an alarm
 
 Any number of flushers may run. An entry that two of them store, or one of them twice, changes nothing the second time.
@@ -148,13 +148,8 @@ class Flusher:
         """
         began_at_s = _now_s()
         try:
-            more = await self._take(last)
-            if more and not last:
-                self._ahead = asyncio.create_task(self._journal.take(BATCH_MAX), name="journal-ahead")
-            if self._in_hand:
-                await self._flush()
+            more = await self._once(last)
         except StoreUnavailable as error:
-            self._in_hand.clear()
             log.warning("The state store is away; the journal waits.", action="journal_away", error=str(error))
             return self._back_off()
         except DatabaseUnavailable as error:
@@ -171,6 +166,18 @@ class Flusher:
     def _back_off(self) -> float:
         self._failures += 1
         return min(RETRY_WAIT_MAX_S, RETRY_WAIT_S * 2.0 ** min(self._failures - 1, 10))
+
+    async def _once(self, last: bool) -> bool:
+        """Takes and stores; answers whether more waits than was taken."""
+        try:
+            more = await self._take(last)
+        except StoreUnavailable:
+            await self._flush()
+            raise
+        if more and not last:
+            self._ahead = asyncio.create_task(self._journal.take(BATCH_MAX), name="journal-ahead")
+        await self._flush()
+        return more
 
     async def _take(self, last: bool) -> bool:
         """Fills the hand; answers whether more waits than it holds."""
@@ -195,6 +202,8 @@ class Flusher:
 
     async def _flush(self) -> None:
         """Stores what is in hand, takes it off the journal, and buries what cannot be stored."""
+        if not self._in_hand:
+            return
         batch = list(self._in_hand.values())
         refused = {row.key: "It cannot be read." for row in batch if row.entry is None}
         refused |= await self._stored([row for row in batch if row.entry is not None])

@@ -101,6 +101,30 @@ async def test_any_order_and_any_repetition_of_entries_ends_in_the_same_rows(
     assert stretches == [("phone", 1_700_000_000_123, 0, 60_003)]
 
 
+async def test_what_was_rolled_back_at_the_commit_is_stored_when_it_is_sent_again(
+    journal: JournalRepository, owner: Connection, script_id: str
+) -> None:
+    """What a repository remembers as stored must be stored."""
+    state = session(script_id, played_slots=((1, 5),))
+    await owner.execute(
+        """
+        create function public.refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+        create constraint trigger refusing after insert on audio_listening deferrable initially deferred
+            for each row execute function public.refuse();
+        """
+    )
+    try:
+        with pytest.raises(asyncpg.RaiseError):
+            await journal.store([entry(state)])
+    finally:
+        await owner.execute("drop trigger refusing on audio_listening; drop function public.refuse()")
+    assert await listening(owner, state.session_id) == {}
+    await journal.store([entry(state)])
+    assert await listening(owner, state.session_id) == {1: 5}
+    await journal.store([entry(replace(state, revision=2, played_slots=((1, 5), (2, 1))))])
+    assert await listening(owner, state.session_id) == {1: 5, 2: 1}
+
+
 async def test_a_row_of_a_deleted_script_is_left_out_and_the_others_are_stored(
     journal: JournalRepository, sessions: SessionRepository, owner: Connection, script_id: str
 ) -> None:

@@ -105,6 +105,20 @@ async def test_what_a_killed_flusher_had_in_hand_is_stored_by_another(
     await bench.assert_stored()
 
 
+async def test_what_a_living_flusher_has_in_hand_is_left_to_it_for_a_while(bench: JournalBench) -> None:
+    await bench.begin(3)
+    holding, asking = RedisJournal(bench.valkey_url), RedisJournal(bench.valkey_url, claim_idle_ms=60_000)
+    assert await holding.take(1) == []  # makes the groups
+    await bench.write(2)
+    held = await holding.take(64)
+    assert len(held) == 6
+    assert await asking.claim(64) == []
+    impatient = RedisJournal(bench.valkey_url, claim_idle_ms=0)
+    assert {row.key for row in await impatient.claim(640)} == {row.key for row in held}
+    for journal in (holding, asking, impatient):
+        await journal.stop()
+
+
 async def test_a_bad_entry_goes_to_the_dead_letters_with_its_reason_and_its_neighbours_are_stored(
     bench: JournalBench,
 ) -> None:

@@ -36,6 +36,8 @@ class Rows:
         self.down = False
         self.refuse: Refuse = lambda entry: None
         self.attempts = 0
+        self.down_after: int | None = None
+        """Goes away when so many batches are stored."""
 
     @property
     def entries(self) -> list[Entry]:
@@ -43,7 +45,7 @@ class Rows:
 
     async def store(self, entries: Sequence[Entry]) -> None:
         self.attempts += 1
-        if self.down:
+        if self.down or len(self.batches) == self.down_after:
             raise DatabaseUnavailable("PostgreSQL is away.")
         for entry in entries:
             if error := self.refuse(entry):
@@ -55,9 +57,16 @@ class LooseJournal(MemoryJournal):
     """Loses what tells it that entries are done, while `loose`."""
 
     loose = False
+    away = False
+    """Gives nothing either."""
+
+    async def take(self, limit: int) -> Sequence[Taken]:
+        if self.away:
+            raise StoreUnavailable("the store is away")
+        return await super().take(limit)
 
     async def done(self, taken: Sequence[Taken]) -> None:
-        if self.loose:
+        if self.loose or self.away:
             raise StoreUnavailable("the store is away")
         await super().done(taken)
 
@@ -215,6 +224,32 @@ async def test_a_strange_row_alone_waits_for_others_and_is_then_to_blame(bench: 
     bench.add(1)
     await bench.flusher.turn()
     assert (len(bench.journal.dead), await bench.left()) == (1, 0)
+
+
+async def test_what_is_in_hand_is_stored_though_the_journal_is_gone(bench: Bench) -> None:
+    """A state store that lost its data, while PostgreSQL was away: the flusher has the last copy."""
+    entries = bench.add(3)
+    bench.rows.down = True
+    await bench.flusher.turn()
+    bench.journal.away = True
+    bench.rows.down = False
+    assert await bench.flusher.turn() > 0
+    assert bench.rows.entries == entries
+    bench.journal.away = False
+    await bench.flusher.turn()
+    assert await bench.left() == 0
+
+
+async def test_postgresql_that_goes_away_in_the_middle_of_a_refused_batch_blames_no_row(bench: Bench) -> None:
+    entries = bench.add(4)
+    bench.rows.refuse = refusing(InvalidValue("a rule"), entries[0])
+    bench.rows.down_after = 1
+    assert await bench.flusher.turn() == RETRY_WAIT_S
+    assert (bench.journal.dead, await bench.left()) == ([], 4)
+    bench.rows.down_after = None
+    await bench.flusher.turn()
+    assert [taken.entry for taken, _ in bench.journal.dead] == [entries[0]]
+    assert {entry.state.version for entry in bench.rows.entries} == {1, 2, 3}
 
 
 async def test_what_was_stored_but_not_told_to_be_is_stored_again(bench: Bench) -> None:
