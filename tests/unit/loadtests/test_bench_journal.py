@@ -62,7 +62,7 @@ def test_the_lag_is_one_row_of_the_plot() -> None:
 def _table() -> str:
     kept = json.loads(KEPT.read_text())
     wanted = {name: f"{row['goal']}{'' if row['met'] else ' (missed)'}" for name, row in kept["goals"].items()}
-    rows = [f"| {name} | {value:,g} | {wanted.get(name, '')} |" for name, value in kept["figures"].items()]
+    rows = [f"| {name} | {value:,.12g} | {wanted.get(name, '')} |" for name, value in kept["figures"].items()]
     seen = f"Seen on {kept['machine']}, {kept['date']}, commit {kept['commit']}:"
     return "\n".join([seen, "", "| figure | seen | goal |", "| --- | --- | --- |", *rows])
 
