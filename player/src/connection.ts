@@ -39,6 +39,7 @@ const CLOCK_BURST_GAP_MS = 60;
 const CLOCK_INTERVAL_MS = 10_000;
 /** The longest round trip that the server takes note of. */
 const RTT_MS_MAX = 60_000;
+const RESYNC_SPREAD_MS = 1_000;
 const RECONNECT_MS_MIN = 400;
 const RECONNECT_MS_MAX = 5_000;
 
@@ -84,6 +85,7 @@ export class Connection {
   #closed = false;
   /** Why the server ends this connection, once it has said so. */
   #closing: Closing | null = null;
+  #resyncTimer: ReturnType<typeof setTimeout> | undefined;
   #moveTimer: ReturnType<typeof setTimeout> | undefined;
   /** The line is to be made anew as soon as nothing is asked on it. */
   #moving = false;
@@ -117,6 +119,7 @@ export class Connection {
     this.#closed = true;
     clearTimeout(this.#clockTimer);
     clearTimeout(this.#moveTimer);
+    clearTimeout(this.#resyncTimer);
     this.#socket.disconnect();
   }
 
@@ -186,6 +189,7 @@ export class Connection {
     socket.on("session_started", (event: SessionStarted) => this.#events.sessionStarted(event));
     socket.on("session_ended", (event: SessionEnded) => this.#events.sessionEnded(event));
     socket.on("bookmark", (change: BookmarkChange) => this.#events.bookmark(change));
+    socket.on("resync", () => this.#resyncLater());
     socket.on("stream", (event: StreamRenewed) => this.#events.streamRenewed(event));
     socket.on("expiring", (event: Expiring) => this.#events.expiring(event));
     socket.on("draining", (event: Draining) => this.#moveLater(event.retry_after_ms));
@@ -226,6 +230,12 @@ export class Connection {
     this.#events.status("reconnecting");
     // A refusal ends the client's own attempts; a transport error does not.
     if (!this.#socket.active) this.#connectLater();
+  }
+
+  /** Many devices are asked at once: each comes a little later than the next. */
+  #resyncLater(): void {
+    clearTimeout(this.#resyncTimer);
+    this.#resyncTimer = setTimeout(() => this.resync(), Math.random() * RESYNC_SPREAD_MS);
   }
 
   /** The server goes away: there will be another one. */

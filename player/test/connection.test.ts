@@ -188,6 +188,16 @@ test("a server that goes away is left when it is time, though nothing is asked",
   assert.equal(await again.promise, SAMPLES_MAX, "nothing was asked in between");
 });
 
+test("a server that cannot vouch for what it sent is asked for a snapshot", async () => {
+  const second = deferred<void>();
+  let joins = 0;
+  const { snapshots } = await connect({ joined: () => ((joins += 1) === 2 ? second.resolve() : undefined) });
+  held = aState({ revision: 9 });
+  server.emit("resync", { reason: "gap" });
+  await second.promise;
+  assert.deepEqual(snapshots.map(({ state }) => state?.revision), [aState().revision, 9]);
+});
+
 test("server time is known soon after the connection", async () => {
   const enough = deferred<void>();
   const answer = handlers["clock"] as Handler;

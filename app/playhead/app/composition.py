@@ -96,7 +96,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: St
 
     bus = RedisBus(store.client, deliver, catch_up)
     connections = Connections(bus)
-    handlers = Handlers(service, presence, scripts, links, verifier, clock)
+    handlers = Handlers(service, presence, connections, scripts, links, verifier, clock)
     realtime = RealtimeServer(
         verifier=verifier,
         connections=connections,

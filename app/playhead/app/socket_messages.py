@@ -131,6 +131,12 @@ class StreamEvent(BaseModel):
     expires_at: int = Field(description=MS)
 
 
+class ResyncEvent(BaseModel):
+    """Something may have been missed that this server cannot send by itself: ask for a snapshot."""
+
+    reason: Literal["gap", "missed", "store_behind"]
+
+
 class ExpiringEvent(BaseModel):
     """The connection's token runs out: send a newer one with `auth`."""
 
@@ -195,6 +201,7 @@ SERVER_EVENTS: dict[str, ServerEvent] = {
     "session_ended": ServerEvent("A session is over.", SessionEndedEvent),
     "devices": ServerEvent("A device came, went or changed.", DevicesEvent),
     "bookmark": ServerEvent("A bookmark was made, changed or deleted.", BookmarkEvent),
+    "resync": ServerEvent("Something may have been missed: ask for a snapshot.", ResyncEvent),
     "stream": ServerEvent("The address of the stream runs out; here is a newer one.", StreamEvent, "connection"),
     "expiring": ServerEvent("The token of this connection runs out.", ExpiringEvent, "connection"),
     "draining": ServerEvent("This server process goes away.", DrainingEvent, "connection"),

@@ -32,6 +32,8 @@ class Metrics:
     deliveries: Counter
     delivery_seconds: Histogram
     announcements: Counter
+    states_caught_up: Counter
+    resyncs: Counter
     loop_lag_seconds: Histogram
     requests: Counter
     request_seconds: Histogram
@@ -87,6 +89,10 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         announcements=make.counter(
             "announcements", "Changes outside of sessions that devices were to be told of, by event.", "event", "result"
         ),
+        states_caught_up=make.counter(
+            "states_caught_up", "States sent again: after a gap, missed, or untold since the connection.", "cause"
+        ),
+        resyncs=make.counter("resyncs", "Times that a listener's devices were told to ask anew, by reason.", "reason"),
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
         request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),

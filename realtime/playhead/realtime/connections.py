@@ -5,14 +5,13 @@ only what its own devices need.
 """
 
 import asyncio
-from collections import defaultdict
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from playhead.auth.tokens import Principal
 from playhead.runtime.limits import Pace
 from playhead.sessions.requests import Device
-from playhead.sessions.store import Bus
+from playhead.sessions.store import Bus, Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +54,14 @@ class Connection:
         self.expiring_told = False
 
 
+@dataclass(slots=True)
+class _Here:
+    """A listener's connections on this node, and the latest order of each live session that all of them were told."""
+
+    ids: set[str] = field(default_factory=set)
+    told: dict[str, Order] = field(default_factory=dict)
+
+
 class Connections:
     """Who is connected here. `enter` and `leave` keep the bus subscribed to exactly the listeners that are."""
 
@@ -63,7 +70,7 @@ class Connections:
         self._by_id: dict[str, Connection] = {}
         self._empty = asyncio.Event()
         self._empty.set()
-        self._by_listener: dict[str, set[str]] = defaultdict(set)
+        self._by_listener: dict[str, _Here] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def __len__(self) -> int:
@@ -82,7 +89,26 @@ class Connections:
 
     def of_listener(self, listener_id: str) -> frozenset[str]:
         """The connections that the listener holds here."""
-        return frozenset(self._by_listener.get(listener_id, ()))
+        here = self._by_listener.get(listener_id)
+        return frozenset() if here is None else frozenset(here.ids)
+
+    def listeners(self) -> tuple[str, ...]:
+        """Everybody who holds a connection here."""
+        return tuple(self._by_listener)
+
+    def told(self, listener_id: str) -> dict[str, Order]:
+        """By session, the latest order that all of the listener's connections here know; kept by whoever tells them.
+
+        Forgotten with the last connection: the next one begins with a snapshot.
+        """
+        here = self._by_listener.get(listener_id)
+        return {} if here is None else here.told
+
+    def note_snapshot(self, connection: Connection, session_id: str, order: Order) -> None:
+        """This connection was answered with a state; when it is the listener's only one, then all of them know it."""
+        here = self._by_listener.get(connection.listener_id)
+        if here is not None and here.ids == {connection.connection_id}:
+            note_told(here.told, session_id, order)
 
     async def enter(self, connection: Connection) -> None:
         """Holds the connection; when it returns, every later packet of its listener reaches this node.
@@ -98,7 +124,7 @@ class Connections:
                 raise
             self._by_id[connection.connection_id] = connection
             self._empty.clear()
-            self._by_listener[listener_id].add(connection.connection_id)
+            self._by_listener.setdefault(listener_id, _Here()).ids.add(connection.connection_id)
 
     async def leave(self, connection_id: str) -> Connection | None:
         """Lets go of the connection; None when it was not held."""
@@ -108,7 +134,8 @@ class Connections:
         if not self._by_id:
             self._empty.set()
         async with self._lock(connection.listener_id):
-            self._by_listener[connection.listener_id].discard(connection_id)
+            if (here := self._by_listener.get(connection.listener_id)) is not None:
+                here.ids.discard(connection_id)
             await self._forget_if_empty(connection.listener_id)
         return connection
 
@@ -120,7 +147,13 @@ class Connections:
         return lock
 
     async def _forget_if_empty(self, listener_id: str) -> None:
-        if self._by_listener.get(listener_id):
+        here = self._by_listener.get(listener_id)
+        if here is not None and here.ids:
             return
         self._by_listener.pop(listener_id, None)
         await self._bus.unsubscribe(listener_id)
+
+
+def note_told(told: dict[str, Order], session_id: str, order: Order) -> None:
+    """What was told is never taken back by what comes late."""
+    told[session_id] = max(order, told.get(session_id, order))

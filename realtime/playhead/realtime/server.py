@@ -16,6 +16,7 @@ from playhead.auth.tokens import TokenVerifier
 from playhead.db import DatabaseUnavailable
 from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
+from playhead.realtime.convergence import Convergence
 from playhead.realtime.dispatch import GOING_AWAY, Dispatcher
 from playhead.realtime.drain import Drain
 from playhead.realtime.frames import check_frames
@@ -29,7 +30,7 @@ from playhead.realtime.wire import WirePacket
 from playhead.runtime.clock import Clock
 from playhead.runtime.limits import COMMAND_RATE, Pace, Rate
 from playhead.runtime.metrics import Metrics
-from playhead.sessions.codec import decode_packet, state_payload
+from playhead.sessions.codec import decode_packet
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import Scripts, SessionService
 from playhead.sessions.store import StoreUnavailable
@@ -95,6 +96,7 @@ class RealtimeServer:
         check_frames(self._sio, metrics)
         self._sockets = RawSockets(self._sio)
         self._outbox = Outbox(self._sio, connections, metrics)
+        self._convergence = Convergence(connections, service, presence, self._outbox, metrics)
         self._drain = Drain(connections, self._outbox)
         self._streams = StreamRenewals(connections, scripts, links, self._outbox, clock)
         self._watch = Watch(self._sio, connections, self._outbox, self._streams, metrics, clock)
@@ -105,6 +107,7 @@ class RealtimeServer:
     def attach(self, app: web.Application) -> None:
         """Serves Socket.IO at `/socket.io/` of `app`. Called from the event loop that serves it."""
         self._sio.attach(app)
+        self._convergence.start()
         self._streams.start()
         self._watch.start()
 
@@ -124,6 +127,7 @@ class RealtimeServer:
         self._stopping = True
         self._drain.begin()
         await self._watch.stop()
+        await self._convergence.stop()
         await self._streams.stop()
         await self._dispatcher.settle(CLOSE_TIMEOUT_S)
         # closed by the transport, not by a Socket.IO packet: after that one, clients would not reconnect
@@ -137,18 +141,12 @@ class RealtimeServer:
         waited_s = max(0, self._clock.now_ms() - packet.published_at_ms) / 1000
         self._metrics.delivery_seconds.observe(waited_s)
         await self._outbox.tell(listener_id, packet.event, packet.data, packet.skip_connection_id)
+        if packet.event == "state":
+            self._convergence.delivered(listener_id, packet.data)
 
     async def catch_up(self, listener_id: str) -> None:
-        """Packets of this listener may have been lost: sends live sessions and devices as the store has them."""
-        try:
-            states = await self._service.live_states(listener_id)
-            devices = await self._presence.devices(listener_id)
-        except StoreUnavailable as error:
-            log.warning("A gap could not be closed.", action="gap_open", error=str(error))
-            return
-        for state in states:
-            await self._outbox.tell(listener_id, "state", state_payload(state))
-        await self._outbox.tell(listener_id, "devices", {"devices": devices})
+        """Packets of this listener may have been lost: sends what the store has, in the background."""
+        self._convergence.suspect(listener_id)
 
     async def _connect(self, connection_id: str, _environ: dict[str, Any], auth: object = None) -> None:
         if self._drain.begun:

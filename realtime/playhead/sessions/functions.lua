@@ -40,6 +40,27 @@ local function live_1(keys, args)
   return answer
 end
 
+-- orders_1(live key...; session key prefix, session key suffix) -> {{session id, epoch, revision, ...} per live key}
+-- The listeners are of one partition. States are lists that only grow at their end: both numbers stay where they are.
+local ORDER = '^%["[^"]*","[^"]*","[^"]*",%d+,(%d+),(%d+),'
+
+local function orders_1(keys, args)
+  local answer = {}
+  for i = 1, #keys do
+    -- an index may still name what has run out
+    local index, rows = redis.call('HVALS', keys[i]), {}
+    for _, session_id in ipairs(index) do
+      local row = redis.call('HMGET', args[1] .. session_id .. args[2], 'ended', 'state')
+      if row[1] == '0' then
+        local epoch, revision = string.match(row[2], ORDER)
+        rows[#rows + 1], rows[#rows + 2], rows[#rows + 3] = session_id, epoch, revision
+      end
+    end
+    answer[i] = rows
+  end
+  return answer
+end
+
 -- commit_1(epoch key, live key, deadlines key, journal key, answer key or '', answers key or '', session key...;
 --          {fixed arguments, in the order of `at` below}, {change arguments per session key}, packet...)
 --   -> 1 done, 0 lost, -1 full, -2 backlog
@@ -203,5 +224,6 @@ end
 redis.register_function('open_1', open_1)
 redis.register_function('live_1', live_1)
 redis.register_function('commit_1', commit_1)
+redis.register_function{function_name = 'orders_1', callback = orders_1, flags = {'no-writes'}}
 redis.register_function('due_1', due_1)
 redis.register_function('drop_1', drop_1)

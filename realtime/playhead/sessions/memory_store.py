@@ -1,7 +1,7 @@
 """The state store in one process's memory: the reference for the contract, and what tests of the service run on."""
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState
@@ -23,6 +23,7 @@ from playhead.sessions.store import (
     LapsedConnection,
     Loaded,
     OnPacket,
+    Order,
 )
 
 
@@ -74,6 +75,12 @@ class MemoryStore:
     async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
         states = tuple(state for state in self._known(listener_id).values() if state.ended_at_ms is None)
         return Loaded(epoch=self._epoch, states=states, answer=self._answer(listener_id, command_id))
+
+    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
+        return {
+            listener_id: {state.session_id: state.order for state in (await self.live(listener_id)).states}
+            for listener_id in listener_ids
+        }
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         states = [state for state in self._known(listener_id).values() if state.script_id == script_id]

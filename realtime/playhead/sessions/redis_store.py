@@ -5,7 +5,8 @@ the store (restart, failover): the library is loaded and every partition's epoch
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
@@ -42,6 +43,7 @@ from playhead.sessions.store import (
     DueSession,
     LapsedConnection,
     Loaded,
+    Order,
     StoreUnavailable,
 )
 
@@ -124,6 +126,19 @@ class RedisStore:
         epoch, answer, *rows = await self._function("live_1", names, [prefix, suffix])
         states = tuple(decode_state(row) for row in rows)
         return Loaded(epoch=await self._epoch(keys, epoch), states=states, answer=answer)
+
+    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
+        """One call of the function for each partition that the listeners are in."""
+        by_suffix: dict[str, list[str]] = defaultdict(list)
+        for listener_id in listener_ids:
+            by_suffix[ListenerKeys(listener_id).session("|").split("|")[1]].append(listener_id)
+        found: dict[str, dict[str, Order]] = {}
+        for suffix, listeners in by_suffix.items():
+            prefix = ListenerKeys(listeners[0]).session("|").split("|")[0]
+            names = [ListenerKeys(listener_id).live for listener_id in listeners]
+            rows = await self._function("orders_1", names, [prefix, suffix])
+            found.update({listener_id: _orders(row) for listener_id, row in zip(listeners, rows, strict=True)})
+        return found
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         async with unavailable_when_down():
@@ -255,6 +270,12 @@ def _change_arguments(change: Change) -> tuple[str | bytes | int, ...]:
         b"" if entry is None else orjson.dumps(entry),
         entry.entry_id if entry is not None and entry.refused else "",
     )
+
+
+def _orders(row: Sequence[bytes]) -> dict[str, Order]:
+    """Of `session id, epoch, revision, session id, …`."""
+    triples = zip(row[::3], row[1::3], row[2::3], strict=True)
+    return {session_id.decode(): (int(epoch), int(revision)) for session_id, epoch, revision in triples}
 
 
 def _due(member: bytes) -> DueSession | LapsedConnection:

@@ -22,7 +22,7 @@ from playhead.sessions.committing import Committer, Wish
 from playhead.sessions.finding import Held, SessionFinder, View
 from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
-from playhead.sessions.store import DueSession, SessionStore
+from playhead.sessions.store import DueSession, Order, SessionStore
 
 SERVER = Origin(device_id="server")
 """Who asks when the server acts by itself; no device sees it."""
@@ -225,6 +225,10 @@ class SessionService:
         last = await self._finder.last(principal.listener_id, script_id)
         place = None if last is None else Place(position_ms=held.state.position_ms, finished=heard_out(last))
         return Snapshot(state=None, place=place, server_time_ms=self._clock.now_ms())
+
+    async def live_orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
+        """The order of every live session of these listeners, by listener and session."""
+        return await self._store.orders(listener_ids)
 
     async def live_states(self, listener_id: str) -> tuple[SessionState, ...]:
         """The listener's live sessions, as the store has them."""

@@ -4,7 +4,7 @@ A commit is atomic over all sessions of one listener: it compares the version of
 publishes the packets, or does nothing. The epoch names the life of the store; a store that lost data gets a higher one.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -33,6 +33,10 @@ DUE_CLAIM_MS = 5_000
 LEFT_TTL_MS = SESSION_TTL_MS
 PRESENCE_LEASE_MS = 90_000
 """A connection whose node has not renewed it for so long is gone."""
+
+
+Order = tuple[int, int]
+"""`(epoch, revision)` of a session."""
 
 
 class StoreUnavailable(Exception):
@@ -139,6 +143,13 @@ class SessionStore(Protocol):
 
     async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
         """All live sessions of the listener."""
+        ...
+
+    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
+        """The order of every live session of these listeners, by listener and session; without the states.
+
+        A listener without one may be left out. It is quick for listeners of the same partition.
+        """
         ...
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:

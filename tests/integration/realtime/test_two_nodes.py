@@ -9,6 +9,7 @@ import pytest
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.playback.commands import End, Origin
+from playhead.realtime import convergence
 from playhead.sessions.store import Change, Committed
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import Node, make_token, start_node
@@ -185,6 +186,53 @@ async def test_after_a_gap_every_device_is_sent_the_state_and_the_devices(
         seen = await client.expect_event("state", position=987.0)
         assert (seen["revision"], seen["cause"]) == (2, None)
         assert len((await client.expect_event("devices"))["devices"]) == 2
+
+
+async def test_what_devices_know_from_events_or_from_a_snapshot_is_not_sent_again(
+    pair: tuple[Client, Client], nodes: tuple[Node, Node]
+) -> None:
+    await play(pair[0])
+    await in_sync(*pair)
+    await pair[0].close()
+
+    async def gone() -> bool:
+        return not nodes[0].connections.told(LISTENER_ID)
+
+    await eventually(gone)
+    again = await Client.open(nodes[0].url, make_token(), "phone")
+    joined = await again.call("join", {"script_id": SCRIPT_ID})
+    for node in nodes:
+        assert await node.service.live_orders([LISTENER_ID]) == {LISTENER_ID: node.connections.told(LISTENER_ID)}, (
+            "all that is live is known"
+        )
+        await node.realtime._convergence.compare([LISTENER_ID])
+        caught_up = node.registry.get_sample_value("playhead_states_caught_up_total", {"cause": "untold"})
+        assert caught_up is None
+    await again.refute_event("state")
+    assert joined["state"]["revision"] == 2
+    await again.close()
+
+
+async def test_a_state_that_the_bus_has_lost_reaches_every_device_all_the_same(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convergence, "COMPARE_INTERVAL_S", 0.05)
+    async with start_node(valkey_url, HeldRows(), HeldScripts()) as node:
+        phone, desk = [await Client.open(node.url, make_token(), name) for name in ("phone", "desk")]
+        await play(phone)
+        await quietly_moved(node, 987_000)
+        for client in (phone, desk):
+            seen = await client.expect_event("state", position=987.0)
+            assert (seen["revision"], seen["cause"]) == (2, None)
+            await client.refute_event("resync")
+        (ending,) = await node.service.live_states(LISTENER_ID)
+        over = replace(ending, ended_at_ms=ending.changed_at_ms, version=ending.version + 1)
+        change = Change(after=over, expected_version=ending.version)
+        assert await node.store.commit(LISTENER_ID, ending.epoch, [change], []) is Committed.DONE
+        for client in (phone, desk):
+            assert await client.expect_event("resync") == {"reason": "missed"}
+            assert (await client.call("join", {"script_id": SCRIPT_ID}))["state"] is None
+            await client.close()
 
 
 async def test_while_the_store_is_down_commands_are_unavailable_and_the_sockets_stay(

@@ -146,6 +146,8 @@ async def test_functions_that_were_removed_are_loaded_again(store: RedisStore, e
         return
     assert await commit_at(store, created.epoch, 1) is Committed.DONE
     await store.client.function_flush()
+    assert len((await store.orders([LISTENER_ID]))[LISTENER_ID]) == 1
+    await store.client.function_flush()
     assert len((await store.live(LISTENER_ID)).states) == 1
 
 
@@ -161,6 +163,7 @@ def calls(store: RedisStore) -> dict[str, Callable[[], Awaitable[Any]]]:
     return {
         "load": lambda: store.load(LISTENER_ID, SESSION_ID),
         "live": lambda: store.live(LISTENER_ID),
+        "orders": lambda: store.orders([LISTENER_ID]),
         "last_ended": lambda: store.last_ended(LISTENER_ID, SCRIPT_ID),
         "commit": lambda: store.commit(LISTENER_ID, 1, [change], [b"packet"]),
         "publish": lambda: store.publish(LISTENER_ID, b"packet"),
@@ -242,6 +245,7 @@ async def test_a_session_that_has_run_out_leaves_the_index_and_makes_room(store:
     await create(store)
     await store.client.delete(KEYS.session(SESSION_ID))
     assert await store.client.hexists(KEYS.live, SCRIPT_ID)
+    assert await store.orders([LISTENER_ID]) == {LISTENER_ID: {}}
     assert (await store.live(LISTENER_ID)).states == ()
     assert not await store.client.hexists(KEYS.live, SCRIPT_ID)
     await create(store, replace(FIRST, session_id=new_id()))

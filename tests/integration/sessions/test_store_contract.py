@@ -180,6 +180,43 @@ async def test_a_commit_of_another_epoch_is_lost(line: Line, difference: int) ->
     assert await line.arrived_until(LISTENER_ID, b"marker") == []
 
 
+# orders
+
+
+async def test_orders_are_those_of_the_live_sessions_of_exactly_the_listeners_asked_for(line: Line) -> None:
+    near, far = neighbour(), OTHER_LISTENER_ID
+    second = another(2, revision=70_000, version=90_000)
+    await commit(line, (FIRST, None), (second, None))
+    await commit(line, (another(3, listener_id=near), None))
+    await commit(line, (another(4, listener_id=far, revision=3), None))
+    nobody = new_id()
+    found = await line.store.orders([LISTENER_ID, far, nobody])
+    assert found.keys() <= {LISTENER_ID, far, nobody} and found.get(nobody, {}) == {}
+    for listener_id in (LISTENER_ID, far):
+        live = (await line.store.live(listener_id)).states
+        assert found[listener_id] == {state.session_id: state.order for state in live}
+    assert found[LISTENER_ID].keys() == {FIRST.session_id, second.session_id}
+    assert await line.store.orders([]) == {}
+
+
+async def test_an_order_follows_each_commit_and_goes_with_the_end(line: Line) -> None:
+    await commit(line, (FIRST, None))
+    await commit(line, (replace(FIRST, version=2, revision=2), 1))
+    ((_, revision),) = (await line.store.orders([LISTENER_ID]))[LISTENER_ID].values()
+    assert revision == 2
+    await commit(line, (replace(FIRST, version=3, revision=3, ended_at_ms=NOW_MS), 2))
+    assert (await line.store.orders([LISTENER_ID])).get(LISTENER_ID, {}) == {}
+
+
+async def test_orders_of_very_many_listeners_are_found_at_once(line: Line) -> None:
+    listeners = [new_id() for _ in range(300)]
+    for number, listener_id in enumerate(listeners[:20]):
+        await commit(line, (another(number, listener_id=listener_id, revision=number + 1), None))
+    found = await line.store.orders(listeners)
+    revisions = [[revision for _, revision in found.get(listener_id, {}).values()] for listener_id in listeners]
+    assert revisions == [[number + 1] for number in range(20)] + [[]] * 280
+
+
 # the limit
 
 

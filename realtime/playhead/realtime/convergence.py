@@ -1,0 +1,186 @@
+"""That every device ends with the state that the store has, though pub/sub may lose a packet, even the last one.
+
+| what                                         | then                                                         |
+| -------------------------------------------- | ------------------------------------------------------------ |
+| packets may have been lost (a new connection | the listener's states and devices are sent as the store has  |
+| to the store, see `redis_bus.py`)            | them                                                         |
+| the store has a later order than was told    | that state is sent; looked for every COMPARE_INTERVAL_S, in  |
+| here                                         | batches of one partition, spread over that time              |
+| a session was told of that is live no more,  | `resync`: the devices ask anew, and get what a snapshot says |
+| or the store is behind, or cannot be asked   |                                                              |
+
+Must not know: commands, what is in a state. What was told is kept by `connections.py`, with the listener's sockets.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from playhead.playback.state import SessionState
+from playhead.realtime.connections import Connections, note_told
+from playhead.realtime.outbox import Outbox
+from playhead.runtime.metrics import Metrics
+from playhead.runtime.tasks import cancelled
+from playhead.sessions.codec import state_payload
+from playhead.sessions.keys import partition_of
+from playhead.sessions.presence import Presence
+from playhead.sessions.service import SessionService
+from playhead.sessions.store import Order, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+COMPARE_INTERVAL_S = 30.0
+BATCH_LISTENERS_MAX = 200
+"""Listeners that the store is asked for at once."""
+NEVER: Order = (0, 0)
+
+GAP, MISSED, BEHIND = "gap", "missed", "store_behind"
+"""Reasons of a `resync`: after a gap the store could not be asked; a session is live no more; the store lost states."""
+
+
+class Convergence:
+    """Run it with `start`. `suspect` is for gaps, `compare` is one batch."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        service: SessionService,
+        presence: Presence,
+        outbox: Outbox,
+        metrics: Metrics,
+    ) -> None:
+        self._connections = connections
+        self._service = service
+        self._presence = presence
+        self._outbox = outbox
+        self._metrics = metrics
+        self._suspects: dict[str, None] = {}
+        """Listeners some of whose packets may have been lost, each once, in order."""
+        self._suspected = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        if not self._tasks:
+            self._tasks = [
+                asyncio.create_task(self._close_gaps_for_ever(), name="gaps"),
+                asyncio.create_task(self._compare_for_ever(), name="comparison"),
+            ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            await cancelled(task)
+
+    def delivered(self, listener_id: str, state: Mapping[str, Any]) -> None:
+        """A `state` was sent to all of the listener's sockets here, or is in the ack of the one that made it."""
+        told = self._connections.told(listener_id)
+        if state["ended"]:
+            told.pop(state["session_id"], None)
+        else:
+            note_told(told, state["session_id"], (state["epoch"], state["revision"]))
+
+    # gaps
+
+    def suspect(self, listener_id: str) -> None:
+        """Packets of this listener may have been lost. Not waited for: whoever noticed has packets to deliver."""
+        self._suspects[listener_id] = None
+        self._suspected.set()
+
+    async def _close_gaps_for_ever(self) -> None:
+        while True:
+            await self._suspected.wait()
+            self._suspected.clear()
+            while self._suspects:
+                listener_id = next(iter(self._suspects))
+                # a gap that opens while this one is closed is another one
+                del self._suspects[listener_id]
+                try:
+                    await self.catch_up(listener_id)
+                except Exception:
+                    log.exception("A gap was not closed.", action="gap_failed")
+
+    async def catch_up(self, listener_id: str) -> None:
+        """Sends live sessions and devices as the store has them."""
+        try:
+            states = await self._service.live_states(listener_id)
+            devices = await self._presence.devices(listener_id)
+        except StoreUnavailable as error:
+            log.warning("A gap could not be closed.", action="gap_open", error=str(error))
+            await self._resync(listener_id, GAP)
+            return
+        for state in states:
+            await self._tell(listener_id, state, "gap")
+        await self._outbox.tell(listener_id, "devices", {"devices": devices})
+        live = {state.session_id for state in states}
+        if self._forget_gone(listener_id, self._connections.told(listener_id).keys() - live):
+            await self._resync(listener_id, MISSED)
+
+    # comparison
+
+    async def _compare_for_ever(self) -> None:
+        while True:
+            batches = self._batches() or [()]
+            for batch in batches:
+                await asyncio.sleep(COMPARE_INTERVAL_S / len(batches))
+                try:
+                    await self.compare(batch)
+                except StoreUnavailable as error:
+                    log.warning("What was told could not be compared.", action="comparison_off", error=str(error))
+                except Exception:
+                    log.exception("A comparison failed.", action="comparison_failed")
+
+    def _batches(self) -> list[tuple[str, ...]]:
+        """The listeners connected here, by partition: one call of the store for each batch."""
+        by_partition: dict[int, list[str]] = defaultdict(list)
+        for listener_id in self._connections.listeners():
+            by_partition[partition_of(listener_id)].append(listener_id)
+        return [
+            tuple(listeners[first : first + BATCH_LISTENERS_MAX])
+            for listeners in by_partition.values()
+            for first in range(0, len(listeners), BATCH_LISTENERS_MAX)
+        ]
+
+    async def compare(self, listener_ids: Sequence[str]) -> None:
+        """Sends what these listeners' devices were not told. Raises StoreUnavailable."""
+        if not listener_ids:
+            return
+        told = {listener_id: dict(self._connections.told(listener_id)) for listener_id in listener_ids}
+        orders = await self._service.live_orders(listener_ids)
+        for listener_id in listener_ids:
+            await self._compare_one(listener_id, told[listener_id], orders.get(listener_id, {}))
+
+    async def _compare_one(self, listener_id: str, before: Mapping[str, Order], live: Mapping[str, Order]) -> None:
+        """`before`: what was told before the store was asked for what is `live`; packets go on arriving."""
+        if not self._connections.of_listener(listener_id):
+            return
+        told = self._connections.told(listener_id)
+        if any(told.get(session_id, NEVER) < order for session_id, order in live.items()):
+            for state in await self._service.live_states(listener_id):
+                known = told.get(state.session_id)
+                if (known or NEVER) < state.order:
+                    await self._tell(listener_id, state, "missed" if known else "untold")
+        behind = [session_id for session_id, order in live.items() if order < before.get(session_id, NEVER)]
+        for session_id in behind:
+            told[session_id] = live[session_id]
+        if self._forget_gone(listener_id, before.keys() - live.keys()):
+            await self._resync(listener_id, MISSED)
+        elif behind:
+            await self._resync(listener_id, BEHIND)
+
+    # what both do
+
+    async def _tell(self, listener_id: str, state: SessionState, cause: str) -> None:
+        self._metrics.states_caught_up.labels(cause).inc()
+        await self._outbox.tell(listener_id, "state", state_payload(state))
+        note_told(self._connections.told(listener_id), state.session_id, state.order)
+
+    def _forget_gone(self, listener_id: str, session_ids: Collection[str]) -> bool:
+        """Whether one of these sessions, which are live no more, was not told to have ended up to now."""
+        told = self._connections.told(listener_id)
+        return any([told.pop(session_id, None) is not None for session_id in session_ids])
+
+    async def _resync(self, listener_id: str, reason: str) -> None:
+        self._metrics.resyncs.labels(reason).inc()
+        await self._outbox.tell(listener_id, "resync", {"reason": reason})
