@@ -6,6 +6,7 @@ import socketio
 
 from playhead.realtime.closings import CloseCode, closing_payload
 from playhead.realtime.connections import Connections
+from playhead.realtime.raw_sockets import RawSockets
 from playhead.runtime.metrics import Metrics
 
 
@@ -14,6 +15,7 @@ class Outbox:
 
     def __init__(self, sio: socketio.AsyncServer, connections: Connections, metrics: Metrics) -> None:
         self._sio = sio
+        self._sockets = RawSockets(sio)
         self._connections = connections
         self._metrics = metrics
 
@@ -31,7 +33,13 @@ class Outbox:
         await self._sio.emit(event, data, room=listener_id, skip_sid=skip_connection_id)
 
     async def end(self, connection_id: str, code: CloseCode) -> None:
-        """Says why, and ends the connection: clients of Socket.IO do not come back from this by themselves."""
+        """Says why, and ends the connection: clients of Socket.IO do not come back from this by themselves.
+
+        The transport goes with it, or a client that pays no heed could go on sending.
+        """
         self._metrics.sockets_ended.labels(code.value).inc()
+        socket_id = self._sockets.socket_id(connection_id)
         await self.send(connection_id, "closing", closing_payload(code))
         await self._sio.disconnect(connection_id)
+        if socket_id is not None:
+            await self._sockets.close(socket_id)

@@ -27,6 +27,11 @@ class RawSockets:
         found: str | None = self._sio.manager.sid_from_eio_sid(socket_id, "/")
         return found if found is not None and self._sio.manager.is_connected(found, "/") else None
 
+    def socket_id(self, connection_id: str) -> str | None:
+        """The socket under a Socket.IO connection; None once it has gone."""
+        found: str | None = self._sio.manager.eio_sid_from_sid(connection_id, "/")
+        return found
+
     def awaits_pong(self, socket_id: str) -> bool:
         """Whether a ping was sent that has not been answered."""
         socket = self._sio.eio.sockets.get(socket_id)
@@ -39,7 +44,7 @@ class RawSockets:
 
     def is_gone(self, connection_id: str) -> bool:
         """Whether the connection has closed under us."""
-        socket = self._sio.eio.sockets.get(self._sio.manager.eio_sid_from_sid(connection_id, "/"))
+        socket = self._sio.eio.sockets.get(self.socket_id(connection_id))
         return socket is None or socket.closing or socket.closed
 
     async def close(self, socket_id: str) -> None:

@@ -159,8 +159,29 @@ async def test_a_connection_is_told_and_ended_when_its_token_has_run_out(
     assert (name, data["code"], data["retry"]) == ("closing", "token_expired", False)
     assert "Get a new one" in data["message"]
     assert await websocket.receive_str(timeout=TIMEOUT_S) == "41"
+    assert (await websocket.receive(timeout=TIMEOUT_S)).type is aiohttp.WSMsgType.CLOSE
     assert node.ended("token_expired") == 1
     await websocket.close()
+
+
+async def test_a_long_polling_client_hears_why_it_is_ended_as_well(node: Node, http: aiohttp.ClientSession) -> None:
+    address = f"{node.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(address) as opened:
+        address += f"&sid={json.loads((await opened.text())[1:])['sid']}"
+    async with http.post(address, data='40{"token":"any"}') as posted:
+        assert posted.status == 200
+    async with http.get(address) as let_in:
+        assert (await let_in.text()).startswith("40")
+    connection_id = node.sockets.connection_id(node.sockets.ids()[0])
+    assert connection_id is not None
+    await enter(node, connection_id, -LEEWAY_S - 1)
+    polling = asyncio.create_task(http.get(address))
+    (socket,) = node.sio.eio.sockets.values()
+    while not socket.queue._getters:
+        await asyncio.sleep(0)
+    await node.watch().look()
+    told, gone = (await (await polling).text()).split("\x1e")
+    assert told.startswith('42["closing",{"code":"token_expired"') and gone == "41"
 
 
 async def test_a_token_that_runs_out_in_a_minute_is_told_once(node: Node, http: aiohttp.ClientSession) -> None:
@@ -209,6 +230,7 @@ async def test_a_connection_that_floods_is_told_to_come_back_later(node: Node, h
     name, data = await event(websocket)
     assert (name, data["code"], data["retry"], data["retry_after_ms"]) == ("closing", "flooding", True, 10_000)
     assert await websocket.receive_str(timeout=TIMEOUT_S) == "41"
+    assert (await websocket.receive(timeout=TIMEOUT_S)).type is aiohttp.WSMsgType.CLOSE
     assert node.ended("flooding") == 1
     await websocket.close()
 
