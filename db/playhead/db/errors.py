@@ -60,6 +60,12 @@ def translated() -> Iterator[None]:
         if any(word in str(error) for word in ("closed", "closing", "released back to the pool")):
             raise DatabaseUnavailable("The connection to PostgreSQL is closed.") from error
         raise
+    except asyncpg.InternalClientError as error:
+        # A server that ends says so without being asked; until it closes the connection, whoever borrows it finds the
+        # driver still reading that error (its state 2). A connection is lent to one caller, so it cannot be our bug.
+        if "another operation (2) is in progress" in str(error):
+            raise DatabaseUnavailable("The connection to PostgreSQL is ending.") from error
+        raise
 
 
 def _what_is_invalid(error: asyncpg.PostgresError) -> str:

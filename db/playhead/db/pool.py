@@ -91,6 +91,10 @@ class ServiceDatabase:
             connection = await pool.acquire(timeout=self._acquire_timeout_s)
             try:
                 yield connection
+            except asyncpg.InternalClientError:
+                # the driver does not know where in the conversation it is: nobody may go on with it
+                connection.terminate()
+                raise
             finally:
                 # Where a statement is still under way, the driver asks PostgreSQL to cancel it, so that none piles up
                 # behind a lock, and cuts the connection when the time is over: nothing is left to be told.
@@ -153,10 +157,14 @@ async def _transaction(connection: Connection, begin: str) -> AsyncIterator[None
         raise AssertionError("a failed transaction was to be committed")
 
 
+_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the driver raises when a connection cannot be used any more."""
+
+
 async def _roll_back(connection: Connection) -> None:
     try:
         await connection.execute("rollback")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.CancelledError) as error:
+    except (*_LOST, asyncio.CancelledError) as error:
         connection.terminate()
         if isinstance(error, asyncio.CancelledError):
             raise

@@ -1,6 +1,11 @@
 import asyncio
+import fcntl
+import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
 import pytest
@@ -56,6 +61,74 @@ async def test_a_connection_cut_in_the_middle_is_unavailable_and_the_pool_goes_o
                 async with opened() as connection:
                     process = await connection.fetchval("select pg_backend_pid()")
                     await owner.fetchval("select pg_terminate_backend($1, 5000)", process)
+                    await connection.fetchval("select 1")
+            assert refusal.value.__cause__ is not None
+            async with opened() as connection:
+                assert await connection.fetchval("select 1") == 1
+
+
+FATAL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to unexpected postmaster exit\0\0"
+
+
+class EndingServer:
+    """Stands between the driver and PostgreSQL, and can say on all connections that the server ends, and not end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._socket = folder / ".s.PGSQL.5432"
+        self._clients: list[asyncio.StreamWriter] = []
+
+    async def serve(self, behind: Path) -> asyncio.Server:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            far_reader, far_writer = await asyncio.open_unix_connection(behind)
+            self._clients.append(writer)
+            await asyncio.gather(self._pass_on(reader, far_writer), self._pass_on(far_reader, writer))
+
+        return await asyncio.start_unix_server(accept, self._socket)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def end(self) -> None:
+        """Returns when it has been heard on every connection that is open."""
+        for writer in self._clients:
+            if writer.is_closing():
+                continue
+            writer.write(b"E" + (len(FATAL) + 4).to_bytes(4) + FATAL)
+            while unread(writer):
+                await asyncio.sleep(0)
+
+
+def unread(writer: asyncio.StreamWriter) -> int:
+    """Bytes that the other end has not taken yet."""
+    waiting = fcntl.ioctl(writer.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(waiting, sys.byteorder)
+
+
+async def test_a_connection_whose_server_says_that_it_ends_is_unavailable_and_not_used_again(
+    logins: Logins, run_folder: Path
+) -> None:
+    between = EndingServer(run_folder)
+    query = parse_qs(urlsplit(logins.app_url).query)
+    behind = Path(query["host"][0], f".s.PGSQL.{query['port'][0]}")
+    app_url, service_url = (
+        url.replace(quote(str(behind.parent), safe="/"), str(between.folder))
+        for url in (logins.app_url, logins.service_url)
+    )
+    async with (
+        await between.serve(behind),
+        open_database(app_url, service_url, connections_max=1) as database,
+    ):
+        for opened in (database.as_service, lambda: database.as_user(listener())):
+            async with opened() as connection:
+                await connection.fetchval("select 1")
+            await between.end()
+            with pytest.raises(DatabaseUnavailable) as refusal:
+                async with opened() as connection:
                     await connection.fetchval("select 1")
             assert refusal.value.__cause__ is not None
             async with opened() as connection:
