@@ -102,8 +102,12 @@ class Convergence:
                     log.exception("A gap was not closed.", action="gap_failed")
 
     async def catch_up(self, listener_id: str) -> None:
-        """Sends live sessions and devices as the store has them."""
+        """Sends live sessions and devices as the store has them.
+
+        The store may have lost something as well: connections here that it has lost are told to it again.
+        """
         try:
+            await self._presence.restore(listener_id)
             states = await self._service.live_states(listener_id)
             devices = await self._presence.devices(listener_id)
         except StoreUnavailable as error:

@@ -1,10 +1,11 @@
 """Which session a command is for, and in which state: the store's, its row's where that is later, or a new one.
 
 A session first touched in a new epoch is compared with its row, and the later `(epoch, revision, version)` wins: the
-store may have lost its last changes, and with them the session. Must not know: commands, packets, devices.
+store may have lost its last changes, and with them the session. The winner is written in the new epoch at once, and
+every device is told: those that were shown what is lost would take it for the later state. Must not know: commands.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -16,7 +17,8 @@ from playhead.playback.reducer import start
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.sessions.archive import Archive
-from playhead.sessions.store import Change, Loaded, SessionStore
+from playhead.sessions.codec import Packet, encode_packet, state_payload
+from playhead.sessions.store import Change, Committed, Loaded, SessionStore
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +79,7 @@ class SessionFinder:
         others = (await self._store.live(listener_id)).states
         if any(other.script_id == row.script_id for other in others):
             return None
-        return Held(state=row, expected_version=None)
+        return await self._restored(listener_id, view.epoch, row)
 
     async def of_script(self, listener_id: str, script: Script, view: View) -> Held:
         """The live session of the script, its row where the store has lost it, or a new one from the place left."""
@@ -86,7 +88,7 @@ class SessionFinder:
                 return held
         last = await self.last(listener_id, script.script_id)
         if last is not None and self._alive(last):
-            return Held(state=last, expected_version=None)
+            return await self._restored(listener_id, view.epoch, last)
         place_ms = 0 if last is None else resume_ms(last)
         rate = DEFAULT_RATE if last is None else last.rate
         state = start(
@@ -109,28 +111,57 @@ class SessionFinder:
         return ended if ended is not None else await self._archive.latest(listener_id, script_id)
 
     async def _compared(self, listener_id: str, loaded: Loaded) -> View:
-        held = tuple([await self._newest(state, loaded.epoch) for state in loaded.states])
-        lost_ends = [
-            Change(after=replace(new.state, epoch=loaded.epoch), expected_version=old.version)
-            for new, old in zip(held, loaded.states, strict=True)
-            if new.state.ended_at_ms is not None and old.ended_at_ms is None
-        ]
-        if lost_ends:
-            # the store must know before a new session of the script can take the place of the ended one
-            await self._store.commit(listener_id, loaded.epoch, lost_ends, [])
+        """What was loaded; what is of an earlier epoch compared with its rows, and taken over into this one."""
+        held = tuple(Held(state=state, expected_version=state.version) for state in loaded.states)
+        if any(state.epoch != loaded.epoch for state in loaded.states):
+            held = await self._taken_over(listener_id, loaded.epoch, held)
         return View(epoch=loaded.epoch, sessions=held, answer=loaded.answer)
 
-    async def _newest(self, stored: SessionState, epoch: int) -> Held:
-        held = Held(state=stored, expected_version=stored.version)
-        if stored.epoch == epoch:
-            return held
+    async def _taken_over(self, listener_id: str, epoch: int, held: tuple[Held, ...]) -> tuple[Held, ...]:
+        """`held` as written in this epoch. Unchanged, if somebody else is at it: their commit decides.
+
+        With a row's end that the store has lost, a new session of the script can take the place of the ended one.
+        """
         try:
-            row = await self._archive.get(stored.session_id)
+            newest = [await self._newest(row) if row.state.epoch != epoch else row for row in held]
         except DatabaseUnavailable:
+            # not taken over: the rows may be later, and are asked again when they can be
             log.warning("PostgreSQL is away; the store's state is taken.", action="epoch_unchecked")
             return held
+        renewed = tuple(row if row.state.epoch == epoch else _in_epoch(row, epoch) for row in newest)
+        changes = [
+            Change(after=new.state, expected_version=old.expected_version)
+            for new, old in zip(renewed, held, strict=True)
+            if new is not old
+        ]
+        return renewed if await self._written(listener_id, epoch, changes) else tuple(newest)
+
+    async def _restored(self, listener_id: str, epoch: int, row: SessionState) -> Held:
+        """The session that the store has lost, back in it as its row tells."""
+        lost = Held(state=row, expected_version=None)
+        back = _in_epoch(lost, epoch)
+        done = await self._written(listener_id, epoch, [Change(after=back.state, expected_version=None)])
+        return back if done else lost
+
+    async def _written(self, listener_id: str, epoch: int, changes: Sequence[Change]) -> bool:
+        """Whether the changes were committed. Every device is told."""
+        packets = [
+            encode_packet(Packet(event="state", data=state_payload(change.after), published_at_ms=self._clock.now_ms()))
+            for change in changes
+        ]
+        return await self._store.commit(listener_id, epoch, changes, packets) is Committed.DONE
+
+    async def _newest(self, held: Held) -> Held:
+        row = await self._archive.get(held.state.session_id)
+        stored = held.state
         newer = row is not None and (row.order, row.version) > (stored.order, stored.version)
         return replace(held, state=row) if row is not None and newer else held
 
     def _alive(self, row: SessionState) -> bool:
         return row.ended_at_ms is None and self._clock.now_ms() - row.changed_at_ms < IDLE_END_MS
+
+
+def _in_epoch(held: Held, epoch: int) -> Held:
+    """The same state as a write in `epoch`: later than whatever an earlier one has told."""
+    version = max(held.state.version, held.expected_version or 0) + 1
+    return replace(held, state=replace(held.state, epoch=epoch, version=version), expected_version=version)

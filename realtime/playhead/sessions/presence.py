@@ -90,6 +90,19 @@ class Presence:
         rows = await self._store.connections(listener_id, 0)
         return next((row for row in rows if row.connection_id == connection_id and row.expires_at_ms <= now_ms), None)
 
+    async def restore(self, listener_id: str) -> None:
+        """The store may have lost something: those of this node's connections that it has lost are added again.
+
+        Raises StoreUnavailable.
+        """
+        known = {row.connection_id for row in await self._store.connections(listener_id, 0)}
+        held = self._held.get(listener_id, {})
+        expires_at_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
+        lost = [replace(row, expires_at_ms=expires_at_ms) for key, row in held.items() if key not in known]
+        if lost:
+            await self._hold(listener_id, lost)
+            await self._announce(listener_id, None)
+
     def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
         """The connection's latest round trip; the store learns it with the next renewal."""
         held = self._held.get(listener_id, {})
@@ -134,11 +147,14 @@ class Presence:
         for listener_id, rows in list(self._held.items()):
             renewed = [replace(row, expires_at_ms=expires_at_ms) for row in rows.values()]
             if renewed:
-                await self._store.hold_connections(listener_id, renewed)
-            for row in renewed:
-                # gone while its lease was being renewed: it must not live on as a ghost
-                if row.connection_id not in rows:
-                    await self._store.drop_connection(listener_id, row.connection_id, self._clock.now_ms())
+                await self._hold(listener_id, renewed)
+
+    async def _hold(self, listener_id: str, rows: list[Connection]) -> None:
+        await self._store.hold_connections(listener_id, rows)
+        for row in rows:
+            # gone while its lease was being renewed: it must not live on as a ghost
+            if row.connection_id not in self._held.get(listener_id, {}):
+                await self._store.drop_connection(listener_id, row.connection_id, self._clock.now_ms())
 
 
 def _devices(connections: Iterable[Connection]) -> list[dict[str, Any]]:

@@ -231,8 +231,9 @@ class SessionService:
         return await self._store.orders(listener_ids)
 
     async def live_states(self, listener_id: str) -> tuple[SessionState, ...]:
-        """The listener's live sessions, as the store has them."""
-        return (await self._store.live(listener_id)).states
+        """The listener's live sessions, taken over into this life of the store."""
+        view = await self._finder.live(listener_id)
+        return tuple(held.state for held in view.sessions if held.state.ended_at_ms is None)
 
 
 def _unplayable(script: Script | None) -> Rejection | None:

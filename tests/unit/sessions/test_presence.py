@@ -234,3 +234,38 @@ async def test_a_departure_while_the_store_is_away_is_told_by_the_lease(
 
 async def test_a_presence_that_never_started_stops(presence: Presence) -> None:
     await presence.stop()
+
+
+async def test_connections_that_the_store_has_lost_are_told_to_it_again(
+    presence: Presence, clock: SetClock, store: Store
+) -> None:
+    await attach(presence, "phone")
+    await attach(presence, "desk")
+    await store.drop_connection(LISTENER_ID, "phone-1", clock.now_ms())
+    store.sent.clear()
+    await presence.restore(LISTENER_ID)
+    assert {row["id"] for row in await presence.devices(LISTENER_ID)} == {"phone", "desk"}
+    (told,) = store.sent
+    assert {row["id"] for row in told.data["devices"]} == {"phone", "desk"}
+
+
+async def test_where_the_store_has_lost_no_connection_nobody_is_told(presence: Presence, store: Store) -> None:
+    await attach(presence, "phone")
+    store.sent.clear()
+    await presence.restore(LISTENER_ID)
+    await presence.restore(OTHER_LISTENER_ID)
+    assert store.sent == []
+
+
+async def test_a_connection_that_goes_while_it_is_told_again_does_not_live_on(
+    presence: Presence, clock: SetClock, store: Store
+) -> None:
+    await attach(presence, "phone")
+    await store.drop_connection(LISTENER_ID, "phone-1", clock.now_ms())
+    store.renewing = asyncio.Event()
+    restoring = asyncio.create_task(presence.restore(LISTENER_ID))
+    await store.renewing.wait()
+    await presence.detach(LISTENER_ID, "phone-1")
+    store.may_renew.set()
+    await restoring
+    assert await presence.devices(LISTENER_ID) == []

@@ -1,5 +1,6 @@
 """Where playback goes on: the live session, the stored one, the place left; also when the store has lost something."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,11 @@ async def joined(world: World, script_id: str = SCRIPT_ID) -> Snapshot:
     snapshot = await world.service.join_script(make_principal(), script_id)
     assert isinstance(snapshot, Snapshot), snapshot
     return snapshot
+
+
+def taken_over(state: SessionState, world: World) -> SessionState:
+    """The same state as the store's present life has written it."""
+    return replace(state, epoch=world.store.epoch, version=state.version + 1)
 
 
 # where a new session begins
@@ -138,10 +144,10 @@ async def test_an_emptied_store_gets_its_session_back_from_postgresql(world: Wor
     world.flush()
     world.store.begin_another_life(emptied=True)
     snapshot = await world.service.join_session(LISTENER_ID, state.session_id)
-    assert isinstance(snapshot, Snapshot) and snapshot.state == state
-    assert (await joined(world)).state == state
+    assert isinstance(snapshot, Snapshot) and snapshot.state == taken_over(state, world)
+    assert (await joined(world)).state == taken_over(state, world)
     outcome = await world.apply(state.session_id, Seek(position_ms=7_000), DESK)
-    assert (outcome.state.revision, outcome.state.version) == (state.revision + 1, state.version + 1)
+    assert (outcome.state.revision, outcome.state.version) == (state.revision + 1, state.version + 2)
     assert outcome.state.epoch > state.epoch and not outcome.created
     assert await world.service.live_states(LISTENER_ID) == (outcome.state,)
 
@@ -198,10 +204,48 @@ async def test_in_a_new_epoch_the_later_of_store_and_row_wins(world: World) -> N
     world.store.begin_another_life(emptied=False)
     world.store.go_back(early)
     snapshot = await world.service.join_session(LISTENER_ID, early.session_id)
-    assert isinstance(snapshot, Snapshot) and snapshot.state == late
+    assert isinstance(snapshot, Snapshot) and snapshot.state == taken_over(late, world)
     outcome = await world.apply(early.session_id, Pause())
     assert (outcome.state.position_ms, outcome.state.revision) == (9_000, late.revision + 1)
     assert outcome.state.epoch > late.epoch
+
+
+async def test_devices_that_were_shown_what_the_store_has_lost_are_told_where_it_goes_on(world: World) -> None:
+    early = (await world.play(position_ms=1_000)).state
+    world.flush()
+    lost = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
+    world.store.begin_another_life(emptied=False)
+    world.store.go_back(early)
+    world.sent.clear()
+    (live,) = await world.service.live_states(LISTENER_ID)
+    assert live == taken_over(early, world) and live.order > lost.order
+    (told,) = [packet for _, packet in world.sent if packet.event == "state"]
+    assert (told.data["epoch"], told.data["revision"], told.data["position"]) == (*live.order, 1.0)
+    # once: whoever looks next finds it done
+    assert await world.service.live_states(LISTENER_ID) == (live,)
+    assert [packet.event for _, packet in world.sent] == ["state"]
+
+
+async def test_devices_that_were_shown_what_the_row_does_not_have_are_told_when_it_comes_back(world: World) -> None:
+    early = (await world.play(position_ms=1_000)).state
+    world.flush()
+    lost = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
+    world.store.begin_another_life(emptied=True)
+    world.sent.clear()
+    snapshot = await world.service.join_session(LISTENER_ID, early.session_id)
+    assert isinstance(snapshot, Snapshot) and snapshot.state is not None and snapshot.state.order > lost.order
+    assert [packet.data["position"] for _, packet in world.sent if packet.event == "state"] == [1.0]
+
+
+async def test_who_is_slower_to_take_a_session_over_finds_it_done(world: World) -> None:
+    early = (await world.play(position_ms=1_000)).state
+    world.flush()
+    world.store.begin_another_life(emptied=False)
+    looks = await asyncio.gather(*(world.service.live_states(LISTENER_ID) for _ in range(3)))
+    assert {live.revision for (live,) in looks} == {early.revision}
+    assert await world.service.live_states(LISTENER_ID) == (taken_over(early, world),)
+    outcome = await world.apply(early.session_id, Seek(position_ms=9_000))
+    assert (outcome.state.revision, outcome.state.version) == (early.revision + 1, early.version + 2)
 
 
 async def test_in_a_new_epoch_an_older_row_does_not_win(world: World) -> None:
@@ -209,7 +253,7 @@ async def test_in_a_new_epoch_an_older_row_does_not_win(world: World) -> None:
     world.flush()
     late = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
     world.store.begin_another_life(emptied=False)
-    assert (await joined(world)).state == late
+    assert (await joined(world)).state == taken_over(late, world)
     outcome = await world.apply(early.session_id, Pause())
     assert (outcome.state.position_ms, outcome.state.revision) == (9_000, 3)
 
@@ -278,6 +322,18 @@ async def test_while_postgresql_is_away_live_sessions_go_on_even_in_a_new_epoch(
     outcome = await world.apply(state.session_id, Seek(position_ms=5_000))
     assert (outcome.state.position_ms, outcome.state.revision) == (5_000, 2)
     assert (await world.play(origin=DESK)).state.session_id == state.session_id
+
+
+async def test_while_postgresql_is_away_no_session_is_taken_over_that_may_be_later_there(world: World) -> None:
+    early = (await world.play(position_ms=1_000)).state
+    late = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
+    world.flush()
+    world.store.begin_another_life(emptied=False)
+    world.store.go_back(early)
+    world.rows.down = True
+    assert await world.service.live_states(LISTENER_ID) == (early,)
+    world.rows.down = False
+    assert await world.service.live_states(LISTENER_ID) == (taken_over(late, world),)
 
 
 async def test_while_postgresql_is_away_a_lost_session_is_unavailable_and_no_new_one_begins(world: World) -> None:

@@ -31,6 +31,10 @@ class CountingStore(MemoryStore):
         self.commits = 0
         self.losses_to_come = 0
 
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
     def begin_another_life(self, *, emptied: bool) -> None:
         """As after a restart: another epoch, and either what there was or nothing."""
         self._epoch += 1
