@@ -22,7 +22,7 @@ from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
 from playhead.app.embedded.postgres_programs import find_postgres
 from tests.support.postgres import Databases
 
-pytest_plugins = ["tests.support.skips", "tests.support.examples", "tests.support.running"]
+pytest_plugins = ["tests.support.skips", "tests.support.examples", "tests.support.running", "tests.support.systems"]
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ UP = b"Ctrl-C stops everything."
 
 
 @asynccontextmanager
-async def running(data_dir: Path, port: int, metrics_port: int) -> AsyncIterator[list[str]]:
+async def running(data_dir: Path, port: int, metrics_port: int, store: str) -> AsyncIterator[list[str]]:
     """The links that it prints; stops it in the end, as Ctrl-C does."""
-    flags = ["--data-dir", str(data_dir), "--port", str(port), "--metrics-port", str(metrics_port)]
+    flags = ["--data-dir", str(data_dir), "--port", str(port), "--metrics-port", str(metrics_port), "--store", store]
     command = [sys.executable, "-m", "playhead.app", "run", *flags]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
@@ -53,8 +53,8 @@ async def test_playhead_run_gives_two_devices_a_page_and_a_sample_and_keeps_them
 ) -> None:
     data_dir = Path(tempfile.mkdtemp(prefix="run-", dir=run_folder))
     seen = []
-    for _ in range(2):
-        async with running(data_dir, free_ports(), free_ports()) as links, aiohttp.ClientSession() as session:
+    for store in ("redis", "memory"):
+        async with running(data_dir, free_ports(), free_ports(), store) as links, aiohttp.ClientSession() as session:
             assert len(links) == 2
             seen += [await check_device(session, link) for link in links]
     assert len(set(seen)) == 1

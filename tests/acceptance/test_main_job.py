@@ -204,6 +204,7 @@ async def until_stored(system: RunningSystem, session_id: str, revision: int) ->
 def empty_store(system: RunningSystem) -> None:
     import redis
 
+    assert system.redis_url is not None
     with redis.Redis.from_url(system.redis_url) as client:
         client.flushall()
 

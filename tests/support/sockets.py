@@ -6,10 +6,12 @@ until the server has answered everything sent before.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import jwt
 import socketio
+import socketio.exceptions
 
 from tests.support.messages import check_ack, check_event
 
@@ -43,7 +45,11 @@ class Client:
         client = cls(socketio.AsyncClient(reconnection=False), claims["sub"], device_id)
         device = {"id": device_id, "name": name, "kind": "phone"}
         auth = {"token": token, "device": device, "protocol": 1}
-        await client._client.connect(url, **{"auth": auth, "transports": ["websocket"], **connect})
+        try:
+            await client._client.connect(url, **{"auth": auth, "transports": ["websocket"], **connect})
+        except BaseException:
+            await client.abandon()
+            raise
         return client
 
     @property
@@ -58,6 +64,14 @@ class Client:
         self._require_documented()
         await self._client.disconnect()
         await self._client.shutdown()
+
+    async def abandon(self) -> None:
+        """Lets go of a connection in whatever state it is."""
+        with suppress(socketio.exceptions.SocketIOError, ConnectionError):
+            await self._client.shutdown()
+        # which the library leaves open where it could not connect
+        if self._client.eio.http is not None:
+            await self._client.eio.http.close()
 
     async def ended(self, timeout_s: float = END_TIMEOUT_S) -> None:
         """Returns when the connection is over; `end_reason` then says how it ended."""

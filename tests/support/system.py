@@ -15,6 +15,7 @@ import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from playhead.auth.tokens import issue
 
@@ -74,20 +75,24 @@ class Process:
 
 @dataclass
 class RunningSystem:
-    """Server processes on ports of their own, a flusher and a worker, on one PostgreSQL and one Valkey."""
+    """Server processes on ports of their own, a flusher and a worker, on one PostgreSQL and one Valkey.
+
+    `redis_url` None: sessions live in the memory of the only server. `helper_commands`: what runs beside the servers.
+    """
 
     folder: Path
     database_url: str
-    redis_url: str
+    redis_url: str | None
     ports: tuple[int, ...]
     metrics_ports: tuple[int, ...]
     jwt_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     media_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     listener_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     script_id: str = ""
+    helper_commands: tuple[str, ...] = ("flush", "worker")
     servers: list[Process] = field(default_factory=list)
     helpers: list[Process] = field(default_factory=list)
-    """The flusher and the worker."""
+    """In the order of `helper_commands`."""
 
     @property
     def base_urls(self) -> tuple[str, ...]:
@@ -109,11 +114,12 @@ class RunningSystem:
 
     def environment(self, port: int = 0, metrics_port: int = 0) -> dict[str, str]:
         """The settings of one process."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PLAYHEAD_")}
+        ours = ("PLAYHEAD_", "REDIS_URL", "DATABASE_URL")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {
             **clean,
             "PLAYHEAD_DATABASE_URL": self.database_url,
-            "PLAYHEAD_REDIS_URL": self.redis_url,
+            **({"PLAYHEAD_STORE": "memory"} if self.redis_url is None else {"PLAYHEAD_REDIS_URL": self.redis_url}),
             "PLAYHEAD_DATA_DIR": str(self.folder),
             "PLAYHEAD_PORT": str(port),
             "PLAYHEAD_METRICS_PORT": str(metrics_port),
@@ -130,18 +136,38 @@ class RunningSystem:
 
     def start(self) -> None:
         """Migrates, starts every process and returns when all servers are ready."""
+        self.begin()
+        for number in range(len(self.servers)):
+            self.wait_ready(number)
+
+    def begin(self) -> None:
+        """Migrates, and starts every process; returns at once."""
         self._run("migrate")
         for number, (port, metrics_port) in enumerate(zip(self.ports, self.metrics_ports, strict=True)):
             log_path = self.folder / f"server-{number}.log"
             server = Process(f"server {number}", ("serve",), self.environment(port, metrics_port), log_path)
             server.start()
             self.servers.append(server)
-        for name, command in (("flusher", "flush"), ("worker", "worker")):
-            helper = Process(name, (command,), self.environment(), self.folder / f"{name}.log")
+        for command in self.helper_commands:
+            helper = Process(command, (command,), self.environment(), self.folder / f"{command}.log")
             helper.start()
             self.helpers.append(helper)
-        for number in range(len(self.servers)):
-            self.wait_ready(number)
+
+    def readiness(self, number: int = 0) -> dict[str, Any]:
+        """What `/readyz` of server `number` says, whether or not it is ready."""
+        try:
+            with urllib.request.urlopen(f"{self.base_urls[number]}/readyz", timeout=5) as response:
+                answer: dict[str, Any] = json.load(response)
+        except urllib.error.HTTPError as error:
+            answer = json.load(error)
+            error.close()
+        return answer
+
+    def metric(self, name: str, number: int = 0) -> float:
+        """The value of a metric without labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_ports[number]}/metrics", timeout=5) as response:
+            rows = [line.decode().split() for line in response]
+        return next(float(row[1]) for row in rows if row[0] == name)
 
     def wait_ready(self, number: int) -> None:
         """Returns when server `number` answers `/readyz` with 200."""

@@ -22,6 +22,7 @@ from playhead.auth.tokens import issue
 from playhead.db import DatabaseUnavailable, LoginError, MigrationError, ensure_logins, migrate
 from playhead.runtime.logging import configure
 from playhead.runtime.settings import Settings, SettingsError, load
+from playhead.sessions.single_node import LeaseRefused
 from playhead.sessions.store import StoreUnavailable
 from playhead.storage import StorageFailed
 
@@ -34,6 +35,7 @@ FORESEEN = (
     CommandFailed,
     DatabaseUnavailable,
     StoreUnavailable,
+    LeaseRefused,
     StorageFailed,
     LoginError,
     MigrationError,
@@ -133,6 +135,8 @@ def _flush(_options: argparse.Namespace) -> int:
     from playhead.app.flushing import flush
 
     settings = _connected(("redis_url",), service_login)
+    if settings.store == "memory":
+        raise CommandFailed("With PLAYHEAD_STORE=memory the server stores all by itself: there is nothing to flush.")
     return _async(settings, flush(settings))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from playhead.app.stores import Stores, open_stores
 from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import TokenVerifier
 from playhead.db import Database, ListeningRepository, ScriptRepository, SessionRepository
@@ -17,14 +18,12 @@ from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import RealtimeServer
+from playhead.runtime.clock import Clock
 from playhead.runtime.limits import Rate
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
-from playhead.runtime.store_clock import RedisTime, StoreClock
 from playhead.sessions.listening import Listening
 from playhead.sessions.presence import Presence
-from playhead.sessions.redis_bus import RedisBus
-from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
 from playhead.sessions.streams import StreamLinks
 from playhead.sessions.sweeping import Sweeper
@@ -46,9 +45,8 @@ def token_verifier(settings: Settings) -> TokenVerifier:
 class Core:
     """The use cases and what both surfaces share."""
 
-    clock: StoreClock
-    store: RedisStore
-    bus: RedisBus
+    clock: Clock
+    stores: Stores
     presence: Presence
     service: SessionService
     listening: Listening
@@ -60,33 +58,12 @@ class Core:
 
 
 @asynccontextmanager
-async def server_clock(settings: Settings) -> AsyncIterator[StoreClock]:
-    """Server time, for all that this process does. Entered first: a clock that is ahead can go back only now.
-
-    Waits for the store's answers, but not for long: a process may start while the store is away.
-    """
-    assert settings.redis_url is not None
-    clock = StoreClock(RedisTime(settings.redis_url.get_secret_value()))
-    try:
-        await clock.start()
-        yield clock
-    finally:
-        await clock.stop()
-
-
-@asynccontextmanager
-async def core(settings: Settings, opened: Database, metrics: Metrics, clock: StoreClock) -> AsyncIterator[Core]:
+async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Clock) -> AsyncIterator[Core]:
     """The running session layer with its Socket.IO server. On leaving: sockets close first.
 
-    Asks no server yet: a process may start while the stores are away, and says so in its readiness.
+    A process may start while the stores are away, and says so in its readiness. Raises LeaseRefused and CommandFailed
+    where the sessions are another process's.
     """
-    assert settings.redis_url is not None
-    store = RedisStore(settings.redis_url.get_secret_value(), clock)
-    scripts, sessions = ScriptRepository(opened), SessionRepository(opened)
-    presence = Presence(store, clock, settings.connections_per_listener_max)
-    service = SessionService(store, sessions, scripts, presence, clock, new_id=lambda: str(uuid.uuid4()))
-    signer, verifier = media_signer(settings), token_verifier(settings)
-    links = StreamLinks(signer, settings.media_base_url, clock)
 
     async def deliver(listener_id: str, packet: bytes) -> None:
         await realtime.deliver(listener_id, packet)
@@ -94,28 +71,31 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: St
     async def catch_up(listener_id: str) -> None:
         await realtime.catch_up(listener_id)
 
-    bus = RedisBus(store.client, deliver, catch_up)
-    connections = Connections(bus)
-    handlers = Handlers(service, presence, connections, scripts, links, verifier, clock)
-    realtime = RealtimeServer(
-        verifier=verifier,
-        connections=connections,
-        dispatcher=Dispatcher(bind(handlers), connections, metrics, clock),
-        presence=presence,
-        service=service,
-        scripts=scripts,
-        links=links,
-        metrics=metrics,
-        clock=clock,
-        rate=Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst),
-        cors_origins=settings.cors_origins,
-        public_url=settings.public_base_url,
-    )
-    sweeper = Sweeper(store, service, presence, clock)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(store.stop)
-        stack.push_async_callback(bus.stop)
-        bus.start()
+        stores = await stack.enter_async_context(open_stores(settings, opened, clock, metrics, deliver, catch_up))
+        store, sessions, scripts = stores.store, SessionRepository(opened), ScriptRepository(opened)
+        presence = Presence(store, clock, settings.connections_per_listener_max)
+        service = SessionService(store, sessions, scripts, presence, clock, new_id=lambda: str(uuid.uuid4()))
+        signer, verifier = media_signer(settings), token_verifier(settings)
+        links = StreamLinks(signer, settings.media_base_url, clock)
+        connections = Connections(stores.bus)
+        handlers = Handlers(service, presence, connections, scripts, links, verifier, clock)
+        realtime = RealtimeServer(
+            verifier=verifier,
+            connections=connections,
+            dispatcher=Dispatcher(bind(handlers), connections, metrics, clock),
+            presence=presence,
+            service=service,
+            scripts=scripts,
+            links=links,
+            metrics=metrics,
+            clock=clock,
+            rate=Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst),
+            cors_origins=settings.cors_origins,
+            public_url=settings.public_base_url,
+        )
+        sweeper = Sweeper(store, service, presence, clock)
+        await stores.open(service, sweeper)
         stack.push_async_callback(presence.stop)
         presence.start()
         stack.push_async_callback(sweeper.stop)
@@ -123,8 +103,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: St
         stack.push_async_callback(realtime.stop)
         yield Core(
             clock=clock,
-            store=store,
-            bus=bus,
+            stores=stores,
             presence=presence,
             service=service,
             listening=Listening(store, sessions, ListeningRepository(opened), clock),

@@ -16,16 +16,17 @@ import structlog
 from aiohttp import web
 
 from playhead.app.asyncapi import asyncapi
-from playhead.app.composition import Core, core, server_clock
+from playhead.app.composition import Core, core
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
 from playhead.app.machine import media_storage, metrics_server, upload_ingest
 from playhead.app.player_build import source_folder
 from playhead.app.signals import stop_requested
-from playhead.cache import Cache, RedisBackend
+from playhead.app.stores import server_clock
+from playhead.cache import Cache
 from playhead.db import BookmarkRepository, Database, Source
 from playhead.http.app import create_app
-from playhead.http.health import clock_check, process_check, valkey_check
+from playhead.http.health import process_check
 from playhead.http.services import Services, Unplayable
 from playhead.runtime.metrics import Metrics, Vitals, create_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
@@ -38,7 +39,11 @@ BACKLOG_CONNECTIONS = 1_024
 
 
 async def serve(settings: Settings) -> int:
-    """Serves until it is told to stop. Raises SettingsError for what is wrong with this machine or its settings."""
+    """Serves until it is told to stop, or must: then 1, when another process has taken its sessions over.
+
+    Raises SettingsError for what is wrong with this machine or its settings, LeaseRefused and CommandFailed where the
+    sessions are another process's.
+    """
     metrics = create_metrics()
     async with (
         stop_requested() as stop,
@@ -60,7 +65,7 @@ async def serve(settings: Settings) -> int:
         try:
             await _listen(runner, settings)
             log.info("Serving.", action="serving", host=settings.host, port=settings.port)
-            await stop.wait()
+            await _first(stop, parts.stores.lost)
             log.info("Stopping.", action="stopping")
             # still listening: balancers must see that it is not ready, and who asks it in the meantime is answered
             await parts.realtime.drain(min(settings.drain_s, settings.shutdown_grace_s))
@@ -70,7 +75,15 @@ async def serve(settings: Settings) -> int:
             await parts.realtime.stop()
         finally:
             await runner.cleanup()
-    return 0
+        return 1 if parts.stores.lost.is_set() else 0
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Returns when one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
@@ -86,15 +99,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
 async def _measured(settings: Settings, metrics: Metrics, parts: Core) -> AsyncIterator[None]:
     """`/metrics` on its own port, and the vital signs in it."""
     server = metrics_server(settings)
-    vitals = Vitals(
-        metrics,
-        [
-            (metrics.draining, lambda: parts.realtime.draining),
-            (metrics.store_up, lambda: parts.bus.connected),
-            (metrics.server_time_uncertainty_seconds, lambda: parts.clock.uncertainty_ms / 1000),
-            (metrics.wall_clock_offset_seconds, lambda: parts.clock.wall_offset_ms / 1000),
-        ],
-    )
+    vitals = Vitals(metrics, [(metrics.draining, lambda: parts.realtime.draining), *parts.stores.readings])
     vitals.start()
     try:
         yield
@@ -132,22 +137,22 @@ def _services(settings: Settings, opened: Database, parts: Core, metrics: Metric
         presence=parts.presence,
         scripts=parts.scripts,
         bookmarks=BookmarkRepository(opened),
-        announcements=Announcements(parts.store, parts.clock, metrics),
+        announcements=Announcements(parts.stores.store, parts.clock, metrics),
         storage=storage,
         links=parts.links,
         signer=parts.signer,
         verifier=parts.verifier,
-        cache=Cache(RedisBackend(parts.store.client), time.monotonic, metrics.cache_away.set),
+        cache=Cache(parts.stores.shared_cache, time.monotonic, metrics.cache_away.set),
         metrics=metrics,
         clock=parts.clock,
         new_id=lambda: str(uuid.uuid4()),
         ingest=UploadIngest(upload_ingest(settings, storage)),
         enqueue=PrepareRequests(PrepareQueue(opened.jobs())),
+        store=settings.store,
         readiness={
             "process": process_check(lambda: parts.realtime.draining),
             "postgresql": opened.check,
-            "valkey": valkey_check(parts.store.client),
-            "clock": clock_check(parts.clock),
+            **parts.stores.checks,
         },
         upload_bytes_max=settings.upload_bytes_max,
         media_base_url=settings.media_base_url,

@@ -120,9 +120,13 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """The server's own: a deadline may have passed. `left_at_ms`: when the listener's last device went."""
+    """The server's own: a deadline may have passed. `left_at_ms`: when the listener's last device went.
+
+    `excused_until_ms`: until then no device can be blamed for being away; the servers themselves were.
+    """
 
     left_at_ms: int | None = None
+    excused_until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@
 | absence       | the sounding device is away for too long       | paused where it was last heard of, or passed on |
 | idle          | 2 h without a command, and without a device    | ended                                          |
 
-Nothing has to fire in time: a late look finds the same result, and a second one finds nothing left to do.
+Nothing has to fire in time: a late look finds the same result, and a second one finds nothing left to do. While the
+servers themselves were away, and for a while after that, nobody is blamed for being absent.
 """
 
 from dataclasses import replace
@@ -55,12 +56,16 @@ def reduce_due(state: SessionState, command: Due, now_ms: int, connected: Connec
         state = replace(state, absent_since_ms=None, absent_until_ms=None, active_connection_id=here[device_id])
     if (sleep_ms := sleeps_at_ms(state)) is not None and sleep_ms <= (state.absent_since_ms or now_ms):
         state, cause = _asleep(state, sleep_ms), "sleep"
+    excused = command.excused_until_ms is not None and now_ms < command.excused_until_ms
     if state.absent_until_ms is not None and state.absent_until_ms <= now_ms:
-        state, cause = _absent(state, here), "absence"
+        if excused:
+            state = replace(state, absent_until_ms=command.excused_until_ms)
+        else:
+            state, cause = _absent(state, here), "absence"
     if end_reached(state, now_ms):
         state, cause = settled(state, now_ms), "end_of_script"
     alive_ms = max(state.changed_at_ms, command.left_at_ms or 0)
-    if not here and alive_ms + IDLE_END_MS <= now_ms:
+    if not here and not excused and alive_ms + IDLE_END_MS <= now_ms:
         state, cause = ended(state, now_ms), "idle"
     return state, cause
 

@@ -96,7 +96,11 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
         request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),
-        store_up=make.gauge("store_up", "1 while the subscription to the state store stands.", "livemin"),
+        store_up=make.gauge(
+            "store_up",
+            "1 while sessions can be served: Redis is subscribed to, or memory has its lease.",
+            "livemin",
+        ),
         server_time_uncertainty_seconds=make.gauge(
             "server_time_uncertainty_seconds",
             "How wrong server time may be here; above 0.05 it is not ready.",

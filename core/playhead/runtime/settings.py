@@ -20,6 +20,7 @@ SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
 PEM_START = "-----BEGIN "
 
+StoreKind = Literal["redis", "memory"]
 JwtAlgorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA"]
 
 
@@ -60,6 +61,10 @@ class Settings(BaseSettings):
         ge=0,
         le=10_000,
         description="Prepared statements kept per connection; 0 behind a pooler in transaction mode.",
+    )
+    store: StoreKind = Field(
+        "redis",
+        description="Where sessions live: `redis`, or `memory` of the only server process, which needs no Redis.",
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -244,7 +249,7 @@ def load(required: Collection[str] = (), **overrides: Any) -> Settings:
         problems = [_explain(row) for row in error.errors(include_input=False, include_url=False)]
         missing = [_lacking(name) for name in required if not overrides.get(name) and not _in_environment(name)]
         raise SettingsError(_listed("The settings do not fit:", [*problems, *missing])) from None
-    missing = [_lacking(name) for name in required if not getattr(settings, name)]
+    missing = [_lacking(name) for name in required if not getattr(settings, name) and not _spared(settings, name)]
     if missing:
         raise SettingsError(_listed("Settings are missing:", missing))
     return settings
@@ -252,6 +257,11 @@ def load(required: Collection[str] = (), **overrides: Any) -> Settings:
 
 def _listed(title: str, problems: Collection[str]) -> str:
     return "\n".join([title, *(f"  {problem}" for problem in problems)])
+
+
+def _spared(settings: Settings, name: str) -> bool:
+    """Sessions in memory need no Redis."""
+    return name == "redis_url" and settings.store == "memory"
 
 
 def _lacking(name: str) -> str:

@@ -9,6 +9,7 @@ from playhead.db.bookmarks import Bookmark, BookmarkRefusal, BookmarkRepository
 from playhead.db.errors import DATABASE_AWAY, DatabaseUnavailable, InvalidValue
 from playhead.db.job_queue import QUEUE_CHANNEL
 from playhead.db.journal import JournalEntry, JournalRepository, OfflineStretch
+from playhead.db.leases import HeldBy, LastLease, LeaseLost, LeaseRepository
 from playhead.db.listening import ListeningRepository, Played, PlayedDay
 from playhead.db.logins import LoginError, Logins, ensure_logins, stored_logins
 from playhead.db.migrate import MigrationError, migrate
@@ -38,9 +39,13 @@ __all__ = [
     "Creation",
     "Database",
     "DatabaseUnavailable",
+    "HeldBy",
     "InvalidValue",
     "JournalEntry",
     "JournalRepository",
+    "LastLease",
+    "LeaseLost",
+    "LeaseRepository",
     "ListeningRepository",
     "LoginError",
     "Logins",

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from playhead.db.codecs import time_from_ms
 from playhead.db.errors import InvalidValue
+from playhead.db.leases import require
 from playhead.db.limits import BATCH_TIMEOUT_S, ENTRIES_MAX
 from playhead.db.pool import Connection, ServiceDatabase
 from playhead.db.sessions import upsert
@@ -117,10 +118,14 @@ on conflict (listener_id, script_id, device_id, told_at_ms, start_ms) do update
 
 
 class JournalRepository:
-    """Writes `audio_sessions`, `audio_position_history`, `audio_listening` and `audio_offline_intervals`."""
+    """Writes `audio_sessions`, `audio_position_history`, `audio_listening` and `audio_offline_intervals`.
 
-    def __init__(self, database: ServiceDatabase) -> None:
+    `lease_holder`: a process that may write only while it holds the lease of the sessions.
+    """
+
+    def __init__(self, database: ServiceDatabase, lease_holder: str | None = None) -> None:
         self._database = database
+        self._lease_holder = lease_holder
         self._stored: dict[str, frozenset[Slot]] = {}
         """The slots of each session as they were last stored here. Amounts only grow: these need not be sent again."""
 
@@ -128,7 +133,7 @@ class JournalRepository:
         """Stores all entries in one transaction, or raises and stores none.
 
         Entries of scripts that are gone are left out. Raises DatabaseUnavailable; InvalidValue for an entry that breaks
-        a rule of its table, and for more than ENTRIES_MAX entries; the driver's error for what is a bug.
+        a rule of its table, and for more than ENTRIES_MAX entries; LeaseLost; the driver's error for what is a bug.
         """
         if len(entries) > ENTRIES_MAX:
             raise InvalidValue(f"At most {ENTRIES_MAX} entries are stored at once.")
@@ -137,6 +142,8 @@ class JournalRepository:
         moves, offline, slots = _moves(entries), _offline(entries), _slots(entries)
         listening = _listening(entries, {key: told - self._stored.get(key, _NONE) for key, told in slots.items()})
         async with self._database.as_service_batch() as connection:
+            if self._lease_holder is not None:
+                await require(connection, self._lease_holder)
             await upsert(connection, (entry.state for entry in entries))
             if moves:
                 await _send(connection, STORE_MOVES, moves)

@@ -6,7 +6,7 @@ of a session the later one by `(epoch, revision, version)` stays, in whatever or
 processes they arrive; only what was listened to and played is kept from both.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,6 +87,7 @@ _COLUMNS = (
     _Column("finished", "boolean"),
 )
 _NAMES = ", ".join(column.name for column in _COLUMNS)
+UNENDED_PREFETCH = 500
 _NEWEST_FIRST = "order by started_at desc, id desc"
 
 # States of scripts that were deleted meanwhile are left out: they must not keep the others from being stored.
@@ -121,6 +122,7 @@ LIST_LIVE = f"""
 select {_NAMES} from audio_sessions
 where listener_id = $1 and (started_at, id) < ($2, $3) and ended_at is null {_NEWEST_FIRST} limit $4
 """
+UNENDED = f"select {_NAMES} from audio_sessions where ended_at is null order by listener_id limit $1"
 MOVES = """
 select device_id, cause, from_ms, to_ms, at, epoch, revision from audio_position_history where session_id = $1
 """
@@ -142,6 +144,12 @@ class SessionRepository:
         """The listener's last session of the script, live or ended: where playback resumes."""
         async with self._database.as_service() as connection:
             return _state_or_none(await connection.fetchrow(LATEST, listener_id, script_id))
+
+    async def unended(self, limit: int) -> AsyncGenerator[SessionState, None]:
+        """At most `limit` sessions that nobody has ended, some perhaps long over. Holds a connection meanwhile."""
+        async with self._database.as_service_at_once() as connection:
+            async for row in connection.cursor(UNENDED, limit, prefetch=UNENDED_PREFETCH):
+                yield _state(row)
 
     async def moves(self, session_id: str) -> tuple[Move, ...]:
         """The session's moves and refused places that are kept, newest first."""

@@ -287,11 +287,12 @@ class HealthAnswer(BaseModel):
 
 
 class ReadyAnswer(BaseModel):
-    """Whether this process can serve; `checks` says of each part `ok` or what is wrong."""
+    """Whether this process can serve; `checks` says of each part `ok` or what is wrong. Sessions live in `store`."""
 
-    model_config = _example(status="ready", checks={"postgres": "ok", "valkey": "ok"})
+    model_config = _example(status="ready", store="redis", checks={"postgresql": "ok", "valkey": "ok", "clock": "ok"})
 
     status: Literal["ready", "not_ready"]
+    store: Literal["redis", "memory"]
     checks: dict[str, str]
 
 

@@ -62,9 +62,10 @@ async def healthz(request: web.Request) -> web.StreamResponse:
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
-    checks = await run_checks(request.app[SERVICES].readiness)
+    services = request.app[SERVICES]
+    checks = await run_checks(services.readiness)
     ready = all(result == OK for result in checks.values())
-    body = ReadyAnswer(status="ready" if ready else "not_ready", checks=checks)
+    body = ReadyAnswer(status="ready" if ready else "not_ready", store=services.store, checks=checks)
     return respond_with(Answer(body, status=200 if ready else 503))
 
 

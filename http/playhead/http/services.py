@@ -14,6 +14,7 @@ from playhead.db import BookmarkRepository, ScriptRepository, Source
 from playhead.http.health import Check
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
+from playhead.runtime.settings import StoreKind
 from playhead.sessions.announcements import Announcements
 from playhead.sessions.listening import Listening
 from playhead.sessions.presence import Presence
@@ -51,7 +52,8 @@ class Services:
 
     `media_base_url`: where stream addresses point to, which the player page must be allowed to fetch from.
     `player_dir` None, or without an index.html: the page says how to build it.
-    `readiness`: by the name that `/readyz` answers. `asyncapi`: the document of the socket protocol.
+    `readiness`: by the name that `/readyz` answers; `store`: where it says that sessions live. `asyncapi`: the document
+    of the socket protocol.
     """
 
     sessions: SessionService
@@ -70,6 +72,7 @@ class Services:
     new_id: Callable[[], str]
     ingest: Ingest
     enqueue: Enqueue
+    store: StoreKind
     readiness: Mapping[str, Check]
     upload_bytes_max: int
     media_base_url: str

@@ -204,7 +204,7 @@ def _rest_until_ms(wish: Wish, state: SessionState, connected: Connections, now_
     if not isinstance(wish.command, Due) or state.changed_at_ms + IDLE_END_MS > now_ms:
         return 0
     quiet_since_ms = now_ms if connected else wish.command.left_at_ms or 0
-    return quiet_since_ms + IDLE_END_MS
+    return max(quiet_since_ms + IDLE_END_MS, wish.command.excused_until_ms or 0)
 
 
 def _based(wish: Wish, held: Held) -> Command:

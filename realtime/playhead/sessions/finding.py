@@ -81,6 +81,23 @@ class SessionFinder:
             return None
         return await self._restored(listener_id, view.epoch, row)
 
+    async def unended(self, listener_id: str, session_id: str, view: View) -> Held | None:
+        """The session in `view`, or its row where only its end is missing: it may be long over.
+
+        None for a row that another session of the script has followed: its end would be told as the last place.
+        """
+        for held in view.sessions:
+            if held.expected_version is not None:
+                return held
+        row = await self._archive.get(session_id)
+        if row is None or row.listener_id != listener_id or row.ended_at_ms is not None:
+            return None
+        last = await self.last(listener_id, row.script_id)
+        live = (await self._store.live(listener_id)).states
+        if last is None or last.session_id != session_id or any(other.script_id == row.script_id for other in live):
+            return None
+        return Held(state=row, expected_version=None)
+
     async def of_script(self, listener_id: str, script: Script, view: View) -> Held:
         """The live session of the script, its row where the store has lost it, or a new one from the place left."""
         for held in view.sessions:

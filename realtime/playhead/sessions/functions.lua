@@ -19,6 +19,17 @@ local function open_1(keys, args)
   return text
 end
 
+-- raise_1(epoch key; least) -> epoch
+-- The epoch is at least that from now on: sessions have lived elsewhere meanwhile, in epochs of their own.
+local function raise_1(keys, args)
+  local known = redis.call('HGET', keys[1], 'epoch')
+  if known and tonumber(known) >= tonumber(args[1]) then
+    return known
+  end
+  redis.call('HSET', keys[1], 'epoch', args[1])
+  return args[1]
+end
+
 local function is_live(session_key)
   local ended = redis.call('HGET', session_key, 'ended')
   return ended and ended ~= '1'
@@ -222,6 +233,7 @@ local function drop_1(keys, args)
 end
 
 redis.register_function('open_1', open_1)
+redis.register_function('raise_1', raise_1)
 redis.register_function('live_1', live_1)
 redis.register_function('commit_1', commit_1)
 redis.register_function{function_name = 'orders_1', callback = orders_1, flags = {'no-writes'}}

@@ -1,19 +1,34 @@
-"""The state store in one process's memory: the reference for the contract, and what tests of the service run on."""
+"""The state store in one process's memory: of the declared single-node mode, and what tests of the service run on.
 
-from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+    commit   one at a time of a listener: compare → keep the entries (PostgreSQL) → set, note, publish → answer
 
-from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
+Nothing is set or told that is not kept. Where nobody knows whether it was kept, the epoch grows, so that what follows
+is later than anything that may still arrive there; and whoever asks for that listener next finds out first. Without a
+keeper the entries stay in `journal`. Everything is forgotten when its time is over, as in Valkey.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import structlog
+
+from playhead.playback.history import Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.sessions.journal import Entry
+from playhead.sessions.memory_notes import Notes
 from playhead.sessions.store import (
     ANSWER_TTL_MS,
-    ANSWERS_MAX,
     DUE_CLAIM_MS,
     ENDED_TTL_MS,
     JOURNAL_LENGTH_MAX,
+    LEFT_TTL_MS,
     LIVE_SESSIONS_MAX,
+    PRESENCE_LEASE_MS,
     SESSION_TTL_MS,
     Answer,
     Change,
@@ -24,13 +39,47 @@ from playhead.sessions.store import (
     Loaded,
     OnPacket,
     Order,
+    StoreUnavailable,
 )
+from playhead.sessions.timetable import FORGET_MAX, Expiring, Timetable
+
+log = structlog.get_logger(__name__)
+
+
+class NotKept(StoreUnavailable):
+    """The keeper did not try, so nothing is kept and nothing will be. Try again in a moment."""
+
+
+class Keeper(Protocol):
+    """Brings entries to where they outlive this process."""
+
+    @property
+    def full(self) -> bool:
+        """As many entries are on their way as may be."""
+        ...
+
+    async def keep(self, entries: Sequence[Entry]) -> None:
+        """Returns when all are kept. Raises NotKept, or StoreUnavailable: then nobody knows whether they are kept."""
+        ...
+
+    async def has_kept(self, state: SessionState) -> bool:
+        """Whether that version of the session is the one that is kept. Raises StoreUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Commit:
+    """What is set at once."""
+
+    changes: Sequence[Change]
+    packets: Sequence[bytes]
+    answer: Answer | None
 
 
 class MemoryStore:
     """SessionStore and Bus of a single process. `on_packet` gets what listeners with a subscription are sent.
 
-    `journal`: the entries that nobody has taken to PostgreSQL yet, oldest first.
+    `guard` raises StoreUnavailable while this process may not answer for the sessions.
     """
 
     def __init__(
@@ -39,42 +88,51 @@ class MemoryStore:
         on_packet: OnPacket | None = None,
         epoch: int = 1,
         journal_length_max: int = JOURNAL_LENGTH_MAX,
+        keeper: Keeper | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._on_packet = on_packet
         self._epoch = epoch
         self._journal_length_max = journal_length_max
+        self._keeper = keeper
+        self._guard = guard
         self.journal: deque[Entry] = deque()
-        self._sessions: dict[str, dict[str, tuple[int, SessionState]]] = defaultdict(dict)
-        self._connections: dict[str, dict[str, Connection]] = defaultdict(dict)
-        self._left_at_ms: dict[str, int] = {}
-        self._answers: dict[tuple[str, str], tuple[int, bytes]] = {}
-        self._answered: dict[str, deque[tuple[str, str]]] = defaultdict(deque)
-        self._moves: dict[str, deque[Move]] = defaultdict(lambda: deque(maxlen=MOVES_MAX))
-        self._conflicts: dict[str, dict[str, Move]] = defaultdict(dict)
-        self._due: dict[DueSession | LapsedConnection, int] = {}
+        self._sessions: Expiring[str, dict[str, tuple[int, SessionState]]] = Expiring()
+        self._connections: Expiring[str, dict[str, Connection]] = Expiring()
+        self._left_at_ms: Expiring[str, int] = Expiring()
+        self._notes = Notes()
+        self._doubtful: Expiring[str, _Commit] = Expiring()
+        self._due: Timetable[DueSession | LapsedConnection] = Timetable()
         self._subscribed: set[str] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._under_way: set[asyncio.Task[Committed]] = set()
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Another life begins: states that were committed before are compared with what is kept of them."""
+        self._epoch = max(self._epoch + 1, epoch)
 
     def _known(self, listener_id: str) -> dict[str, SessionState]:
         """The listener's sessions by id, without those whose time is over."""
-        rows = self._sessions[listener_id]
         now_ms = self._clock.now_ms()
+        rows = self._sessions.get(listener_id, now_ms) or {}
         for session_id in [key for key, (expires_at_ms, _) in rows.items() if expires_at_ms <= now_ms]:
             del rows[session_id]
         return {session_id: state for session_id, (_, state) in rows.items()}
 
-    def _answer(self, listener_id: str, command_id: str | None) -> bytes | None:
-        expires_at_ms, content = self._answers.get((listener_id, command_id or ""), (0, None))
-        return content if self._clock.now_ms() < expires_at_ms else None
-
     async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
+        await self._certain(listener_id)
         state = self._known(listener_id).get(session_id)
-        answer = self._answer(listener_id, command_id)
-        return Loaded(epoch=self._epoch, states=() if state is None else (state,), answer=answer)
+        return self._loaded(listener_id, () if state is None else (state,), command_id)
 
     async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
+        await self._certain(listener_id)
         states = tuple(state for state in self._known(listener_id).values() if state.ended_at_ms is None)
-        return Loaded(epoch=self._epoch, states=states, answer=self._answer(listener_id, command_id))
+        return self._loaded(listener_id, states, command_id)
+
+    def _loaded(self, listener_id: str, states: tuple[SessionState, ...], command_id: str | None) -> Loaded:
+        answer = None if command_id is None else self._notes.answer(listener_id, command_id, self._clock.now_ms())
+        return Loaded(epoch=self._epoch, states=states, answer=answer)
 
     async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
         return {
@@ -83,12 +141,14 @@ class MemoryStore:
         }
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
+        await self._certain(listener_id)
         states = [state for state in self._known(listener_id).values() if state.script_id == script_id]
         ended = [(state.ended_at_ms, state) for state in states if state.ended_at_ms is not None]
         return max(ended, key=lambda row: row[0])[1] if ended else None
 
     async def moves(self, listener_id: str, session_id: str) -> tuple[Move, ...]:
-        return (*self._moves[session_id], *self._conflicts[session_id].values())
+        await self._certain(listener_id)
+        return self._notes.moves(session_id, self._clock.now_ms())
 
     async def commit(
         self,
@@ -98,16 +158,36 @@ class MemoryStore:
         packets: Sequence[bytes],
         answer: Answer | None = None,
     ) -> Committed:
-        refused = self._refused(listener_id, epoch, changes)
-        if refused is not None:
-            return refused
-        for change in changes:
-            self._apply(listener_id, change)
-        if answer is not None:
-            self._keep_answer(listener_id, answer)
-        for packet in packets:
-            await self.publish(listener_id, packet)
-        return Committed.DONE
+        self._guard()
+        commit = _Commit(changes=changes, packets=packets, answer=answer)
+        # in a task of its own, so that it comes to its end when whoever asked is gone: what is kept must be set
+        task = asyncio.create_task(self._in_turn(listener_id, epoch, commit))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Committed]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            # whoever asked has been told; an error that nobody waits for any more is no news
+            task.exception()
+
+    async def _in_turn(self, listener_id: str, epoch: int, commit: _Commit) -> Committed:
+        async with self._turn(listener_id):
+            await self._settle(listener_id)
+            refused = self._refused(listener_id, epoch, commit.changes)
+            if refused is not None:
+                return refused
+            await self._keep(listener_id, commit)
+            await self._set(listener_id, commit)
+            return Committed.DONE
+
+    def _turn(self, listener_id: str) -> asyncio.Lock:
+        """Held by the commit of the listener that is on its way. The lock lives while somebody holds or awaits it."""
+        lock = self._turns.get(listener_id)
+        if lock is None:
+            lock = self._turns[listener_id] = asyncio.Lock()
+        return lock
 
     def _refused(self, listener_id: str, epoch: int, changes: Sequence[Change]) -> Committed | None:
         known = self._known(listener_id)
@@ -116,69 +196,123 @@ class MemoryStore:
         created = sum(change.expected_version is None for change in changes)
         if created and sum(state.ended_at_ms is None for state in known.values()) + created > LIVE_SESSIONS_MAX:
             return Committed.FULL
-        return Committed.BACKLOG if len(self.journal) >= self._journal_length_max else None
+        full = len(self.journal) >= self._journal_length_max if self._keeper is None else self._keeper.full
+        return Committed.BACKLOG if full else None
+
+    async def _keep(self, listener_id: str, commit: _Commit) -> None:
+        entries = [entry for change in commit.changes if (entry := _entry(change)) is not None]
+        if self._keeper is None:
+            self.journal.extend(entries)
+            return
+        if not entries:
+            return
+        try:
+            await self._keeper.keep(entries)
+        except NotKept:
+            raise
+        except StoreUnavailable:
+            now_ms = self._clock.now_ms()
+            self._doubtful.put(listener_id, commit, now_ms + ANSWER_TTL_MS)
+            self.raise_epoch(now_ms)
+            raise
+
+    async def _certain(self, listener_id: str) -> None:
+        """Before anything is told of a listener: nobody may be told less than what is kept."""
+        self._guard()
+        if self._doubtful.get(listener_id, self._clock.now_ms()) is not None:
+            async with self._turn(listener_id):
+                await self._settle(listener_id)
+
+    async def _settle(self, listener_id: str) -> None:
+        """Finds out whether the last commit was kept, if that is in doubt, and sets it in that case."""
+        doubtful = self._doubtful.get(listener_id, self._clock.now_ms())
+        if doubtful is None:
+            return
+        assert self._keeper is not None
+        written = next((change.after for change in doubtful.changes if change.written), None)
+        kept = written is not None and await self._keeper.has_kept(written)
+        self._doubtful.pop(listener_id)
+        if kept:
+            await self._set(listener_id, doubtful)
+
+    async def _set(self, listener_id: str, commit: _Commit) -> None:
+        for change in commit.changes:
+            self._apply(listener_id, change)
+        if commit.answer is not None:
+            self._notes.keep_answer(listener_id, commit.answer, self._clock.now_ms())
+        for packet in commit.packets:
+            await self.publish(listener_id, packet)
 
     def _apply(self, listener_id: str, change: Change) -> None:
-        state, entry = change.after, change.entry
-        ttl_ms = SESSION_TTL_MS if state.ended_at_ms is None else ENDED_TTL_MS
-        self._sessions[listener_id][state.session_id] = (self._clock.now_ms() + ttl_ms, state)
-        if change.written or entry is not None or change.offline:
-            self.journal.append(Entry(state=state, moves=() if entry is None else (entry,), offline=change.offline))
+        state, now_ms = change.after, self._clock.now_ms()
+        until_ms = now_ms + (SESSION_TTL_MS if state.ended_at_ms is None else ENDED_TTL_MS)
+        rows = self._sessions.get(listener_id, now_ms) or {}
+        rows[state.session_id] = (until_ms, state)
+        self._sessions.put(listener_id, rows, max(expires_at_ms for expires_at_ms, _ in rows.values()))
         item = DueSession(listener_id=listener_id, session_id=state.session_id)
         if change.due_at_ms is None:
-            self._due.pop(item, None)
+            self._due.drop(item)
         else:
-            self._due[item] = change.due_at_ms
-        if entry is not None:
-            self._keep_entry(state.session_id, entry)
-
-    def _keep_entry(self, session_id: str, entry: Move) -> None:
-        if not entry.refused:
-            self._moves[session_id].append(entry)
-            return
-        conflicts = self._conflicts[session_id]
-        conflicts[entry.entry_id] = entry
-        if len(conflicts) > CONFLICTS_MAX:
-            del conflicts[min(conflicts, key=lambda entry_id: conflicts[entry_id].at_ms)]
-
-    def _keep_answer(self, listener_id: str, answer: Answer) -> None:
-        key, kept = (listener_id, answer.command_id), self._answered[answer.session_id]
-        self._answers[key] = (self._clock.now_ms() + ANSWER_TTL_MS, answer.content)
-        kept.append(key)
-        if len(kept) > ANSWERS_MAX:
-            del self._answers[kept.popleft()]
+            self._due.put(item, change.due_at_ms)
+        if change.entry is not None:
+            self._notes.keep_move(state.session_id, change.entry, now_ms)
 
     async def publish(self, listener_id: str, packet: bytes) -> None:
-        if self._on_packet is not None and listener_id in self._subscribed:
+        if self._on_packet is None or listener_id not in self._subscribed:
+            return
+        try:
             await self._on_packet(listener_id, packet)
+        except Exception:
+            # what it tells has happened, whether or not it can be delivered
+            log.exception("A packet was not delivered.", action="packet_undelivered")
 
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
+        now_ms = self._clock.now_ms()
+        rows = self._connections.get(listener_id, now_ms) or {}
         for row in connections:
-            self._connections[listener_id][row.connection_id] = row
+            rows[row.connection_id] = row
             lease = LapsedConnection(listener_id=listener_id, connection_id=row.connection_id)
-            self._due[lease] = row.expires_at_ms
+            self._due.put(lease, row.expires_at_ms)
+        self._connections.put(listener_id, rows, now_ms + 2 * PRESENCE_LEASE_MS)
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
-        held = self._connections[listener_id]
-        self._due.pop(LapsedConnection(listener_id=listener_id, connection_id=connection_id), None)
-        if held.pop(connection_id, None) is not None and not held:
-            self._left_at_ms[listener_id] = now_ms
+        rows = self._connections.get(listener_id, now_ms) or {}
+        self._due.drop(LapsedConnection(listener_id=listener_id, connection_id=connection_id))
+        if rows.pop(connection_id, None) is not None and not rows:
+            self._connections.pop(listener_id)
+            self._left_at_ms.put(listener_id, now_ms, now_ms + LEFT_TTL_MS)
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
-        rows = (row for row in self._connections[listener_id].values() if row.expires_at_ms > now_ms)
+        held = self._connections.get(listener_id, self._clock.now_ms()) or {}
+        rows = (row for row in held.values() if row.expires_at_ms > now_ms)
         return tuple(sorted(rows, key=lambda row: (row.connected_at_ms, row.connection_id)))
 
     async def left_at_ms(self, listener_id: str) -> int | None:
-        return self._left_at_ms.get(listener_id)
+        return self._left_at_ms.get(listener_id, self._clock.now_ms())
+
+    def expect(self, item: DueSession, at_ms: int) -> None:
+        """Somebody must look at a session that is not here yet."""
+        self._due.put(item, at_ms)
+
+    def put_back(self, state: SessionState) -> None:
+        """A session as it is kept; it counts as committed in the life that its epoch names."""
+        self._apply(state.listener_id, Change(after=state, expected_version=state.version))
 
     async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
-        items = sorted((item for item, at_ms in self._due.items() if at_ms <= now_ms), key=self._due.__getitem__)
-        for item in items[:limit]:
-            self._due[item] = now_ms + DUE_CLAIM_MS
-        return tuple(items[:limit])
+        self._guard()
+        self._forget(now_ms)
+        items = self._due.take(now_ms, limit)
+        for item in items:
+            self._due.put(item, now_ms + DUE_CLAIM_MS)
+        return tuple(items)
+
+    def _forget(self, now_ms: int) -> None:
+        for kept in (self._sessions, self._connections, self._left_at_ms, self._doubtful):
+            kept.forget(now_ms, FORGET_MAX)
+        self._notes.forget(now_ms)
 
     async def forget_due(self, item: DueSession | LapsedConnection) -> None:
-        self._due.pop(item, None)
+        self._due.drop(item)
 
     async def subscribe(self, listener_id: str) -> None:
         self._subscribed.add(listener_id)
@@ -193,3 +327,10 @@ def _fits(known: dict[str, SessionState], change: Change) -> bool:
         return before is not None and before.version == change.expected_version
     same_script = (state for state in known.values() if state.script_id == change.after.script_id)
     return before is None and not any(state.ended_at_ms is None for state in same_script)
+
+
+def _entry(change: Change) -> Entry | None:
+    """What has to be kept of a change; None where it is a deadline or an answer alone."""
+    if not change.written and change.entry is None and not change.offline:
+        return None
+    return Entry(state=change.after, moves=() if change.entry is None else (change.entry,), offline=change.offline)

@@ -84,11 +84,10 @@ class Presence:
         await self._store.drop_connection(listener_id, connection_id, self._clock.now_ms())
         await self._announce(listener_id, None)
 
-    async def lapsed(self, listener_id: str, connection_id: str) -> Connection | None:
-        """The connection, if its lease has run out; None when it was renewed or is gone. Raises StoreUnavailable."""
-        now_ms = self._clock.now_ms()
+    async def known(self, listener_id: str, connection_id: str) -> Connection | None:
+        """The connection, its lease run out or not; None when the store has it no longer. Raises StoreUnavailable."""
         rows = await self._store.connections(listener_id, 0)
-        return next((row for row in rows if row.connection_id == connection_id and row.expires_at_ms <= now_ms), None)
+        return next((row for row in rows if row.connection_id == connection_id), None)
 
     async def restore(self, listener_id: str) -> None:
         """The store may have lost something: those of this node's connections that it has lost are added again.

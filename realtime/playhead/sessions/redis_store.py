@@ -104,6 +104,11 @@ class RedisStore:
             raw = await self._function("open_1", [keys.epoch], [run_id, self._clock.now_ms()])
         return int(raw)
 
+    async def outgrow(self, epoch: int) -> None:
+        """Sessions have lived elsewhere, in epochs up to that one: whatever is here now is of an older life."""
+        for partition in range(PARTITIONS):
+            await self._function("raise_1", [epoch_key(partition)], [epoch + 1])
+
     async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
         keys = ListenerKeys(listener_id)
         async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:

@@ -185,18 +185,36 @@ class SessionService:
             if state.playing and state.active_device_id == device_id:
                 await self.apply(listener_id, state.session_id, lost, SERVER)
 
-    async def due(self, item: DueSession) -> None:
-        """Does what the session's deadlines ask for, and notes the next one."""
+    async def connection_lost(self, listener_id: str, connection_id: str) -> None:
+        """As `device_lost`, without a grace, of a connection of which nothing is known but who sounds over it."""
+        for state in await self.live_states(listener_id):
+            if state.active_device_id is not None and state.active_connection_id == connection_id:
+                await self.device_lost(listener_id, state.active_device_id, connection_id, None, grace_ms=0)
+
+    async def excuse(self, state: SessionState, until_ms: int) -> None:
+        """What sounds on a device whose connection went with the servers has until then, if it is not back already."""
+        rows = await self._store.connections(state.listener_id, self._clock.now_ms())
+        device_id = state.active_device_id
+        if device_id is None or any(row.device_id == device_id for row in rows):
+            return
+        lost = Lost(device_id=device_id, last_seen_at_ms=state.absent_since_ms, until_ms=until_ms)
+        await self.apply(state.listener_id, state.session_id, lost, SERVER)
+
+    async def due(self, item: DueSession, excused_until_ms: int | None = None) -> None:
+        """Does what the session's deadlines ask for, and notes the next one.
+
+        `excused_until_ms`: until then nobody is blamed for being away.
+        """
         left_at_ms = await self._store.left_at_ms(item.listener_id)
 
         async def find(view: View) -> Held | None:
-            return next((held for held in view.sessions if held.expected_version is not None), None)
+            return await self._finder.unended(item.listener_id, item.session_id, view)
 
         wish = Wish(
             listener_id=item.listener_id,
             session_id=item.session_id,
             target=item.session_id,
-            command=Due(left_at_ms=left_at_ms),
+            command=Due(left_at_ms=left_at_ms, excused_until_ms=excused_until_ms),
             origin=SERVER,
         )
         answer = await self._committer.carry_out(wish, find)

@@ -34,6 +34,9 @@ LEFT_TTL_MS = SESSION_TTL_MS
 PRESENCE_LEASE_MS = 90_000
 """A connection whose node has not renewed it for so long is gone."""
 
+OUTAGE_GRACE_MS = 90_000
+"""How long a device may stay away after the servers, or their store, were away themselves."""
+
 
 Order = tuple[int, int]
 """`(epoch, revision)` of a session."""

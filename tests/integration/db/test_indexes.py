@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from playhead.db import bookmarks, journal, listening, scripts, sessions
+from playhead.db import bookmarks, journal, leases, listening, scripts, sessions
 from playhead.db.codecs import time_from_us
 from playhead.db.migrate import Connection
 from playhead.db.paging import AFTER_ALL, BEFORE_ALL
@@ -40,6 +40,8 @@ AS_SERVICE: dict[str, tuple[str, tuple[object, ...]]] = {
     "the last place": (sessions.LATEST, (LISTENER, SCRIPT)),
     "recent sessions": (sessions.LIST_RECENT, (LISTENER, *LATEST, 50)),
     "live sessions": (sessions.LIST_LIVE, (LISTENER, *LATEST, 50)),
+    "sessions without an end": (sessions.UNENDED, (100,)),
+    "the latest epoch of a session that may come back": (leases.TAKE, (LISTENER, "here", 15.0)),
 }
 
 

@@ -194,6 +194,7 @@ async def test_supabase_keeps_its_own_and_its_default_privileges_give_nothing_aw
         ("service_role", "audio_position_history"): "DELETE INSERT SELECT UPDATE",
         ("service_role", "audio_listening"): "INSERT SELECT UPDATE",
         ("service_role", "audio_offline_intervals"): "INSERT SELECT UPDATE",
+        ("service_role", "audio_store_lease"): "INSERT SELECT UPDATE",
     }
 
 

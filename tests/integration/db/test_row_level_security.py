@@ -25,6 +25,7 @@ LISTENER_OF = {
 }
 """Each table, and whose a row of it is."""
 TABLES = tuple(LISTENER_OF)
+OF_NO_LISTENER = ("audio_store_lease",)
 REFUSED = asyncpg.InsufficientPrivilegeError
 
 
@@ -134,6 +135,8 @@ async def test_bookmarks_vanish_with_the_right_to_hear_the_script_and_come_back_
         "update audio_bookmarks set listener_id = gen_random_uuid()",
         "update audio_bookmarks set created_at = now()",
         "truncate audio_bookmarks",
+        "select * from audio_store_lease",
+        "update audio_store_lease set expires_at = now()",
         "select * from playhead.migrations",
         "select * from playhead_queue.pgqueuer",
     ],
@@ -203,7 +206,7 @@ async def test_security_is_forced_on_every_table_of_ours(owner: Connection) -> N
         "select relname, relrowsecurity, relforcerowsecurity from pg_class "
         "where relnamespace = 'public'::regnamespace and relkind = 'r'"
     )
-    assert {row["relname"] for row in rows} == set(TABLES)
+    assert {row["relname"] for row in rows} == {*TABLES, *OF_NO_LISTENER}
     assert all(row["relrowsecurity"] and row["relforcerowsecurity"] for row in rows)
 
 
@@ -213,6 +216,7 @@ async def test_the_service_cannot_delete_and_has_no_part_in_bookmarks(database: 
         "delete from audio_sessions",
         "delete from audio_listening",
         "delete from audio_offline_intervals",
+        "delete from audio_store_lease",
         "select * from audio_bookmarks",
         "create table public.mine (id int)",
     ):

@@ -95,6 +95,7 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
         new_id=new_id,
         ingest=Measuring(storage),
         enqueue=PrepareQueue(database.jobs()).enqueue,
+        store="redis",
         readiness={"postgresql": database.check, "valkey": valkey_check(store.client)},
         upload_bytes_max=UPLOAD_BYTES_MAX,
         media_base_url=MEDIA_URL,

@@ -215,7 +215,7 @@ class TestReadiness:
         reply = await world.nobody().get("/readyz")
         assert (reply.status, reply.json) == (
             200,
-            {"status": "ready", "checks": {"postgresql": "ok", "valkey": "ok"}},
+            {"status": "ready", "store": "redis", "checks": {"postgresql": "ok", "valkey": "ok"}},
         )
 
     async def test_a_valkey_that_may_forget_sessions_is_not_ready(

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from playhead.db import Logins, open_database
 from playhead.runtime.clock import Clock
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.store import Bus, SessionStore
+from tests.integration.sessions.memory_process import memory_process
 
 ARRIVAL_TIMEOUT_S = 5.0
 
@@ -65,6 +67,16 @@ async def redis_line(url: str, clock: Clock) -> AsyncIterator[Line]:
     finally:
         await bus.stop()
         await store.stop()
+
+
+@asynccontextmanager
+async def durable_line(logins: Logins, clock: Clock) -> AsyncIterator[Line]:
+    """The store in memory as the only server process has it: nothing is committed that PostgreSQL has not."""
+    async with (
+        open_database(logins.app_url, logins.service_url, connections_max=2) as database,
+        memory_process(database, clock) as process,
+    ):
+        yield Line(process.store, process.store, packets=process.sent)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], timeout_s: float = ARRIVAL_TIMEOUT_S) -> None:

@@ -136,6 +136,22 @@ async def test_an_emptied_store_has_no_sessions_and_a_higher_epoch(valkey_url: s
         await create(store)
 
 
+async def test_sessions_that_lived_elsewhere_meanwhile_are_of_an_older_life_here(valkey_url: str) -> None:
+    async with open_store(valkey_url) as store:
+        created = await create(store)
+        later = created.epoch + 3_600_000
+        for _ in range(2):
+            await store.outgrow(later)
+            loaded = await store.load(LISTENER_ID, SESSION_ID)
+            assert (loaded.states, loaded.epoch) == ((created,), later + 1)
+        await store.outgrow(created.epoch)
+        assert (await store.live(LISTENER_ID)).epoch == later + 1
+        assert await commit_at(store, created.epoch, 1) is Committed.LOST
+        assert await commit_at(store, later + 1, 1) is Committed.DONE
+    async with open_store(valkey_url) as store:
+        assert (await store.live(LISTENER_ID)).epoch == later + 1, "it is the same life"
+
+
 @pytest.mark.parametrize("emptied", [False, True])
 async def test_functions_that_were_removed_are_loaded_again(store: RedisStore, emptied: bool) -> None:
     created = await create(store)

@@ -1,4 +1,4 @@
-"""The contract of the state store and its bus: the same tests on memory and on a real Valkey."""
+"""The contract of the state store and its bus: the same tests in memory, in memory on PostgreSQL, and on Valkey."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from playhead.sessions.store import (
     Committed,
     Connection,
 )
-from tests.integration.sessions.lines import Line, redis_line
+from tests.integration.sessions.lines import Line, durable_line, redis_line
 from tests.support.sessions import SetClock, new_id
 from tests.support.states import (
     LISTENER_ID,
@@ -30,11 +30,15 @@ from tests.support.states import (
 )
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def line(request: pytest.FixtureRequest) -> AsyncIterator[Line]:
+@pytest.fixture
+async def line(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Line]:
     clock = SetClock()
-    if request.param == "redis":
+    if kind == "redis":
         async with redis_line(request.getfixturevalue("valkey_url"), clock) as line:
+            yield line
+        return
+    if kind == "durable":
+        async with durable_line(request.getfixturevalue("logins"), clock) as line:
             yield line
         return
 

@@ -1,15 +1,18 @@
-"""What a commit keeps beside the states: answers, moves, deadlines, the journal. The same on memory and on Valkey."""
+"""What a commit keeps beside the states: answers, moves, deadlines, the journal. The same tests on every store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from playhead.db import Logins, open_database
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.history import CONFLICT, CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState
+from playhead.runtime.clock import Clock
 from playhead.sessions.journal import Entry, OfflineInterval, decode_entry
 from playhead.sessions.keys import ListenerKeys
 from playhead.sessions.memory_store import MemoryStore
@@ -26,6 +29,7 @@ from playhead.sessions.store import (
     LapsedConnection,
     SessionStore,
 )
+from tests.integration.sessions.memory_process import memory_process
 from tests.support.sessions import SetClock, new_id
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID, SESSION_ID, make_state
 
@@ -59,10 +63,28 @@ class Kept:
         return await self.store.commit(LISTENER_ID, loaded.epoch, [change], [], answer)
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def kept(request: pytest.FixtureRequest) -> AsyncIterator[Kept]:
+@asynccontextmanager
+async def durable(logins: Logins, clock: Clock) -> AsyncIterator[Kept]:
+    """What PostgreSQL was given stands for the journal: its entries are on their way for as long as a commit takes."""
+    async with (
+        open_database(logins.app_url, logins.service_url, connections_max=2) as database,
+        memory_process(database, clock) as process,
+    ):
+
+        async def entries() -> list[Entry]:
+            return process.journal.stored
+
+        yield Kept(process.store, entries)
+
+
+@pytest.fixture
+async def kept(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Kept]:
     clock = SetClock()
-    if request.param == "memory":
+    if kind == "durable":
+        async with durable(request.getfixturevalue("logins"), clock) as made:
+            yield made
+        return
+    if kind == "memory":
         memory = MemoryStore(clock, epoch=NOW_MS, journal_length_max=JOURNAL_LENGTH_MAX)
 
         async def entries() -> list[Entry]:
@@ -181,6 +203,7 @@ async def test_every_change_is_in_the_journal_with_what_belongs_to_it(kept: Kept
     assert (third.state, third.moves) == (second.state, (conflict(2),))
 
 
+@pytest.mark.parametrize("kind", ["memory", "redis"], indirect=True)  # the third keeps no journal
 async def test_at_the_limit_of_the_journal_nothing_is_accepted(kept: Kept) -> None:
     for _ in range(JOURNAL_LENGTH_MAX):
         assert await kept.commit() is Committed.DONE

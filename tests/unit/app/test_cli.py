@@ -52,6 +52,17 @@ def test_flush_names_the_one_login_that_it_needs(
     assert "PLAYHEAD_DATABASE_APP_URL" not in said and "JWT" not in said
 
 
+def test_with_sessions_in_memory_no_redis_is_asked_for_and_there_is_nothing_to_flush(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLAYHEAD_STORE", "memory")
+    assert run(["serve"]) == FAILED
+    assert "REDIS_URL" not in capsys.readouterr().err
+    monkeypatch.setenv("PLAYHEAD_DATABASE_SERVICE_URL", "postgresql://service@/x")
+    assert run(["flush"]) == FAILED
+    assert "there is nothing to flush" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["worker", "ingest"])
 def test_without_a_database_the_variables_to_set_are_named(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

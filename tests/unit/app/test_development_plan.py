@@ -89,18 +89,30 @@ def test_logs_are_for_people_unless_told_otherwise() -> None:
 
 def test_flusher_and_worker_have_metrics_ports_of_their_own() -> None:
     places = addresses(load(), 2)
-    started = children(["playhead"], places, {"DATABASE_URL": "owner"}, {"PLAYHEAD_DATA_DIR": "/data"}, FOLDER)
+    started = children(load(), ["playhead"], places, {"DATABASE_URL": "owner"}, {"PLAYHEAD_DATA_DIR": "/data"}, FOLDER)
     ports = [child.environment["PLAYHEAD_METRICS_PORT"] for child in started]
     assert ports == ["9464", "9465", "9466", "9467"]
     assert [child.arguments[-1] for child in started] == ["serve", "serve", "flush", "worker"]
     assert all("DATABASE_URL" not in child.environment for child in started)
 
 
+def test_with_the_store_in_memory_there_is_one_server_no_flusher_and_no_redis() -> None:
+    settings = load(store="memory")
+    started = children(settings, ["playhead"], addresses(settings, 1), {}, {}, FOLDER)
+    assert [child.arguments[-1] for child in started] == ["serve", "worker"]
+    assert [child.environment["PLAYHEAD_METRICS_PORT"] for child in started] == ["9464", "9465"]
+    backing = Backing(app_url="postgresql://app@/x", service_url="postgresql://service@/x", redis_url=None)
+    told = common_environment(settings, FOLDER, backing, KEYS, None)
+    assert told["PLAYHEAD_STORE"] == "memory" and "PLAYHEAD_REDIS_URL" not in told
+    with pytest.raises(PlanImpossible, match="there is one server"):
+        addresses(settings, 2)
+
+
 def test_secrets_do_not_show_when_things_are_printed() -> None:
     places = addresses(load(), 1)
     token = listener_token(load(), KEYS)
     assert token is not None
-    started = children([], places, {}, environment(load()), FOLDER)
+    started = children(load(), [], places, {}, environment(load()), FOLDER)
     shown = repr([BACKING, KEYS, *invitations(token, places, None), *started])
     assert not [secret for secret in (KEYS.jwt_key, KEYS.media_key, token, BACKING.app_url) if secret in shown]
 

@@ -32,7 +32,8 @@ ABSENT = make_state(absent_since_ms=NOW_MS + 4_000, absent_until_ms=LATER_MS)
 
 
 def due(state: SessionState, now_ms: int = LATER_MS, **options: Any) -> Decision:
-    answer = decide(state, Due(left_at_ms=options.pop("left_at_ms", None)), now_ms=now_ms, **options)
+    command = Due(left_at_ms=options.pop("left_at_ms", None), excused_until_ms=options.pop("excused_until_ms", None))
+    answer = decide(state, command, now_ms=now_ms, **options)
     assert isinstance(answer, Decision)
     return answer
 
@@ -256,6 +257,31 @@ def test_a_device_that_looks_on_keeps_it_and_so_does_the_time_after_it_went() ->
     assert due(PAUSED, late_ms).state is PAUSED
     assert due(PAUSED, late_ms, connected={}, left_at_ms=NOW_MS + 1).state is PAUSED
     assert due(PAUSED, late_ms, connected={}, left_at_ms=NOW_MS).state.ended_at_ms == late_ms
+
+
+# the servers themselves were away
+
+
+def test_while_nobody_can_be_blamed_for_being_away_the_grace_lasts_on_and_no_device_sees_it() -> None:
+    until_ms = LATER_MS + GRACE_MS
+    decision = due(ABSENT, connected=DESK_ALONE, excused_until_ms=until_ms)
+    assert decision.written and not decision.published
+    waited = decision.state
+    assert (waited.playing, waited.absent_since_ms, waited.absent_until_ms) == (True, NOW_MS + 4_000, until_ms)
+    assert due(waited, until_ms - 1, connected=DESK_ALONE).state.playing
+    paused = due(waited, until_ms, connected=DESK_ALONE, excused_until_ms=until_ms).state
+    assert (paused.playing, paused.position_ms) == (False, POSITION_MS + 4_000)
+
+
+def test_a_device_that_is_back_needs_no_excuse() -> None:
+    state = due(ABSENT, connected=BOTH, excused_until_ms=LATER_MS + GRACE_MS).state
+    assert (state.playing, state.absent_until_ms) == (True, None)
+
+
+def test_while_devices_cannot_be_there_nothing_ends_because_they_are_not() -> None:
+    idle_ms = PAUSED.changed_at_ms + IDLE_END_MS
+    assert not due(PAUSED, idle_ms, connected={}, excused_until_ms=idle_ms + 1).written
+    assert due(PAUSED, idle_ms, connected={}, excused_until_ms=idle_ms).state.ended_at_ms == idle_ms
 
 
 def test_what_the_server_does_by_itself_moves_nothing() -> None:

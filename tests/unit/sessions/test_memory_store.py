@@ -1,13 +1,53 @@
-"""What the contract suite does not show of the store in memory: when it forgets."""
+"""What the contract suite does not show of the store in memory: when it forgets, and that it is never ahead of what is
+kept."""
 
-from dataclasses import replace
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import pytest
 
+from playhead.playback.history import CONFLICT, Move
+from playhead.playback.state import SessionState
 from playhead.sessions.memory_store import MemoryStore
-from playhead.sessions.store import ENDED_TTL_MS, SESSION_TTL_MS, Change, Committed
-from tests.support.sessions import SetClock
-from tests.support.states import LISTENER_ID, NOW_MS, SCRIPT_ID, SESSION_ID, make_state
+from playhead.sessions.store import (
+    ANSWER_TTL_MS,
+    DUE_CLAIM_MS,
+    ENDED_TTL_MS,
+    LEFT_TTL_MS,
+    MOVES_TTL_MS,
+    PRESENCE_LEASE_MS,
+    SESSION_TTL_MS,
+    Answer,
+    Change,
+    Committed,
+    Connection,
+    DueSession,
+    StoreUnavailable,
+)
+from tests.support.keepers import HeldKeeper
+from tests.support.sessions import SetClock, new_id
+from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID, SCRIPT_ID, SESSION_ID, make_state
+
+FIRST = make_state(version=1, revision=1, epoch=NOW_MS)
+SECOND = replace(FIRST, version=2, revision=2, position_ms=7)
+ANSWER = Answer(session_id=SESSION_ID, command_id="c-1", content=b"first")
+
+
+def move(number: int, cause: str = "seek") -> Move:
+    return Move(cause=cause, from_ms=1, to_ms=2, device_id="phone", at_ms=NOW_MS, epoch=7, revision=number)
+
+
+def connection(**changed: Any) -> Connection:
+    row = Connection(
+        connection_id="c", device_id="d", name="n", kind="phone", connected_at_ms=NOW_MS, expires_at_ms=NOW_MS + 1
+    )
+    return replace(row, **changed)
+
+
+# forgetting
 
 
 @pytest.mark.parametrize(("ended_at_ms", "ttl_ms"), [(None, SESSION_TTL_MS), (NOW_MS, ENDED_TTL_MS)])
@@ -24,3 +64,307 @@ async def test_a_session_is_forgotten_when_its_time_is_over(ended_at_ms: int | N
     clock.advance(1)
     assert (await store.load(LISTENER_ID, SESSION_ID)).states == (await store.live(LISTENER_ID)).states == ()
     assert await store.last_ended(LISTENER_ID, SCRIPT_ID) is None
+
+
+async def test_of_two_sessions_of_a_listener_each_has_its_own_time() -> None:
+    clock = SetClock()
+    store = MemoryStore(clock)
+    await store.commit(LISTENER_ID, 1, [Change(after=FIRST, expected_version=None)], [])
+    other = make_state(session_id=new_id(), script_id=new_id(), version=1, ended_at_ms=NOW_MS)
+    await store.commit(LISTENER_ID, 1, [Change(after=other, expected_version=None)], [])
+    clock.advance(ENDED_TTL_MS)
+    assert (await store.load(LISTENER_ID, other.session_id)).states == ()
+    assert (await store.load(LISTENER_ID, SESSION_ID)).states == (FIRST,)
+
+
+async def test_what_lies_beside_a_session_is_kept_for_its_time_from_when_it_was_last_written() -> None:
+    clock = SetClock()
+    store = MemoryStore(clock)
+    change = Change(after=FIRST, expected_version=None, entry=move(1))
+    await store.commit(LISTENER_ID, 1, [change], [], ANSWER)
+    clock.advance(ANSWER_TTL_MS - 1)
+    assert (await store.live(LISTENER_ID, "c-1")).answer == b"first"
+    clock.advance(1)
+    assert (await store.live(LISTENER_ID, "c-1")).answer is None
+    conflict = Change(after=FIRST, expected_version=1, entry=move(2, CONFLICT))
+    await store.commit(LISTENER_ID, 1, [conflict], [])
+    clock.advance(MOVES_TTL_MS - ANSWER_TTL_MS)
+    assert await store.moves(LISTENER_ID, SESSION_ID) == (move(2, CONFLICT),)
+    clock.advance(ANSWER_TTL_MS)
+    assert await store.moves(LISTENER_ID, SESSION_ID) == ()
+
+
+async def test_when_a_listener_left_is_known_for_as_long_as_a_session_lives() -> None:
+    clock = SetClock()
+    store = MemoryStore(clock)
+    await store.hold_connections(LISTENER_ID, [connection()])
+    await store.drop_connection(LISTENER_ID, "c", NOW_MS)
+    clock.advance(LEFT_TTL_MS - 1)
+    assert await store.left_at_ms(LISTENER_ID) == NOW_MS
+    clock.advance(1)
+    assert await store.left_at_ms(LISTENER_ID) is None
+
+
+async def test_connections_that_nobody_renews_are_gone_in_the_end_even_if_nobody_drops_them() -> None:
+    clock = SetClock()
+    store = MemoryStore(clock)
+    await store.hold_connections(LISTENER_ID, [connection()])
+    clock.advance(2 * PRESENCE_LEASE_MS)
+    assert await store.connections(LISTENER_ID, 0) == ()
+
+
+async def live_a_while(store: MemoryStore, clock: SetClock, listeners: int) -> None:
+    """A life of everybody who comes, listens, is refused a place, sends a command twice, ends and goes."""
+    for number in range(listeners):
+        listener_id, session_id = new_id(), new_id()
+        epoch = (await store.live(listener_id)).epoch
+        await store.subscribe(listener_id)
+        await store.hold_connections(listener_id, [connection(expires_at_ms=clock.time_ms + PRESENCE_LEASE_MS)])
+        state = make_state(listener_id=listener_id, session_id=session_id, version=1, changed_at_ms=clock.time_ms)
+        for version in range(1, 6):
+            after = replace(state, version=version, ended_at_ms=clock.time_ms if version == 5 else None)
+            change = Change(after=after, expected_version=version - 1 or None, entry=move(version))
+            answer = Answer(session_id=session_id, command_id=new_id(), content=b"x")
+            assert await store.commit(listener_id, epoch, [change], [b"p"], answer) is Committed.DONE
+            clock.advance(1_000)
+        refused = Change(after=after, expected_version=5, entry=move(9, CONFLICT))
+        assert await store.commit(listener_id, epoch, [refused], []) is Committed.DONE
+        # every other one just vanishes, as with a lost network
+        if number % 2:
+            await store.drop_connection(listener_id, "c", clock.time_ms)
+        await store.unsubscribe(listener_id)
+        for item in await store.due(clock.time_ms, 1_000):
+            await store.forget_due(item)
+
+
+def held(thing: object, seen: set[int]) -> int:
+    """How many values are held by it, through containers and objects of ours."""
+    if id(thing) in seen or isinstance(thing, str | bytes | int | float | None | type):
+        return 0
+    seen.add(id(thing))
+    parts: Iterable[object] = ()
+    if isinstance(thing, dict):
+        parts = [*thing.keys(), *thing.values()]
+    elif is_dataclass(thing) and not isinstance(thing, type):
+        parts = [getattr(thing, field.name) for field in fields(thing)]
+    elif hasattr(thing, "__dict__") and type(thing).__module__.startswith("playhead"):
+        parts = vars(thing).values()
+    elif isinstance(thing, list | tuple | set | deque):
+        parts = thing
+    return 1 + sum(held(part, seen) for part in parts)
+
+
+async def test_a_long_life_takes_no_more_room_than_a_short_one() -> None:
+    clock, keeper = SetClock(), HeldKeeper()
+    store = MemoryStore(clock, keeper=keeper)
+    await live_a_while(store, clock, 200)
+    clock.advance(SESSION_TTL_MS)
+    await store.due(clock.time_ms, 1_000)
+    keeper.kept.clear()
+    little = held(store, set())
+    for _ in range(5):
+        await live_a_while(store, clock, 400)
+    clock.advance(SESSION_TTL_MS)
+    for item in await store.due(clock.time_ms, 1_000):
+        await store.forget_due(item)
+    clock.advance(DUE_CLAIM_MS)
+    await store.due(clock.time_ms, 1_000)
+    keeper.kept.clear()
+    assert held(store, set()) <= little + 10
+    assert little < 200
+
+
+# never ahead of what is kept
+
+
+class Telling:
+    """A store on a keeper, and the packets that its listener was sent."""
+
+    def __init__(self) -> None:
+        self.clock, self.keeper = SetClock(), HeldKeeper()
+        self.sent: list[bytes] = []
+        self.trouble: str | None = None
+        self.store = MemoryStore(self.clock, self._take, epoch=NOW_MS, keeper=self.keeper, guard=self._guard)
+
+    async def _take(self, _listener_id: str, packet: bytes) -> None:
+        if packet == b"poison":
+            raise ValueError("cannot be delivered")
+        self.sent.append(packet)
+
+    def _guard(self) -> None:
+        if self.trouble is not None:
+            raise StoreUnavailable(self.trouble)
+
+    async def commit(self, state: SessionState, expected: int | None, **options: Any) -> Committed:
+        answer, packets = options.pop("answer", None), options.pop("packets", [b"packet"])
+        change = Change(after=state, expected_version=expected, **options)
+        return await self.store.commit(state.listener_id, options.pop("epoch", NOW_MS), [change], packets, answer)
+
+    async def states(self) -> tuple[SessionState, ...]:
+        return (await self.store.load(LISTENER_ID, SESSION_ID)).states
+
+
+@pytest.fixture
+async def telling() -> Telling:
+    """The first state is there."""
+    made = Telling()
+    await made.store.subscribe(LISTENER_ID)
+    await made.commit(FIRST, None, packets=[])
+    return made
+
+
+async def test_nothing_is_set_told_or_answered_before_it_is_kept(telling: Telling) -> None:
+    telling.keeper.open.clear()
+    under_way = asyncio.create_task(telling.commit(SECOND, 1, answer=ANSWER, entry=move(2)))
+    await telling.keeper.until_waiting(1)
+    assert not under_way.done() and telling.sent == []
+    assert await telling.states() == (FIRST,)
+    loaded = await telling.store.live(LISTENER_ID, "c-1")
+    assert (loaded.states, loaded.answer) == ((FIRST,), None)
+    assert await telling.store.moves(LISTENER_ID, SESSION_ID) == ()
+    telling.keeper.open.set()
+    assert await under_way is Committed.DONE
+    assert await telling.states() == (SECOND,) and telling.sent == [b"packet"]
+    assert telling.keeper.kept[-1].state == SECOND and telling.keeper.kept[-1].moves == (move(2),)
+
+
+async def test_while_nothing_can_be_kept_nothing_changes_and_the_epoch_stays(telling: Telling) -> None:
+    telling.keeper.away = True
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await telling.commit(SECOND, 1, answer=ANSWER)
+    assert telling.sent == []
+    loaded = await telling.store.live(LISTENER_ID, "c-1")
+    assert (loaded.states, loaded.answer, loaded.epoch) == ((FIRST,), None, NOW_MS)
+    telling.keeper.away = False
+    assert await telling.commit(SECOND, 1) is Committed.DONE
+
+
+async def test_what_was_kept_though_nobody_heard_of_it_is_set_before_anything_else_is_told(telling: Telling) -> None:
+    telling.keeper.unheard = 1
+    with pytest.raises(StoreUnavailable):
+        await telling.commit(SECOND, 1, answer=ANSWER)
+    assert telling.sent == []
+    loaded = await telling.store.load(LISTENER_ID, SESSION_ID, "c-1")
+    assert (loaded.states, loaded.answer) == ((SECOND,), b"first")
+    assert telling.sent == [b"packet"]
+    assert loaded.epoch > NOW_MS, "what comes next is later than anything that may still arrive"
+
+
+async def test_what_was_not_kept_and_may_still_be_is_older_than_all_that_follows(telling: Telling) -> None:
+    telling.keeper.lost = 1
+    with pytest.raises(StoreUnavailable):
+        await telling.commit(SECOND, 1, answer=ANSWER)
+    loaded = await telling.store.load(LISTENER_ID, SESSION_ID, "c-1")
+    assert (loaded.states, loaded.answer, telling.sent) == ((FIRST,), None, [])
+    third = replace(SECOND, epoch=loaded.epoch, position_ms=9)
+    assert third.order > SECOND.order
+    assert await telling.store.commit(LISTENER_ID, NOW_MS, [Change(after=third, expected_version=1)], []) is (
+        Committed.LOST
+    )
+    change = Change(after=third, expected_version=1)
+    assert await telling.store.commit(LISTENER_ID, loaded.epoch, [change], []) is Committed.DONE
+
+
+async def test_while_it_cannot_be_found_out_nothing_is_told_of_that_listener_and_all_of_others(
+    telling: Telling,
+) -> None:
+    telling.keeper.unheard = 1
+    with pytest.raises(StoreUnavailable):
+        await telling.commit(SECOND, 1)
+    telling.keeper.away = True
+    for ask in (telling.store.load(LISTENER_ID, SESSION_ID), telling.store.live(LISTENER_ID)):
+        with pytest.raises(StoreUnavailable):
+            await ask
+    assert (await telling.store.live(OTHER_LISTENER_ID)).states == ()
+    telling.keeper.away = False
+    assert await telling.states() == (SECOND,)
+
+
+async def test_commits_of_one_listener_see_each_other_and_those_of_others_do_not_wait(telling: Telling) -> None:
+    telling.keeper.open.clear()
+    racers = [asyncio.create_task(telling.commit(replace(SECOND, position_ms=number), 1)) for number in range(3)]
+    theirs = make_state(listener_id=OTHER_LISTENER_ID, session_id=new_id(), version=1, epoch=NOW_MS)
+    other = asyncio.create_task(telling.commit(theirs, None))
+    await telling.keeper.until_waiting(2)
+    assert telling.keeper.waiting == 2, "one of each listener"
+    telling.keeper.open.set()
+    assert [await racer for racer in racers] == [Committed.DONE, Committed.LOST, Committed.LOST]
+    assert await other is Committed.DONE
+    (state,) = await telling.states()
+    assert (state.position_ms, telling.sent) == (0, [b"packet"])
+
+
+async def test_a_caller_that_goes_away_undoes_nothing(telling: Telling) -> None:
+    telling.keeper.open.clear()
+    under_way = asyncio.create_task(telling.commit(SECOND, 1, answer=ANSWER))
+    await telling.keeper.until_waiting(1)
+    under_way.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await under_way
+    telling.keeper.open.set()
+    third = replace(SECOND, version=3, position_ms=9)
+    assert await telling.commit(third, 2) is Committed.DONE
+    assert await telling.states() == (third,)
+    assert (await telling.store.live(LISTENER_ID, "c-1")).answer == b"first"
+
+
+async def test_what_needs_no_keeping_waits_for_nothing(telling: Telling) -> None:
+    telling.keeper.away = True
+    assert await telling.commit(FIRST, 1, answer=ANSWER) is Committed.DONE
+    assert (await telling.store.live(LISTENER_ID, "c-1")).answer == b"first"
+
+
+async def test_a_packet_that_cannot_be_delivered_does_not_undo_what_it_tells(telling: Telling) -> None:
+    assert await telling.commit(SECOND, 1, packets=[b"poison", b"good"]) is Committed.DONE
+    assert (await telling.states(), telling.sent) == ((SECOND,), [b"good"])
+
+
+async def test_too_much_on_its_way_is_a_backlog(telling: Telling) -> None:
+    telling.keeper.full = True
+    assert await telling.commit(SECOND, 1) is Committed.BACKLOG
+    assert await telling.states() == (FIRST,)
+
+
+async def test_without_the_right_to_answer_it_answers_nothing_but_who_is_connected(telling: Telling) -> None:
+    telling.trouble = "another process has the sessions"
+    for ask in (
+        telling.states(),
+        telling.store.live(LISTENER_ID),
+        telling.store.last_ended(LISTENER_ID, SCRIPT_ID),
+        telling.store.moves(LISTENER_ID, SESSION_ID),
+        telling.commit(SECOND, 1),
+        telling.store.due(NOW_MS, 1),
+    ):
+        with pytest.raises(StoreUnavailable, match="another process"):
+            await ask
+    await telling.store.hold_connections(LISTENER_ID, [connection()])
+    assert len(await telling.store.connections(LISTENER_ID, NOW_MS)) == 1
+
+
+# taking over
+
+
+async def test_a_session_that_is_put_back_is_there_with_its_deadline_as_of_another_life() -> None:
+    store = MemoryStore(SetClock(), epoch=5)
+    store.raise_epoch(NOW_MS)
+    store.put_back(replace(FIRST, sleep_at_ms=NOW_MS + 5))
+    loaded = await store.live(LISTENER_ID)
+    assert (loaded.epoch, loaded.states[0].epoch, loaded.states[0].session_id) == (NOW_MS, NOW_MS, SESSION_ID)
+    assert await store.due(NOW_MS + 5, 9) == (DueSession(listener_id=LISTENER_ID, session_id=SESSION_ID),)
+    assert not store.journal
+
+
+async def test_a_session_that_is_only_expected_comes_up_when_it_is_due() -> None:
+    store = MemoryStore(SetClock())
+    item = DueSession(listener_id=LISTENER_ID, session_id=SESSION_ID)
+    store.expect(item, NOW_MS + 5)
+    assert await store.due(NOW_MS + 4, 9) == ()
+    assert await store.due(NOW_MS + 5, 9) == (item,)
+
+
+def test_the_epoch_only_grows() -> None:
+    store = MemoryStore(SetClock(), epoch=10)
+    for asked, epoch in ((20, 20), (5, 21), (21, 22)):
+        store.raise_epoch(asked)
+        assert store._epoch == epoch

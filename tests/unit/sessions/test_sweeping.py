@@ -8,9 +8,15 @@ import pytest
 from playhead.playback.commands import Pause, SetMode, SetSleep
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.state import SessionState
-from playhead.sessions.store import DUE_CLAIM_MS, PRESENCE_LEASE_MS, StoreUnavailable
+from playhead.sessions.store import (
+    DUE_CLAIM_MS,
+    OUTAGE_GRACE_MS,
+    PRESENCE_LEASE_MS,
+    DueSession,
+    StoreUnavailable,
+)
 from playhead.sessions.sweeping import Sweeper
-from tests.support.states import DURATION_MS, LISTENER_ID
+from tests.support.states import DURATION_MS, LISTENER_ID, OTHER_LISTENER_ID
 from tests.unit.sessions.world import DESK, World, make_world
 
 
@@ -87,6 +93,24 @@ async def test_a_lease_that_was_renewed_meanwhile_counts(world: World) -> None:
     assert len(await world.presence.devices(LISTENER_ID)) == 2
 
 
+async def test_a_lease_that_is_renewed_while_somebody_looks_comes_up_when_it_runs_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.clock.advance(PRESENCE_LEASE_MS)
+    known = world.presence.known
+
+    async def renewed(listener_id: str, connection_id: str) -> Any:
+        await world.presence.renew()
+        return await known(listener_id, connection_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.presence, "known", renewed)
+        assert await world.sweeper.sweep() == 2
+    world.clock.advance(PRESENCE_LEASE_MS)
+    await world.sweeper.sweep()
+    assert await world.presence.devices(LISTENER_ID) == []
+
+
 async def test_together_another_device_takes_over(world: World) -> None:
     await world.apply((await live(world)).session_id, SetMode(mode="together"), DESK)
     await lose(world)
@@ -161,6 +185,108 @@ async def test_a_session_that_is_gone_is_forgotten(world: World) -> None:
     world.clock.advance(DUE_CLAIM_MS)
     await world.presence.renew()
     assert await world.sweeper.sweep() == 0
+
+
+# after an outage of the store
+
+
+async def outage(world: World, monkeypatch: pytest.MonkeyPatch, elapsed_ms: int) -> None:
+    """The store is away for so long, and every process that looks notices."""
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.store, "due", away)
+        with pytest.raises(StoreUnavailable):
+            await world.sweeper.sweep()
+    world.clock.advance(elapsed_ms)
+
+
+async def test_leases_that_could_not_be_renewed_in_an_outage_cost_nobody_the_sound(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await outage(world, monkeypatch, PRESENCE_LEASE_MS + 60_000)
+    await world.sweeper.sweep()
+    assert (await live(world)).playing
+    world.clock.advance(1_000)
+    await world.presence.renew()
+    world.clock.advance(OUTAGE_GRACE_MS - 1_000 - 1)
+    await world.sweeper.sweep()
+    assert (await live(world)).playing and len(await world.presence.devices(LISTENER_ID)) == 2
+
+
+async def test_a_device_that_does_not_come_back_after_an_outage_is_paused_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await outage(world, monkeypatch, PRESENCE_LEASE_MS + 60_000)
+    await world.sweeper.sweep()
+    world.clock.advance(OUTAGE_GRACE_MS)
+    for _ in range(2):
+        await world.sweeper.sweep()
+    state = await live(world)
+    assert (state.playing, state.position_ms) == (False, 100_000)
+
+
+async def test_a_grace_that_ran_out_in_an_outage_lasts_on_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.clock.advance(4_000)
+    await lose(world)
+    await outage(world, monkeypatch, 60_000)
+    await world.presence.renew()
+    await world.sweeper.sweep()
+    assert (await live(world)).playing
+    world.clock.advance(OUTAGE_GRACE_MS - 1)
+    await world.presence.renew()
+    assert await world.sweeper.sweep() == 0
+    world.clock.advance(1)
+    await world.sweeper.sweep()
+    state = await live(world)
+    assert (state.playing, state.position_ms) == (False, 104_000)
+
+
+async def test_an_idle_session_that_somebody_looks_on_does_not_end_because_of_an_outage(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = (await live(world)).session_id
+    await world.apply(session_id, Pause(), DESK)
+    await outage(world, monkeypatch, IDLE_END_MS)
+    for _ in range(2):
+        await world.sweeper.sweep()
+    await world.presence.renew()
+    world.clock.advance(OUTAGE_GRACE_MS)
+    await world.presence.renew()
+    await world.sweeper.sweep()
+    assert (await live(world)).session_id == session_id
+
+
+async def test_a_look_that_works_again_asks_for_no_more_patience(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await outage(world, monkeypatch, 0)
+    await world.sweeper.sweep()
+    world.clock.advance(OUTAGE_GRACE_MS)
+    await world.presence.renew()
+    await lose(world)
+    world.clock.advance(10_000)
+    await world.sweeper.sweep()
+    assert not (await live(world)).playing
+
+
+async def test_one_deadline_that_fails_keeps_no_other_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.apply((await live(world)).session_id, SetSleep(after_ms=5_000), DESK)
+    broken = DueSession(listener_id=OTHER_LISTENER_ID, session_id="broken")
+    world.store.expect(broken, world.clock.time_ms)
+    due = world.service.due
+
+    async def sometimes(item: DueSession, *arguments: Any) -> None:
+        if item == broken:
+            raise ValueError("a bug")
+        await due(item, *arguments)
+
+    monkeypatch.setattr(world.service, "due", sometimes)
+    world.clock.advance(5_000)
+    assert await world.sweeper.sweep() == 2
+    assert not (await live(world)).playing
 
 
 async def test_a_store_that_is_away_leaves_everything_for_the_next_look(

@@ -37,13 +37,14 @@ class CountingStore(MemoryStore):
 
     def begin_another_life(self, *, emptied: bool) -> None:
         """As after a restart: another epoch, and either what there was or nothing."""
-        self._epoch += 1
+        self.raise_epoch(0)
         if emptied:
             self._sessions.clear()
 
     def go_back(self, state: SessionState) -> None:
         """As after a crash that lost the last writes: one session is in an earlier state."""
-        self._sessions[state.listener_id][state.session_id] = (self._clock.now_ms() + SESSION_TTL_MS, state)
+        until_ms = self._clock.now_ms() + SESSION_TTL_MS
+        self._sessions.put(state.listener_id, {state.session_id: (until_ms, state)}, until_ms)
 
     async def commit(
         self,

@@ -27,7 +27,8 @@ class Backing:
 
     app_url: str = field(repr=False)
     service_url: str = field(repr=False)
-    redis_url: str = field(repr=False)
+    redis_url: str | None = field(repr=False)
+    """None: sessions live in a server's memory."""
     embedded: Mapping[str, Standing] = field(default_factory=dict)
     """The servers that were started here, by name."""
 
@@ -46,7 +47,7 @@ async def start_backing(settings: Settings, data_dir: Path, servers: ExitStack) 
         owner_url = postgres.url()
         app_url = service_url = None
     redis_url = revealed(settings.redis_url)
-    if not redis_url:
+    if settings.store == "redis" and not redis_url:
         valkey = embedded["Valkey"] = servers.enter_context(EmbeddedValkey(data_dir / "valkey"))
         redis_url = valkey.url
     if owner_url is not None:

@@ -14,8 +14,8 @@ from playhead.app.development.children import Child
 from playhead.app.development.keys import MEDIA_KEY_ID, DevelopmentKeys
 from playhead.runtime.settings import Settings
 
-HELPERS = (("flusher", "flush"), ("worker", "worker"))
-"""Processes beside the servers: name and command. Each has the next metrics port."""
+FLUSHER, WORKER = ("flusher", "flush"), ("worker", "worker")
+"""Name and command of the processes beside the servers."""
 OWNER_ONLY = ("PLAYHEAD_DATABASE_URL", "DATABASE_URL")
 """Variables that servers and workers are not told: they have logins of their own."""
 PORT_MAX = 65_535
@@ -47,6 +47,10 @@ class Address:
 
 def addresses(settings: Settings, servers: int) -> list[Address]:
     """One address per server process, on consecutive ports from `port` and `metrics_port`. Raises PlanImpossible."""
+    if settings.store == "memory" and servers > 1:
+        raise PlanImpossible(
+            "With the store in memory (--store, PLAYHEAD_STORE) there is one server. Take away --servers, or use redis."
+        )
     _require_ports_that_exist(settings, servers)
     host = outside_address() if settings.host in EVERY_ADDRESS else settings.host
     return [
@@ -60,9 +64,14 @@ def addresses(settings: Settings, servers: int) -> list[Address]:
     ]
 
 
+def helpers(settings: Settings) -> Sequence[tuple[str, str]]:
+    """Beside the servers. Each has the next metrics port; a server with its sessions in memory has no journal."""
+    return (WORKER,) if settings.store == "memory" else (FLUSHER, WORKER)
+
+
 def metrics_ports(settings: Settings, servers: int) -> range:
-    """One for each server process, and one for each helper."""
-    return range(settings.metrics_port, settings.metrics_port + servers + len(HELPERS))
+    """One for each server process and each helper."""
+    return range(settings.metrics_port, settings.metrics_port + servers + len(helpers(settings)))
 
 
 def _require_ports_that_exist(settings: Settings, servers: int) -> None:
@@ -106,8 +115,10 @@ def common_environment(
         "PLAYHEAD_METRICS_DIR": str(settings.metrics_dir or data_dir / "metrics"),
         "PLAYHEAD_DATABASE_APP_URL": backing.app_url,
         "PLAYHEAD_DATABASE_SERVICE_URL": backing.service_url,
-        "PLAYHEAD_REDIS_URL": backing.redis_url,
+        "PLAYHEAD_STORE": settings.store,
     }
+    if backing.redis_url is not None:
+        environment["PLAYHEAD_REDIS_URL"] = backing.redis_url
     if player_dir is not None:
         environment["PLAYHEAD_PLAYER_DIR"] = str(player_dir)
     if settings.jwt_key is None:
@@ -123,13 +134,14 @@ def common_environment(
 
 
 def children(
+    settings: Settings,
     program: Sequence[str],
     places: Sequence[Address],
     inherited: Mapping[str, str],
     common: Mapping[str, str],
     logs: Path,
 ) -> list[Child]:
-    """The server processes, the flusher and the worker, started as `program serve`, `… flush` and `… worker`."""
+    """The server processes and what runs beside them, started as `program serve`, `… flush` and `… worker`."""
     base = {**{name: value for name, value in inherited.items() if name not in OWNER_ONLY}, **common}
     servers = [
         Child(
@@ -146,13 +158,13 @@ def children(
         )
         for place in places
     ]
-    helpers = [
+    beside = [
         Child(
             name=name,
             arguments=[*program, command],
             environment={**base, "PLAYHEAD_METRICS_PORT": str(metrics_port)},
             log_path=logs / f"{name}.log",
         )
-        for metrics_port, (name, command) in enumerate(HELPERS, places[-1].metrics_port + 1)
+        for metrics_port, (name, command) in enumerate(helpers(settings), places[-1].metrics_port + 1)
     ]
-    return [*servers, *helpers]
+    return [*servers, *beside]

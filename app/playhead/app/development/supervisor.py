@@ -97,7 +97,7 @@ class _Supervisor:
             self._lock_data_dir(held)
             self._require_ports()
             keys = development_keys(self._data_dir)
-            say("Starting PostgreSQL and Valkey …")
+            say("Starting PostgreSQL …" if self._settings.store == "memory" else "Starting PostgreSQL and Valkey …")
             backing = await start_backing(self._settings, self._data_dir, held)
             player_dir = await self._player_dir()
             common = common_environment(self._settings, self._data_dir, backing, keys, player_dir)
@@ -143,7 +143,8 @@ class _Supervisor:
 
     async def _serve(self, common: Mapping[str, str], keys: DevelopmentKeys, embedded: Mapping[str, Standing]) -> None:
         """Keeps everything up until cancelled. Raises ChildFailed or EmbeddedError when something does not stay up."""
-        started = children(self._options.program, self._places, os.environ, common, self._data_dir / "logs")
+        logs = self._data_dir / "logs"
+        started = children(self._settings, self._options.program, self._places, os.environ, common, logs)
         stop_timeout_s = self._settings.shutdown_grace_s + STOP_MARGIN_S
         try:
             async with asyncio.TaskGroup() as group:

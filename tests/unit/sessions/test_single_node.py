@@ -1,0 +1,197 @@
+"""The lease of the one process that answers for the sessions: taken, renewed, run out, lost; on leases in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from playhead.db import DatabaseUnavailable, HeldBy
+from playhead.sessions import single_node
+from playhead.sessions.single_node import EXPIRED, LOST, NOT_OPEN, REFUSED, LeaseRefused, SingleNode
+from playhead.sessions.store import StoreUnavailable
+
+EPOCH = 7
+
+
+class HeldLeases:
+    """The row, without a clock: the test says when another process's lease has run out."""
+
+    def __init__(self) -> None:
+        self.holder: str | None = None
+        self.other_for_s: float | None = None
+        self.down = False
+        self.asked = asyncio.Condition()
+        self.renewals = 0
+        self.released: list[str] = []
+
+    async def take(self, holder: str, node: str, lease_s: float) -> int | HeldBy:
+        await self._answer()
+        if self.other_for_s is not None and self.other_for_s > 0:
+            return HeldBy(node="elsewhere", for_s=self.other_for_s)
+        self.holder = holder
+        return EPOCH
+
+    async def renew(self, holder: str, lease_s: float) -> bool:
+        await self._answer()
+        self.renewals += 1
+        return self.holder == holder
+
+    async def release(self, holder: str) -> None:
+        await self._answer()
+        self.released.append(holder)
+
+    async def _answer(self) -> None:
+        async with self.asked:
+            self.asked.notify_all()
+        if self.down:
+            raise DatabaseUnavailable("PostgreSQL is away.")
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Looks whenever it was asked something."""
+        async with asyncio.timeout(5), self.asked:
+            await self.asked.wait_for(condition)
+
+
+@pytest.fixture
+def leases(monkeypatch: pytest.MonkeyPatch) -> HeldLeases:
+    monkeypatch.setattr(single_node, "RETRY_INTERVAL_S", 0.001)
+    monkeypatch.setattr(single_node, "TAKE_MARGIN_S", 0.01)
+    return HeldLeases()
+
+
+def make_node(leases: HeldLeases, lease_s: float = 60.0) -> SingleNode:
+    return SingleNode(leases, "me", "here", lease_s=lease_s, renew_interval_s=0.001)
+
+
+class TakenOver:
+    """What was read of the process before."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.failures = 0
+
+    async def __call__(self, epoch: int) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise DatabaseUnavailable("PostgreSQL is away.")
+        self.epochs.append(epoch)
+
+
+@asynccontextmanager
+async def started(
+    node: SingleNode, take_over: Callable[[int], Awaitable[None]] | None = None
+) -> AsyncIterator[SingleNode]:
+    await node.start(take_over or TakenOver())
+    try:
+        yield node
+    finally:
+        await node.stop()
+
+
+async def opened(leases: HeldLeases, node: SingleNode) -> None:
+    await leases.until(lambda: node.trouble is None)
+
+
+async def test_it_opens_when_it_has_the_lease_and_has_read_what_was_left(leases: HeldLeases) -> None:
+    node, taken_over = make_node(leases), TakenOver()
+    assert node.trouble == NOT_OPEN
+    with pytest.raises(StoreUnavailable):
+        node.guard()
+    async with started(node, taken_over):
+        assert node.trouble is None
+        assert taken_over.epochs == [EPOCH]
+        node.guard()
+    assert leases.released == ["me"]
+    with pytest.raises(StoreUnavailable):
+        node.guard()
+
+
+async def test_it_waits_for_the_lease_of_a_dead_process_to_run_out(leases: HeldLeases) -> None:
+    leases.other_for_s = 20.0
+    node = make_node(leases, lease_s=30.0)
+    starting = asyncio.create_task(node.start(TakenOver()))
+    await leases.until(lambda: True)
+    leases.other_for_s = 0.0
+    await starting
+    assert node.trouble is None
+    await node.stop()
+
+
+async def test_it_refuses_to_start_beside_a_process_that_renews_its_lease(leases: HeldLeases) -> None:
+    leases.other_for_s = 0.05
+    node = make_node(leases, lease_s=0.05)
+    with pytest.raises(LeaseRefused, match=r"elsewhere.*may be only one"):
+        await node.start(TakenOver())
+    assert node.trouble == NOT_OPEN and leases.holder is None
+
+
+async def test_while_postgresql_is_away_it_starts_and_opens_later(leases: HeldLeases) -> None:
+    leases.down = True
+    async with started(make_node(leases)) as node:
+        assert node.trouble == NOT_OPEN
+        leases.down = False
+        await opened(leases, node)
+
+
+async def test_it_does_not_open_before_it_has_read_what_was_left(leases: HeldLeases) -> None:
+    taken_over = TakenOver()
+    taken_over.failures = 3
+    async with started(make_node(leases), taken_over) as node:
+        assert node.trouble == NOT_OPEN
+        await opened(leases, node)
+        assert taken_over.epochs == [EPOCH]
+
+
+async def test_while_postgresql_is_away_it_answers_until_the_lease_has_run_out_and_again_afterwards(
+    leases: HeldLeases,
+) -> None:
+    async with started(make_node(leases, lease_s=0.05)) as node:
+        leases.down = True
+        await leases.until(lambda: node.trouble == EXPIRED)
+        with pytest.raises(StoreUnavailable, match="has not confirmed"):
+            node.guard()
+        leases.down = False
+        await opened(leases, node)
+
+
+async def test_a_lease_that_nobody_else_took_is_its_own_however_long_it_could_not_be_renewed(
+    leases: HeldLeases,
+) -> None:
+    async with started(make_node(leases, lease_s=0.001)) as node:
+        await leases.until(lambda: leases.renewals > 2)
+        assert not node.lost.is_set()
+
+
+async def test_when_another_process_has_taken_it_it_answers_never_again(leases: HeldLeases) -> None:
+    async with started(make_node(leases)) as node:
+        leases.holder = "somebody else"
+        async with asyncio.timeout(5):
+            await node.lost.wait()
+        leases.holder = "me"
+        with pytest.raises(StoreUnavailable, match=LOST):
+            node.guard()
+    assert leases.released == [], "it is not this one's to give back"
+
+
+async def test_a_commit_that_finds_it_lost_closes_at_once(leases: HeldLeases) -> None:
+    async with started(make_node(leases)) as node:
+        node.lose()
+        assert node.trouble == LOST and node.lost.is_set()
+
+
+async def test_a_process_that_started_without_postgresql_gives_up_when_the_lease_turns_out_to_be_anothers(
+    leases: HeldLeases,
+) -> None:
+    leases.down = True
+    async with started(make_node(leases, lease_s=0.01)) as node:
+        leases.other_for_s = 60.0
+        leases.down = False
+        await leases.until(lambda: node.trouble == REFUSED)
+        async with asyncio.timeout(5):
+            await node.lost.wait()
+
+
+async def test_a_lease_that_cannot_be_given_back_runs_out_by_itself(leases: HeldLeases) -> None:
+    async with started(make_node(leases)):
+        leases.down = True
