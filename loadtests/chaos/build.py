@@ -36,6 +36,7 @@ def _listener(
             record=record,
             chance=Random(chance.getrandbits(64)),
             hurry=plan.hurry,
+            lost_acks=plan.lost_acks,
         )
         for device_id in DEVICES
     )
@@ -46,5 +47,6 @@ def _listener(
         record=record,
         http=http,
         chance=Random(chance.getrandbits(64)),
+        lost_acks=plan.lost_acks,
     )
     return Listener(listener_id=listener_id, script_id=system.script_id, devices=devices, app=app, plan=plan, gate=gate)

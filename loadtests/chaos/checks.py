@@ -73,11 +73,13 @@ def _kept(session: SessionRecord, stored: SessionState, loss_s: float) -> list[s
 
 
 def _played(session: SessionRecord, stored: SessionState, replayed: Replay) -> list[str]:
+    """No more than what lies between the acked places, and no more than the time that passed, times the rate."""
     now_ms = round(time.time() * 1000)
-    most_ms = replayed.can_have_run_ms(session.newest, now_ms) + len(replayed.totals) * ROUNDING_MS
-    if stored.played_ms <= most_ms:
+    ran_ms = replayed.can_have_run_ms(session.newest, now_ms) + len(replayed.totals) * ROUNDING_MS
+    if stored.played_ms <= min(replayed.way_ms, ran_ms):
         return []
-    return [f"{session.session_id}: played {stored.played_ms} ms, but only {most_ms:.0f} ms can have run"]
+    most = f"{replayed.way_ms} ms lie between the places, and {ran_ms:.0f} ms can have run"
+    return [f"{session.session_id}: played {stored.played_ms} ms, but {most}"]
 
 
 def against_rows(

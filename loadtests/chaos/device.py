@@ -26,7 +26,7 @@ class Device:
     """Run it with `run`; `press` and `report` return when there is an answer.
 
     `urls`: its servers, the one that it begins with first. `hurry`: the part of the client's jittered waits that is
-    waited at most; 1 for all of it.
+    waited at most; 1 for all of it. `lost_acks`: the share of answers with which its connection breaks.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Device:
         record: Record,
         chance: Random,
         hurry: float,
+        lost_acks: float,
     ) -> None:
         self.device_id = device_id
         self.listener_id = listener_id
@@ -52,7 +53,14 @@ class Device:
         self._command_id = ""
         self._seq = 0
         self._expected: list[tuple[Condition, asyncio.Future[None]]] = []
-        self._tap = Tap(listener_id, device_id, record, self._has_joined, self._has_lost)
+        self._tap = Tap(
+            listener_id,
+            device_id,
+            record,
+            on_join=self._has_joined,
+            on_loss=self._has_lost,
+            loses_ack=lambda: chance.random() < lost_acks,
+        )
         self._client = Client(
             urls,
             token,

@@ -30,6 +30,8 @@ class Replay:
     """Revisions that nobody was ever told."""
     ran_ms: float = 0.0
     """What can have been played, up to the last state."""
+    way_ms: int = 0
+    """The way from each acked place to the next, repeats included."""
 
     def can_have_run_ms(self, last: Payload, now_ms: int) -> float:
         """What can have been played up to server time `now_ms`, when `last` is the last state."""
@@ -120,6 +122,7 @@ class _Replaying:
 
     def _mark(self, from_ms: int, to_ms: int) -> None:
         if from_ms < to_ms:
+            self._result.way_ms += to_ms - from_ms
             known = self._result.listened.count(HEARD, from_ms, to_ms)
             self._result.listened[from_ms:to_ms] = bytes([HEARD]) * (to_ms - from_ms)
             self._total_ms += to_ms - from_ms - known

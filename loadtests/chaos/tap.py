@@ -21,10 +21,20 @@ class Lost(Exception):
 
 
 class Tap:
-    """Transport of one device. `on_join` is called with every snapshot of a fresh connection, `on_loss` at its end."""
+    """Transport of one device. `on_join` is called with every snapshot of a fresh connection, `on_loss` at its end.
+
+    `loses_ack` is asked for every answer to a command or a report: whether the connection breaks before it arrives.
+    """
 
     def __init__(
-        self, listener_id: str, device_id: str, record: Record, on_join: Callable[[], None], on_loss: Callable[[], None]
+        self,
+        listener_id: str,
+        device_id: str,
+        record: Record,
+        *,
+        on_join: Callable[[], None],
+        on_loss: Callable[[], None],
+        loses_ack: Callable[[], bool],
     ) -> None:
         self._inner = SocketIoTransport()
         self._listener_id = listener_id
@@ -32,6 +42,7 @@ class Tap:
         self._record = record
         self._on_join = on_join
         self._on_loss = on_loss
+        self._loses_ack = loses_ack
         self._listener: Listener | None = None
         self._connection = 0
         self._own = 0
@@ -120,6 +131,9 @@ class Tap:
 
     def answered(self, connection: int, request: int, ack: Any) -> None:
         assert self._listener is not None
+        if (request < 0 or request in self._sent) and self._loses_ack():
+            self.drop()
+            return
         if request < 0:
             self._reported(connection, request, ack)
             return

@@ -37,6 +37,8 @@ class Plan:
     """Share of what a sounding device sends."""
     drops: float = 0.01
     """Share of a device's turns in which it loses its connection."""
+    lost_acks: float = 0.03
+    """Share of the answers to commands and reports that a broken connection swallows."""
     hurry: float = 1.0
     """The part of the client's jittered waits that is waited at most."""
 
@@ -81,12 +83,14 @@ class App:
         record: Record,
         http: aiohttp.ClientSession,
         chance: Random,
+        lost_acks: float,
     ) -> None:
         self._listener_id = listener_id
         self._headers = {"Authorization": f"Bearer {token}"}
         self._urls = urls
         self._record = record
         self._http = http
+        self._lost_acks = lost_acks
         self.chance = chance
 
     async def press(self, wish: Wish) -> None:
@@ -96,6 +100,8 @@ class App:
         while True:
             asked.sends += 1
             ack = await self._sent(wish.event, payload)
+            if self.chance.random() < self._lost_acks:
+                ack = None
             if ack is not None and (ack["ok"] or not ack["error"]["retry"]):
                 self._record.finish(asked, ack)
                 return
