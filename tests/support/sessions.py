@@ -55,12 +55,15 @@ def make_script(script_id: str = SCRIPT_ID, **fields: Any) -> Script:
 
 
 class HeldScripts:
-    """Scripts in memory, heard by everybody."""
+    """Scripts in memory, heard by everybody. `down`: every call fails as if PostgreSQL were away."""
 
     def __init__(self, *scripts: Script) -> None:
         self.by_id = {script.script_id: script for script in scripts or (make_script(), make_script(OTHER_SCRIPT_ID))}
+        self.down = False
 
     async def get(self, claims: Mapping[str, str], script_id: str) -> Script | None:
+        if self.down:
+            raise DatabaseUnavailable("PostgreSQL is away.")
         return self.by_id.get(script_id)
 
 

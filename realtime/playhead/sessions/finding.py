@@ -46,6 +46,11 @@ class View:
     sessions: tuple[Held, ...]
     answer: bytes | None = None
 
+    def live(self, script_id: str) -> Held | None:
+        """The live session of the script."""
+        found = (row for row in self.sessions if row.state.script_id == script_id and row.state.ended_at_ms is None)
+        return next(found, None)
+
 
 class SessionFinder:
     """Reads the store and the archive. Raises StoreUnavailable and DatabaseUnavailable."""
@@ -100,9 +105,8 @@ class SessionFinder:
 
     async def of_script(self, listener_id: str, script: Script, view: View) -> Held:
         """The live session of the script, its row where the store has lost it, or a new one from the place left."""
-        for held in view.sessions:
-            if held.state.script_id == script.script_id and held.state.ended_at_ms is None:
-                return held
+        if (live := view.live(script.script_id)) is not None:
+            return live
         last = await self.last(listener_id, script.script_id)
         if last is not None and self._alive(last):
             return await self._restored(listener_id, view.epoch, last)

@@ -6,10 +6,11 @@ with `unavailable`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from playhead.auth.tokens import Principal
-from playhead.db import Script
+from playhead.db import DatabaseUnavailable, Script
 from playhead.playback.commands import Command, Due, Lost, Offline, Origin, Play, Restore
 from playhead.playback.endings import heard_out
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
@@ -77,12 +78,12 @@ class SessionService:
         self, principal: Principal, script_id: str, command: Play, origin: Origin, expected_revision: int | None = None
     ) -> Outcome | Rejection:
         """Resumes the listener's live session of the script, or starts one where the last one stopped."""
-        script = await self._scripts.get(principal.claims, script_id)
-        if refusal := _unplayable(script):
-            return refusal
-        assert script is not None
-
-        return await self._of_script(principal, script, command, origin, expected_revision=expected_revision)
+        wish = _of_script(principal, script_id, command, origin, expected_revision=expected_revision)
+        try:
+            script = await self._scripts.get(principal.claims, script_id)
+        except DatabaseUnavailable as away:
+            return await self._committer.carry_out(wish, partial(_live_or_raise, script_id, away))
+        return await self._carried_out(wish, script)
 
     async def offline(
         self,
@@ -97,30 +98,20 @@ class SessionService:
 
         `base_session_id`: the session that the device was in when it went; `command.base` is its state.
         """
-        script = await self._scripts.get(principal.claims, script_id)
+        wish = _of_script(
+            principal, script_id, command, origin, offline=tuple(intervals), base_session_id=base_session_id
+        )
+        return await self._carried_out(wish, await self._scripts.get(principal.claims, script_id))
+
+    async def _carried_out(self, wish: Wish, script: Script | None) -> Outcome | Rejection:
+        """A wish for the script's live session, or for a new one."""
         if refusal := _unplayable(script):
             return refusal
         assert script is not None
-        return await self._of_script(
-            principal, script, command, origin, offline=tuple(intervals), base_session_id=base_session_id
-        )
-
-    async def _of_script(
-        self, principal: Principal, script: Script, command: Command, origin: Origin, **options: Any
-    ) -> Outcome | Rejection:
-        listener_id = principal.listener_id
 
         async def find(view: View) -> Held:
-            return await self._finder.of_script(listener_id, script, view)
+            return await self._finder.of_script(wish.listener_id, script, view)
 
-        wish = Wish(
-            listener_id=listener_id,
-            session_id=None,
-            target=script.script_id,
-            command=command,
-            origin=origin,
-            **options,
-        )
         return await self._committer.carry_out(wish, find)
 
     async def apply(
@@ -233,7 +224,11 @@ class SessionService:
 
     async def join_script(self, principal: Principal, script_id: str) -> Snapshot | Rejection:
         """The listener's live session of the script, or the place where it would resume."""
-        script = await self._scripts.get(principal.claims, script_id)
+        try:
+            script = await self._scripts.get(principal.claims, script_id)
+        except DatabaseUnavailable as away:
+            held = await _live_or_raise(script_id, away, await self._finder.live(principal.listener_id))
+            return Snapshot(state=held.state, place=None, server_time_ms=self._clock.now_ms())
         if script is None:
             return Rejection(code=Code.NOT_FOUND)
         view = await self._finder.live(principal.listener_id)
@@ -252,6 +247,20 @@ class SessionService:
         """The listener's live sessions, taken over into this life of the store."""
         view = await self._finder.live(listener_id)
         return tuple(held.state for held in view.sessions if held.state.ended_at_ms is None)
+
+
+def _of_script(principal: Principal, script_id: str, command: Command, origin: Origin, **options: Any) -> Wish:
+    """What is asked of a script, whichever session of it that will be."""
+    listener_id = principal.listener_id
+    return Wish(listener_id=listener_id, session_id=None, target=script_id, command=command, origin=origin, **options)
+
+
+async def _live_or_raise(script_id: str, away: DatabaseUnavailable, view: View) -> Held:
+    """While PostgreSQL is away: the live session of the script, which needs nothing of it. A new one must wait."""
+    held = view.live(script_id)
+    if held is None:
+        raise away
+    return held
 
 
 def _unplayable(script: Script | None) -> Rejection | None:

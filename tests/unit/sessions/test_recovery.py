@@ -11,7 +11,7 @@ from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.rejections import Code
 from playhead.playback.state import SessionState
 from playhead.sessions.service import Snapshot
-from tests.support.sessions import make_principal, make_script
+from tests.support.sessions import make_principal, make_script, new_id
 from tests.support.states import (
     DURATION_MS,
     LISTENER_ID,
@@ -334,6 +334,29 @@ async def test_while_postgresql_is_away_no_session_is_taken_over_that_may_be_lat
     assert await world.service.live_states(LISTENER_ID) == (early,)
     world.rows.down = False
     assert await world.service.live_states(LISTENER_ID) == (taken_over(late, world),)
+
+
+async def test_while_postgresql_is_away_a_live_session_is_joined_and_played_by_its_script(world: World) -> None:
+    state = (await world.play(position_ms=1_000)).state
+    world.rows.down = world.scripts.down = True
+    snapshot = await joined(world)
+    assert (snapshot.state, snapshot.place) == (state, None)
+    outcome = await world.play(origin=DESK, device_id="desk")
+    assert (outcome.state.session_id, outcome.state.active_device_id) == (state.session_id, "desk")
+    with pytest.raises(DatabaseUnavailable):
+        await joined(world, OTHER_SCRIPT_ID)
+    with pytest.raises(DatabaseUnavailable):
+        await world.play(OTHER_SCRIPT_ID)
+
+
+async def test_a_play_by_script_that_is_sent_again_while_postgresql_is_away_is_answered_as_the_first_time(
+    world: World,
+) -> None:
+    origin = replace(PHONE, command_id=new_id())
+    first = await world.play(origin=origin, position_ms=1_000)
+    world.rows.down = world.scripts.down = True
+    again = await world.play(origin=origin, position_ms=1_000)
+    assert again.created and again.state.order == first.state.order
 
 
 async def test_while_postgresql_is_away_a_lost_session_is_unavailable_and_no_new_one_begins(world: World) -> None:
