@@ -18,14 +18,14 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import redis.asyncio
 
 from loadtests.journal_traffic import Machine, Traffic, machine_under_test, sessions_of
-from loadtests.keeping import RESULTS, Latency, keep
+from loadtests.keeping import RESULTS, Latency, keep, percentile
 from loadtests.machine import Goal, Result
 from playhead.runtime.clock import SystemClock
 from playhead.sessions.journal import Entry, encode_entry
@@ -161,10 +161,6 @@ async def measure_lag(machine: Machine, sessions: int, seconds: int, seeks: floa
         "postgres_cpu_us_per_command": round(1e6 * (cpu[0] - began_cpu[0]) / sent),
         "valkey_cpu_us_per_command": round(1e6 * (cpu[1] - began_cpu[1]) / sent),
     }
-
-
-def percentile(ordered: Sequence[int], percent: int) -> int:
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
 async def _until_drained(client: redis.asyncio.Redis, entries: int) -> float:

@@ -31,6 +31,10 @@ class Latency:
     p99_ms: float
 
 
+def percentile(ordered: Sequence[float], percent: int) -> float:
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
 def keep(result: Result, arguments: dict[str, Any], rows: Sequence[Latency], folder: Path = RESULTS) -> list[Path]:
     """Writes `NAME.json` and `NAME.svg` into `folder`, over those of the last run. Answers where they are."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -109,8 +109,10 @@ def _history(session: SessionRecord, history: Sequence[Payload], record: Record,
     for order, asked in jumps.items():
         to_ms = stored.pop(order, None)
         forgotten = order[1] <= last - MOVES_MAX
-        excused = lossy and any(loss.excuses(order, asked) for loss in record.losses)
-        if to_ms is None and not forgotten and not excused:
+        excuse = next((loss for loss in record.losses if loss.excuses(order, asked)), None)
+        if to_ms is None and excuse is not None:
+            record.lost[asked] = max(0.0, excuse.died_at_s - asked.answered_at_s)
+        elif to_ms is None and not forgotten:
             wrong.append(f"{name}: the acked seek {asked.payload} of {order} is not in the history")
         elif to_ms is not None and to_ms != round(asked.payload["position"] * 1000):
             wrong.append(f"{name}: the history has {to_ms} for the acked seek {asked.payload} of {order}")

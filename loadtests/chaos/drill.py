@@ -36,11 +36,16 @@ class Drill:
 
     async def run(self, kinds: Iterable[str]) -> list[str]:
         """Kills one after the other; answers what the looks found wrong, after the first kill that broke something."""
-        for number, kind in enumerate(kinds, 1):
-            await self.faults.kill(kind)
-            if wrong := await self.look():
-                return [f"after kill {number}, {kind}: {text}" for text in wrong]
+        for kind in kinds:
+            if wrong := await self.kill(kind):
+                return wrong
         return await self.end()
+
+    async def kill(self, kind: str) -> list[str]:
+        """One kill, and what the look after it found wrong."""
+        await self.faults.kill(kind)
+        wrong = await self.look()
+        return [f"after kill {len(self.faults.done)}, {kind}: {text}" for text in wrong]
 
     async def look(self) -> list[str]:
         """What is wrong now."""

@@ -13,7 +13,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -189,10 +189,11 @@ class Faults:
             return at_s
 
         at_s = await self.system.on_keeper(restart)
-        while any(now <= before[partition] for partition, now in (await self.inspector.epochs()).items()):
+        while not _all_later(epochs := await self.inspector.epochs(), before):
             await asyncio.sleep(POLL_S)
         if self.system.append_sync != "always":
-            self.record.losses.append(Loss(since_s=at_s - LOSS_S_MAX, until_s=time.time()))
+            loss = Loss(since_s=at_s - LOSS_S_MAX, died_at_s=at_s, until_s=time.time(), epochs=epochs)
+            self.record.losses.append(loss)
         return at_s
 
     async def _all_answered(self) -> None:
@@ -209,14 +210,14 @@ class Faults:
             self.system.postgres.start()
 
         await self.system.on_keeper(restart)
-        await self._flushes_again(at_s)
+        await self.flushes_again(at_s)
         await asyncio.gather(*(self.system.ready(number) for number in range(len(self.system.servers))))
         return Kill(kind="postgres", at_s=at_s, recovered_s=time.time() - at_s)
 
     async def flusher_in_batch(self) -> Kill:
         async with self._blocked():
             at_s = self._restart_flusher()
-        await self._flushes_again(at_s)
+        await self.flushes_again(at_s)
         return Kill(kind="flusher_in_batch", at_s=at_s, recovered_s=time.time() - at_s)
 
     async def flusher_after_commit(self) -> Kill:
@@ -230,7 +231,7 @@ class Faults:
                 at_s = self._restart_flusher()
             finally:
                 await store.client_unpause()
-        await self._flushes_again(at_s)
+        await self.flushes_again(at_s)
         return Kill(kind="flusher_after_commit", at_s=at_s, recovered_s=time.time() - at_s)
 
     @asynccontextmanager
@@ -243,7 +244,7 @@ class Faults:
                 await asyncio.sleep(POLL_S)
             yield [row["pid"] for row in rows]
 
-    async def _flushes_again(self, at_s: float) -> None:
+    async def flushes_again(self, at_s: float) -> None:
         """Returns when PostgreSQL has something that was committed after that."""
         async with self.system.owner() as watcher:
             while not await watcher.fetchval(FLUSHED, at_s):
@@ -260,3 +261,7 @@ class Faults:
 def _shows_epoch(session_id: str, epoch: int, device: Device) -> bool:
     state = device.shown(session_id)
     return state is not None and bool(state["epoch"] >= epoch)
+
+
+def _all_later(epochs: Mapping[int, int], before: Mapping[int, int]) -> bool:
+    return all(epoch > before[partition] for partition, epoch in epochs.items())

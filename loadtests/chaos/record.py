@@ -6,9 +6,11 @@ Server times are ms, the client's own are seconds; on one machine both are the s
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from playhead.sessions.keys import partition_of
 
 Payload = dict[str, Any]
 Order = tuple[int, int]
@@ -60,14 +62,19 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What the state store acked between the two moments, and before its new life at the second, may be lost."""
+    """A death of the state store, after which what it acked since `since_s` may be lost. `until_s`: it is back.
+
+    `epochs`: those of its new life, by partition.
+    """
 
     since_s: float
+    died_at_s: float
     until_s: float
+    epochs: Mapping[int, int]
 
     def excuses(self, made: Order, asked: Asked) -> bool:
-        """Whether the state that was acked may be missing. An epoch is no less than the ms at which it began."""
-        return asked.answered_at_s >= self.since_s and made[0] < self.until_s * 1000
+        """Whether this state, which was acked, may be missing."""
+        return asked.answered_at_s >= self.since_s and made[0] < self.epochs[partition_of(asked.listener_id)]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -103,6 +110,8 @@ class Record:
     answered: int = 0
     resent: int = 0
     under_way: set[Asked] = field(default_factory=set)
+    lost: dict[Asked, float] = field(default_factory=dict)
+    """Acked seeks that are lost, as `losses` allow, and how long before the store's death they were acked."""
     last: dict[tuple[str, str], float] = field(default_factory=dict)
     """By listener and device: when the latest of its commands that has an answer was asked."""
 

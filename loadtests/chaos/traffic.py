@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import aiohttp
@@ -41,6 +41,12 @@ class Plan:
     """Share of the answers to commands and reports that a broken connection swallows."""
     hurry: float = 1.0
     """The part of the client's jittered waits that is waited at most."""
+    rotates: bool = True
+    """Whether a long session is ended and another one begun."""
+
+    def of_round(self, number: int) -> "Plan":
+        """The same by other listeners, who press otherwise."""
+        return replace(self, seed=self.seed * 1_000_003 + number)
 
 
 class Gate:
@@ -135,8 +141,6 @@ class Listener:
         self.devices = devices
         self.app = app
         self.session_id = ""
-        self.rotates = True
-        """Whether a long session is ended and another one begun."""
         self._gone = False
         self._script_id = script_id
         self._plan = plan
@@ -154,7 +158,7 @@ class Listener:
     def _over(self) -> bool:
         """Whether another session is to be begun."""
         state = self.state
-        return self._gone or state is None or (self.rotates and bool(state["revision"] >= REVISIONS_MAX))
+        return self._gone or state is None or (self._plan.rotates and bool(state["revision"] >= REVISIONS_MAX))
 
     async def begin(self) -> None:
         """A session of its own, sounding on the first device. Every device shows it."""

@@ -2,19 +2,15 @@
 
 To renew the figures in docs/durability.md: python -m tests.unit.loadtests.test_bench_journal"""
 
-import json
-import re
-from pathlib import Path
-
 import pytest
 
-from loadtests.bench_journal import goals, lag_row, percentile
+from loadtests.bench_journal import goals, lag_row
 from loadtests.journal_traffic import HOUR_MS, sessions_of
+from loadtests.keeping import percentile
 from playhead.playback.listened import total_ms
+from tests.support.figures import PAGE, filled, renew, table
 from tests.support.states import NOW_MS, SCRIPT_ID
 
-ROOT = Path(__file__).parents[3]
-PAGE, KEPT = ROOT / "docs" / "durability.md", ROOT / "loadtests" / "results" / "journal.json"
 FIGURES = {
     "memory_session_bytes": 2_048.0,
     "lag_commands_per_s": 1_000.0,
@@ -59,24 +55,11 @@ def test_the_lag_is_one_row_of_the_plot() -> None:
     assert (row.count, row.p50_ms, row.p95_ms, row.p99_ms) == (30_000, 100.0, 999.0, 1_200.0)
 
 
-def _table() -> str:
-    kept = json.loads(KEPT.read_text())
-    wanted = {name: f"{row['goal']}{'' if row['met'] else ' (missed)'}" for name, row in kept["goals"].items()}
-    rows = [f"| {name} | {value:,.12g} | {wanted.get(name, '')} |" for name, value in kept["figures"].items()]
-    seen = f"Seen on {kept['machine']}, {kept['date']}, commit {kept['commit']}:"
-    return "\n".join([seen, "", "| figure | seen | goal |", "| --- | --- | --- |", *rows])
-
-
-def _filled(text: str) -> str:
-    pattern = r"(<!-- journal: [^\n]*-->\n).*?(<!-- end -->)"
-    return re.sub(pattern, lambda found: f"{found[1]}\n{_table()}\n\n{found[2]}", text, count=1, flags=re.DOTALL)
-
-
 def test_the_figures_in_the_documentation_are_those_that_were_kept() -> None:
     text = PAGE.read_text()
-    assert _table() in text
-    assert text == _filled(text)
+    assert table("journal") in text
+    assert text == filled(text, "journal")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(_filled(PAGE.read_text()))
+    renew("journal")

@@ -1,0 +1,26 @@
+"""The goals and figures of the kills are said as they are."""
+
+from loadtests.bench_chaos import Seen, figures, goals, rows
+from loadtests.chaos.faults import Kill
+
+FIGURES = {"wrong": 0.0, "server_back_max_s": 1.999, "everysec_lost_oldest_s": 1.999, "outage_failed": 0.0}
+PAST = {"wrong": 1.0, "server_back_max_s": 2.0, "everysec_lost_oldest_s": 2.0, "outage_failed": 1.0}
+
+
+def test_goals_hold_at_the_limit_and_not_past_it() -> None:
+    assert all(goal.met for goal in goals(FIGURES).values())
+    assert not any(goal.met for goal in goals(PAST).values())
+
+
+def test_each_device_that_a_server_cut_off_counts_and_other_kills_as_a_whole() -> None:
+    seen = Seen(wrong=["one"], outage={"s": 60.0, "failed": 0})
+    seen.kills = [
+        Kill(kind="server", at_s=0.0, recovered_s=0.9, back_s=(0.9, 0.5)),
+        Kill(kind="server", at_s=1.0, recovered_s=0.7, back_s=(0.7,)),
+        Kill(kind="valkey", at_s=2.0, recovered_s=0.4),
+    ]
+    told = figures(seen)
+    assert (told["kills"], told["kills_server"], told["kills_valkey"], told["wrong"]) == (3, 2, 1, 1)
+    assert (told["server_back_p50_s"], told["server_back_max_s"]) == (0.7, 0.9)
+    assert (told["outage_s"], told["outage_failed"]) == (60.0, 0)
+    assert [(row.name, row.count, row.p50_ms) for row in rows(seen)] == [("server", 3, 700.0), ("valkey", 1, 400.0)]
