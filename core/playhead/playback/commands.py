@@ -123,10 +123,12 @@ class Due:
     """The server's own: a deadline may have passed. `left_at_ms`: when the listener's last device went.
 
     `excused_until_ms`: until then no device can be blamed for being away; the servers themselves were.
+    `busy`: devices that sound in another session; the role of one that is away is not passed to them.
     """
 
     left_at_ms: int | None = None
     excused_until_ms: int | None = None
+    busy: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,10 +58,11 @@ def reduce_due(state: SessionState, command: Due, now_ms: int, connected: Connec
         state, cause = _asleep(state, sleep_ms), "sleep"
     excused = command.excused_until_ms is not None and now_ms < command.excused_until_ms
     if state.absent_until_ms is not None and state.absent_until_ms <= now_ms:
+        free = {device_id: row for device_id, row in here.items() if device_id not in command.busy}
         if excused:
             state = replace(state, absent_until_ms=command.excused_until_ms)
         else:
-            state, cause = _absent(state, here), "absence"
+            state, cause = _absent(state, free), "absence"
     if end_reached(state, now_ms):
         state, cause = settled(state, now_ms), "end_of_script"
     alive_ms = max(state.changed_at_ms, command.left_at_ms or 0)

@@ -147,7 +147,8 @@ def reduce(
         )
     result = _reduced(state, command, origin, now_ms, connected, lead_ms)
     if isinstance(result, Rejection):
-        return result
+        # as everybody is told of it: that it has run into its end meanwhile would be another revision
+        return result if result.state is None else replace(result, state=state)
     heard_ms = heard_place_ms(state, command.from_ms, origin, now_ms) if isinstance(command, Seek) else None
     return _decide(state, result, command, origin, heard_ms, now_ms, state.epoch if epoch is None else epoch)
 
@@ -241,7 +242,7 @@ def _decide(
         written=True,
         published=published,
         move=_move(numbered, result.cause, from_ms, now_ms) if moved else None,
-        refusal=result.refusal,
+        refusal=None if result.refusal is None else replace(result.refusal, state=numbered),
     )
 
 

@@ -37,9 +37,10 @@ from playhead.playback.state import Order, SessionState
 from playhead.runtime.clock import Clock
 from playhead.sessions.answers import Outcome, decode_answer, encode_answer, fingerprint
 from playhead.sessions.codec import Packet, encode_packet, seconds, state_payload
-from playhead.sessions.finding import Held, SessionFinder, View
+from playhead.sessions.finding import SessionFinder
 from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
+from playhead.sessions.reviving import Held, View
 from playhead.sessions.store import Answer, Change, Committed, SessionStore
 
 log = structlog.get_logger(__name__)
@@ -70,7 +71,8 @@ class Wish:
 
     @property
     def moves_sound(self) -> bool:
-        return isinstance(self.command, Play | Transfer)
+        """Whether a device may begin to sound by it: then all of the listener's live sessions matter."""
+        return isinstance(self.command, Play | Transfer | Due)
 
     @property
     def mark(self) -> str:
@@ -126,7 +128,7 @@ class Committer:
         now_ms = self._clock.now_ms()
         decision = reduce(
             held.state,
-            _based(wish, held),
+            _command(wish, view, held),
             wish.origin,
             now_ms=now_ms,
             connected=connected,
@@ -150,8 +152,7 @@ class Committer:
         return _refusal(committed) or decision.refusal or outcome
 
     async def _connected(self, wish: Wish) -> Connections:
-        needed = wish.moves_sound or isinstance(wish.command, Due)
-        return await self._presence.connected(wish.listener_id, wish.origin) if needed else {}
+        return await self._presence.connected(wish.listener_id, wish.origin) if wish.moves_sound else {}
 
     async def _lead_ms(self, wish: Wish, state: SessionState) -> int:
         if state.mode != "together" or not isinstance(wish.command, ANCHORED_AHEAD):
@@ -164,39 +165,44 @@ class Committer:
         if held.created:
             # of a session that was not born nobody may learn
             return replace(refusal, state=None)
-        if isinstance(wish.command, Report) and held.expected_version is not None:
-            base = (
-                held.state.epoch,
-                wish.command.revision if wish.command.revision is not None else held.state.revision,
-            )
-            entry = refused_place(refusal, base, wish.origin.device_id, now_ms)
-            if entry is not None:
-                change = Change(after=held.state, expected_version=held.expected_version, entry=entry)
-                committed = await self._store.commit(wish.listener_id, view.epoch, [change], [])
-                return None if committed is Committed.LOST else refusal
-        return refusal
+        if not isinstance(wish.command, Report):
+            return refusal
+        revision = held.state.revision if wish.command.revision is None else wish.command.revision
+        entry = refused_place(refusal, (held.state.epoch, revision), wish.origin.device_id, now_ms)
+        if entry is None:
+            return refusal
+        if held.expected_version is None:
+            return None
+        change = Change(after=held.state, expected_version=held.expected_version, entry=entry)
+        committed = await self._store.commit(wish.listener_id, view.epoch, [change], [])
+        return None if committed is Committed.LOST else _refusal(committed) or refusal
 
     async def _write(
         self, wish: Wish, view: View, held: Held, decision: Decision, outcome: Outcome, rest_until_ms: int
     ) -> Committed:
-        """Commits what was decided. What changes nothing is committed only for its answer or its deadline."""
+        """Commits what was decided. What changes nothing is committed for its answer, entry or deadline alone."""
         answer = _answer(wish, outcome) if decision.refusal is None else None
-        if not decision.written and answer is None and not isinstance(wish.command, Due):
+        entry = _entry(wish, held, decision, outcome)
+        if not decision.written and answer is None and entry is None and not isinstance(wish.command, Due):
             return Committed.DONE
         if not decision.written and held.expected_version is None:
-            # the store does not have this session, so it can keep nothing of it
-            return Committed.DONE
+            # the store does not have this session, so it can keep nothing of it: it has to be brought back first
+            return Committed.DONE if isinstance(wish.command, Due) else Committed.LOST
         change = Change(
             after=outcome.state,
             expected_version=held.expected_version,
-            entry=_entry(wish, held, decision, outcome),
+            entry=entry,
             offline=wish.offline,
             rest_until_ms=rest_until_ms,
         )
-        silenced = _silenced(view, outcome.state, decision.cause, outcome.server_time_ms) if wish.moves_sound else []
+        sounds = wish.moves_sound and outcome.state.playing
+        others = _others(view, outcome.state, decision.cause, outcome.server_time_ms) if sounds else []
         packets = _packets(outcome, wish.origin)
-        packets += [_packet("state", state_payload(row.after, outcome.cause), None, outcome) for row in silenced]
-        return await self._store.commit(wish.listener_id, view.epoch, [change, *silenced], packets, answer)
+        packets += [
+            _packet("state", state_payload(row.after, outcome.cause), None, outcome) for row in others if row.written
+        ]
+        live = len(others) + (held.expected_version is not None) if sounds else None
+        return await self._store.commit(wish.listener_id, view.epoch, [change, *others], packets, answer, live)
 
 
 def _rest_until_ms(wish: Wish, state: SessionState, connected: Connections, now_ms: int) -> int:
@@ -207,15 +213,20 @@ def _rest_until_ms(wish: Wish, state: SessionState, connected: Connections, now_
     return max(quiet_since_ms + IDLE_END_MS, wish.command.excused_until_ms or 0)
 
 
-def _based(wish: Wish, held: Held) -> Command:
-    """An offline batch that began in another session than the one it meets is older than whatever happened there."""
-    command = wish.command
-    if not isinstance(command, Offline) or command.base is None:
-        return command
-    met = held.last if held.created else held.state
-    same = met is not None and met.session_id == wish.base_session_id
-    before_all: Order = (-1, -1)
-    return command if same else replace(command, base=before_all)
+def _command(wish: Wish, view: View, held: Held) -> Command:
+    """The command as it meets this session."""
+    match wish.command:
+        case Offline(base=base) if base is not None:
+            # one that began in another session than the one it meets is older than whatever happened there
+            met = held.last if held.created else held.state
+            same = met is not None and met.session_id == wish.base_session_id
+            before_all: Order = (-1, -1)
+            return wish.command if same else replace(wish.command, base=before_all)
+        case Due():
+            others = (row.state for row in view.sessions if row.state.session_id != held.state.session_id)
+            busy = frozenset(state.active_device_id for state in others if state.playing and state.active_device_id)
+            return replace(wish.command, busy=busy)
+    return wish.command
 
 
 def _refusal(committed: Committed) -> Rejection | None:
@@ -251,20 +262,22 @@ def _entry(wish: Wish, held: Held, decision: Decision, outcome: Outcome) -> Move
     )
 
 
-def _silenced(view: View, sounding: SessionState, cause: Cause, now_ms: int) -> list[Change]:
-    """The listener's other sessions that sound on the same device: it can play only one, so they are paused."""
-    device_id = sounding.active_device_id
-    if device_id is None or not sounding.playing:
-        return []
-    origin = Origin(device_id=cause.device_id or device_id)
+def _others(view: View, sounding: SessionState, cause: Cause, now_ms: int) -> list[Change]:
+    """The listener's other live sessions. A device can play only one: those that sound on the same one are paused.
+
+    The rest are compared: what somebody else makes of them meanwhile must not sound on that device as well.
+    """
+    origin = Origin(device_id=cause.device_id or "")
     changes = []
     for held in view.sessions:
         state = held.state
-        if state.session_id == sounding.session_id or not state.playing or state.active_device_id != device_id:
+        if state.session_id == sounding.session_id or state.ended_at_ms is not None:
             continue
-        paused = reduce(state, Pause(), origin, now_ms=now_ms, connected={}, epoch=view.epoch)
-        assert isinstance(paused, Decision)
-        changes.append(Change(after=paused.state, expected_version=held.expected_version))
+        if state.playing and state.active_device_id == sounding.active_device_id:
+            paused = reduce(state, Pause(), origin, now_ms=now_ms, connected={}, epoch=view.epoch)
+            assert isinstance(paused, Decision)
+            state = paused.state
+        changes.append(Change(after=state, expected_version=held.expected_version))
     return changes
 
 

@@ -1,55 +1,24 @@
 """Which session a command is for, and in which state: the store's, its row's where that is later, or a new one.
 
-A session first touched in a new epoch is compared with its row, and the later `(epoch, revision, version)` wins: the
-store may have lost its last changes, and with them the session. The winner is written in the new epoch at once, and
-every device is told: those that were shown what is lost would take it for the later state. Must not know: commands.
+A session first touched in a new epoch is taken into it first: see `reviving.py`. Must not know: commands, packets,
+devices.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-import structlog
-
-from playhead.db import DatabaseUnavailable, Script
+from playhead.db import Script
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.endings import resume_ms
 from playhead.playback.reducer import start
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.sessions.archive import Archive
-from playhead.sessions.codec import Packet, encode_packet, state_payload
-from playhead.sessions.store import Change, Committed, Loaded, SessionStore
-
-log = structlog.get_logger(__name__)
+from playhead.sessions.reviving import Held, Reviver, View
+from playhead.sessions.store import Loaded, SessionStore
 
 DEFAULT_RATE = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A session as the next commit must see it: `expected_version` None where the store has lost or never had it.
-
-    `last`: of one that is created, the listener's session of the script before.
-    """
-
-    state: SessionState
-    expected_version: int | None
-    created: bool = False
-    last: SessionState | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """Sessions of one listener, the epoch that the next commit must name, and the kept answer that was asked for."""
-
-    epoch: int
-    sessions: tuple[Held, ...]
-    answer: bytes | None = None
-
-    def live(self, script_id: str) -> Held | None:
-        """The live session of the script."""
-        found = (row for row in self.sessions if row.state.script_id == script_id and row.state.ended_at_ms is None)
-        return next(found, None)
+TAKE_OVER_ATTEMPTS_MAX = 8
 
 
 class SessionFinder:
@@ -58,20 +27,35 @@ class SessionFinder:
     def __init__(self, store: SessionStore, archive: Archive, clock: Clock, new_id: Callable[[], str]) -> None:
         self._store = store
         self._archive = archive
+        self._reviver = Reviver(store, archive, clock)
         self._clock = clock
         self._new_id = new_id
 
     async def session(self, listener_id: str, session_id: str, command_id: str | None = None) -> View:
         """That session alone, live or just ended, if the store has it."""
-        return await self._compared(listener_id, await self._store.load(listener_id, session_id, command_id))
+        return await self._taken_over(listener_id, lambda: self._store.load(listener_id, session_id, command_id))
 
     async def live(self, listener_id: str, session_id: str | None = None, command_id: str | None = None) -> View:
         """All live sessions; `session_id` as well, if the store has it as one that has just ended."""
-        loaded = await self._store.live(listener_id, command_id)
-        if session_id is not None and all(state.session_id != session_id for state in loaded.states):
+
+        async def load() -> Loaded:
+            loaded = await self._store.live(listener_id, command_id)
+            if session_id is None or any(state.session_id == session_id for state in loaded.states):
+                return loaded
             ended = await self._store.load(listener_id, session_id)
-            loaded = replace(loaded, states=(*loaded.states, *ended.states))
-        return await self._compared(listener_id, loaded)
+            return replace(loaded, states=(*loaded.states, *ended.states))
+
+        return await self._taken_over(listener_id, load)
+
+    async def _taken_over(self, listener_id: str, load: Callable[[], Awaitable[Loaded]]) -> View:
+        for _ in range(TAKE_OVER_ATTEMPTS_MAX):
+            loaded = await load()
+            view = await self._reviver.take_over(listener_id, loaded)
+            if view is not None:
+                return view
+        # whoever wins all the time takes it over as well; a commit on what was loaded is lost like these
+        held = tuple(Held(state=state, expected_version=state.version) for state in loaded.states)
+        return View(epoch=loaded.epoch, sessions=held, answer=loaded.answer)
 
     async def by_id(self, listener_id: str, session_id: str, view: View) -> Held | None:
         """The session in `view`, or the listener's row of a live session that the store has lost."""
@@ -84,7 +68,7 @@ class SessionFinder:
         others = (await self._store.live(listener_id)).states
         if any(other.script_id == row.script_id for other in others):
             return None
-        return await self._restored(listener_id, view.epoch, row)
+        return await self._reviver.bring_back(listener_id, row, view.epoch, others)
 
     async def unended(self, listener_id: str, session_id: str, view: View) -> Held | None:
         """The session in `view`, or its row where only its end is missing: it may be long over.
@@ -92,7 +76,7 @@ class SessionFinder:
         None for a row that another session of the script has followed: its end would be told as the last place.
         """
         for held in view.sessions:
-            if held.expected_version is not None:
+            if held.state.session_id == session_id and held.expected_version is not None:
                 return held
         row = await self._archive.get(session_id)
         if row is None or row.listener_id != listener_id or row.ended_at_ms is not None:
@@ -109,7 +93,8 @@ class SessionFinder:
             return live
         last = await self.last(listener_id, script.script_id)
         if last is not None and self._alive(last):
-            return await self._restored(listener_id, view.epoch, last)
+            others = [held.state for held in view.sessions if held.state.ended_at_ms is None]
+            return await self._reviver.bring_back(listener_id, last, view.epoch, others)
         place_ms = 0 if last is None else resume_ms(last)
         rate = DEFAULT_RATE if last is None else last.rate
         state = start(
@@ -131,58 +116,5 @@ class SessionFinder:
         ended = await self._store.last_ended(listener_id, script_id)
         return ended if ended is not None else await self._archive.latest(listener_id, script_id)
 
-    async def _compared(self, listener_id: str, loaded: Loaded) -> View:
-        """What was loaded; what is of an earlier epoch compared with its rows, and taken over into this one."""
-        held = tuple(Held(state=state, expected_version=state.version) for state in loaded.states)
-        if any(state.epoch != loaded.epoch for state in loaded.states):
-            held = await self._taken_over(listener_id, loaded.epoch, held)
-        return View(epoch=loaded.epoch, sessions=held, answer=loaded.answer)
-
-    async def _taken_over(self, listener_id: str, epoch: int, held: tuple[Held, ...]) -> tuple[Held, ...]:
-        """`held` as written in this epoch. Unchanged, if somebody else is at it: their commit decides.
-
-        With a row's end that the store has lost, a new session of the script can take the place of the ended one.
-        """
-        try:
-            newest = [await self._newest(row) if row.state.epoch != epoch else row for row in held]
-        except DatabaseUnavailable:
-            # not taken over: the rows may be later, and are asked again when they can be
-            log.warning("PostgreSQL is away; the store's state is taken.", action="epoch_unchecked")
-            return held
-        renewed = tuple(row if row.state.epoch == epoch else _in_epoch(row, epoch) for row in newest)
-        changes = [
-            Change(after=new.state, expected_version=old.expected_version)
-            for new, old in zip(renewed, held, strict=True)
-            if new is not old
-        ]
-        return renewed if await self._written(listener_id, epoch, changes) else tuple(newest)
-
-    async def _restored(self, listener_id: str, epoch: int, row: SessionState) -> Held:
-        """The session that the store has lost, back in it as its row tells."""
-        lost = Held(state=row, expected_version=None)
-        back = _in_epoch(lost, epoch)
-        done = await self._written(listener_id, epoch, [Change(after=back.state, expected_version=None)])
-        return back if done else lost
-
-    async def _written(self, listener_id: str, epoch: int, changes: Sequence[Change]) -> bool:
-        """Whether the changes were committed. Every device is told."""
-        packets = [
-            encode_packet(Packet(event="state", data=state_payload(change.after), published_at_ms=self._clock.now_ms()))
-            for change in changes
-        ]
-        return await self._store.commit(listener_id, epoch, changes, packets) is Committed.DONE
-
-    async def _newest(self, held: Held) -> Held:
-        row = await self._archive.get(held.state.session_id)
-        stored = held.state
-        newer = row is not None and (row.order, row.version) > (stored.order, stored.version)
-        return replace(held, state=row) if row is not None and newer else held
-
     def _alive(self, row: SessionState) -> bool:
         return row.ended_at_ms is None and self._clock.now_ms() - row.changed_at_ms < IDLE_END_MS
-
-
-def _in_epoch(held: Held, epoch: int) -> Held:
-    """The same state as a write in `epoch`: later than whatever an earlier one has told."""
-    version = max(held.state.version, held.expected_version or 0) + 1
-    return replace(held, state=replace(held.state, epoch=epoch, version=version), expected_version=version)

@@ -79,9 +79,9 @@ local FIXED_KEYS = 6
 local at = {
   epoch = 1, channel = 2, ttl_ms = 3, ended_ttl_ms = 4, live_max = 5, session_prefix = 6, suffix = 7, ended_prefix = 8,
   listener_id = 9, journal_max = 10, command_id = 11, answer = 12, answer_ttl_ms = 13, answers_max = 14,
-  answer_prefix = 15, moves_prefix = 16, moves_max = 17, conflicts_prefix = 18, conflicts_max = 19, moves_ttl_ms = 20,
+  answer_prefix = 15, moves_prefix = 16, moves_max = 17, conflicts_prefix = 18, conflicts_max = 19, moves_ttl_ms = 20, live = 21,
 }
-local FIXED_ARGS = 20
+local FIXED_ARGS = 21
 -- expected: '' for a session that must not exist; due: '' for one that is over; conflict: the entry's id, '' for a move
 local change_at = {
   expected = 1, session_id = 2, script_id = 3, version = 4, ended = 5, state = 6, due = 7, extra = 8, entry = 9,
@@ -100,6 +100,9 @@ end
 
 local function refusal(keys, args, changes)
   if redis.call('HGET', keys[1], 'epoch') ~= args[at.epoch] then
+    return 0
+  end
+  if args[at.live] ~= '' and redis.call('HLEN', keys[2]) ~= tonumber(args[at.live]) then
     return 0
   end
   local created = 0

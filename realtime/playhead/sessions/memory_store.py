@@ -74,6 +74,7 @@ class _Commit:
     changes: Sequence[Change]
     packets: Sequence[bytes]
     answer: Answer | None
+    live: int | None
 
 
 class MemoryStore:
@@ -157,9 +158,10 @@ class MemoryStore:
         changes: Sequence[Change],
         packets: Sequence[bytes],
         answer: Answer | None = None,
+        live: int | None = None,
     ) -> Committed:
         self._guard()
-        commit = _Commit(changes=changes, packets=packets, answer=answer)
+        commit = _Commit(changes=changes, packets=packets, answer=answer, live=live)
         # in a task of its own, so that it comes to its end when whoever asked is gone: what is kept must be set
         task = asyncio.create_task(self._in_turn(listener_id, epoch, commit))
         self._under_way.add(task)
@@ -175,7 +177,7 @@ class MemoryStore:
     async def _in_turn(self, listener_id: str, epoch: int, commit: _Commit) -> Committed:
         async with self._turn(listener_id):
             await self._settle(listener_id)
-            refused = self._refused(listener_id, epoch, commit.changes)
+            refused = self._refused(listener_id, epoch, commit.changes, commit.live)
             if refused is not None:
                 return refused
             await self._keep(listener_id, commit)
@@ -189,12 +191,14 @@ class MemoryStore:
             lock = self._turns[listener_id] = asyncio.Lock()
         return lock
 
-    def _refused(self, listener_id: str, epoch: int, changes: Sequence[Change]) -> Committed | None:
+    def _refused(self, listener_id: str, epoch: int, changes: Sequence[Change], live: int | None) -> Committed | None:
         known = self._known(listener_id)
-        if epoch != self._epoch or not all(_fits(known, change) for change in changes):
+        found = sum(state.ended_at_ms is None for state in known.values())
+        fits = epoch == self._epoch and live in (None, found)
+        if not fits or not all(_fits(known, change) for change in changes):
             return Committed.LOST
         created = sum(change.expected_version is None for change in changes)
-        if created and sum(state.ended_at_ms is None for state in known.values()) + created > LIVE_SESSIONS_MAX:
+        if created and found + created > LIVE_SESSIONS_MAX:
             return Committed.FULL
         full = len(self.journal) >= self._journal_length_max if self._keeper is None else self._keeper.full
         return Committed.BACKLOG if full else None

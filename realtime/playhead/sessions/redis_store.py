@@ -168,11 +168,12 @@ class RedisStore:
         changes: Sequence[Change],
         packets: Sequence[bytes],
         answer: Answer | None = None,
+        live: int | None = None,
     ) -> Committed:
         keys = ListenerKeys(listener_id)
         names = [keys.epoch, keys.live, keys.deadlines, keys.journal, *_answer_keys(keys, answer)]
         names += [keys.session(change.after.session_id) for change in changes]
-        fixed = _fixed_arguments(keys, epoch, self._journal_length_max, answer)
+        fixed = _fixed_arguments(keys, epoch, self._journal_length_max, answer, live)
         rows = [argument for change in changes for argument in _change_arguments(change)]
         return Committed(int(await self._function("commit_1", names, [*fixed, *rows, *packets])))
 
@@ -231,7 +232,7 @@ def _answer_keys(keys: ListenerKeys, answer: Answer | None) -> list[str]:
 
 
 def _fixed_arguments(
-    keys: ListenerKeys, epoch: int, journal_length_max: int, answer: Answer | None
+    keys: ListenerKeys, epoch: int, journal_length_max: int, answer: Answer | None, live: int | None
 ) -> list[str | bytes | int]:
     """In the order of `at` in functions.lua."""
     session_prefix, suffix = keys.session("|").split("|")
@@ -256,6 +257,7 @@ def _fixed_arguments(
         keys.conflicts("|").split("|")[0],
         CONFLICTS_MAX,
         MOVES_TTL_MS,
+        "" if live is None else live,
     ]
 
 

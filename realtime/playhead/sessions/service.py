@@ -20,9 +20,10 @@ from playhead.runtime.clock import Clock
 from playhead.sessions.answers import Outcome
 from playhead.sessions.archive import Archive
 from playhead.sessions.committing import Committer, Wish
-from playhead.sessions.finding import Held, SessionFinder, View
+from playhead.sessions.finding import SessionFinder
 from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
+from playhead.sessions.reviving import Held, View
 from playhead.sessions.store import DueSession, Order, SessionStore
 
 SERVER = Origin(device_id="server")

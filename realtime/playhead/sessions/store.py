@@ -170,8 +170,12 @@ class SessionStore(Protocol):
         changes: Sequence[Change],
         packets: Sequence[bytes],
         answer: Answer | None = None,
+        live: int | None = None,
     ) -> Committed:
-        """Compare, set, journal, note deadlines, keep the answer and publish in one step, or do nothing."""
+        """Compare, set, journal, note deadlines, keep the answer and publish in one step, or do nothing.
+
+        `live`: how many live sessions the listener must have; None: as many as there are.
+        """
         ...
 
     async def publish(self, listener_id: str, packet: bytes) -> None: ...

@@ -237,6 +237,30 @@ async def test_at_the_limit_of_live_sessions_no_more_are_created_but_all_go_on(l
     assert await commit(line, (another(99), None)) is Committed.DONE
 
 
+async def test_a_commit_may_depend_on_how_many_sessions_are_live(line: Line) -> None:
+    async def play_beside(live: int, changes: list[Change]) -> Committed:
+        epoch = (await line.store.live(LISTENER_ID)).epoch
+        return await line.store.commit(LISTENER_ID, epoch, changes, [], live=live)
+
+    await commit(line, (FIRST, None))
+    epoch = (await line.store.live(LISTENER_ID)).epoch
+    second = Change(after=replace(another(1), epoch=epoch), expected_version=None)
+    assert await play_beside(0, [second]) is Committed.LOST
+    assert await play_beside(2, [second]) is Committed.LOST
+    assert await play_beside(1, [second]) is Committed.DONE
+    await commit(line, (replace(FIRST, version=2, ended_at_ms=NOW_MS), 1))
+    third = Change(after=replace(another(2), epoch=epoch), expected_version=None)
+    assert await play_beside(2, [third]) is Committed.LOST
+    assert await play_beside(1, [third]) is Committed.DONE
+
+
+async def test_a_session_that_is_only_compared_stays_as_it_is_and_decides_all_the_same(line: Line) -> None:
+    await commit(line, (FIRST, None))
+    assert await commit(line, (another(1), None), (FIRST, 2)) is Committed.LOST
+    assert await commit(line, (another(1), None), (FIRST, 1)) is Committed.DONE
+    assert await stored(line) == replace(FIRST, epoch=(await line.store.live(LISTENER_ID)).epoch)
+
+
 # the end
 
 

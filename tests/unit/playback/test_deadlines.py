@@ -32,7 +32,8 @@ ABSENT = make_state(absent_since_ms=NOW_MS + 4_000, absent_until_ms=LATER_MS)
 
 
 def due(state: SessionState, now_ms: int = LATER_MS, **options: Any) -> Decision:
-    command = Due(left_at_ms=options.pop("left_at_ms", None), excused_until_ms=options.pop("excused_until_ms", None))
+    named = ("left_at_ms", "excused_until_ms", "busy")
+    command = Due(**{name: options.pop(name) for name in named if name in options})
     answer = decide(state, command, now_ms=now_ms, **options)
     assert isinstance(answer, Decision)
     return answer
@@ -177,6 +178,13 @@ def test_together_the_role_of_a_lost_device_passes_to_another_one_that_sounds() 
     after = due(state, connected={**DESK_ALONE, "rest": None}).state
     assert (after.playing, after.active_device_id, after.active_connection_id) == (True, "desk", "desk-1")
     assert not due(state, connected={"rest": None}).state.playing
+
+
+def test_together_the_role_of_a_lost_device_does_not_pass_to_one_that_sounds_in_another_session() -> None:
+    state = replace(ABSENT, mode="together")
+    three = {**DESK_ALONE, "speaker": "speaker-1"}
+    assert due(state, connected=three, busy=frozenset({"desk"})).state.active_device_id == "speaker"
+    assert not due(state, connected=DESK_ALONE, busy=frozenset({"desk"})).state.playing
 
 
 # sleep

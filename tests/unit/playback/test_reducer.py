@@ -123,6 +123,14 @@ def test_the_expected_revision_is_demanded_exactly(command: Command) -> None:
 # play
 
 
+def test_a_refusal_tells_the_state_as_everybody_is_told_it_also_when_its_end_has_come() -> None:
+    """That it has run into its end will be another revision: two states of one order would look different."""
+    state = make_state(position_ms=DURATION_MS - 5_000)
+    for command in (Transfer(device_id="nobody"), Play(device_id="nobody"), SetRate(rate=9.0)):
+        answer = decide(state, command)
+        assert isinstance(answer, Rejection) and answer.state is state
+
+
 def test_play_resumes_at_the_place_where_it_stood() -> None:
     after = accepted(PAUSED, Play())
     assert (after.playing, after.position_ms, after.anchored_at_ms) == (True, POSITION_MS, LATER_MS)

@@ -49,6 +49,25 @@ async def test_a_refused_report_can_be_found_and_restored(world: World) -> None:
     assert (outcome.state.position_ms, outcome.cause.command) == (1_588, "restore")
 
 
+async def test_a_refused_place_that_finds_no_room_is_not_said_to_be_kept() -> None:
+    world = await make_world(journal_length_max=1)
+    session_id = (await world.play()).state.session_id
+    stale = Report(position_ms=1_588, revision=7, seq=1)
+    assert refused(await world.service.apply(LISTENER_ID, session_id, stale, DESK)) is Code.OVERLOADED
+    world.flush()
+    assert refused(await world.service.apply(LISTENER_ID, session_id, stale, DESK)) is Code.CONFLICT
+    assert [entry.to_ms for entry in await history(world, session_id)] == [1_588]
+
+
+async def test_a_place_that_is_refused_of_a_session_that_the_store_has_lost_is_kept(world: World) -> None:
+    session_id = (await world.play()).state.session_id
+    world.flush()
+    world.store.begin_another_life(emptied=True)
+    stale = Report(position_ms=1_588, revision=7, seq=1)
+    assert refused(await world.service.apply(LISTENER_ID, session_id, stale, DESK)) is Code.CONFLICT
+    assert [entry.to_ms for entry in await history(world, session_id)] == [1_588]
+
+
 async def test_a_device_that_insists_fills_one_entry(world: World) -> None:
     session_id = (await world.play()).state.session_id
     for place_ms in range(20):
@@ -150,6 +169,31 @@ async def test_a_batch_outlives_its_session(world: World) -> None:
     )
     assert outcome.created and not outcome.state.playing
     assert (outcome.state.position_ms, outcome.state.listened) == (60_000, ((0, 60_000),))
+
+
+async def test_a_refused_batch_leaves_its_place_though_all_of_it_was_listened_to_before(world: World) -> None:
+    state = (await world.play()).state
+    base = state.order
+    batch = Offline(intervals=((0, 5_000),), position_ms=5_000, base=base)
+    world.clock.advance(10_000)
+    await world.apply(state.session_id, Report(position_ms=10_000, revision=1, seq=1))
+    await world.apply(state.session_id, Seek(position_ms=100_000), DESK)
+    answer = await world.service.offline(make_principal(), SCRIPT_ID, batch, PHONE, (), state.session_id)
+    assert isinstance(answer, Rejection) and (answer.code, answer.reported_ms) == (Code.CONFLICT, 5_000)
+    (entry,) = [entry for entry in await history(world, state.session_id) if entry.refused]
+    assert (entry.to_ms, entry.device_id) == (5_000, "phone")
+
+
+async def test_the_state_in_a_conflict_is_the_one_that_everybody_is_told(world: World) -> None:
+    """Of a session that began with the refused batch, too."""
+    first = (await world.play()).state
+    await world.apply(first.session_id, Seek(position_ms=50_000), DESK)
+    await world.apply(first.session_id, End())
+    batch = Offline(intervals=((0, 5_000),), position_ms=5_000, base=first.order)
+    answer = await world.service.offline(make_principal(), SCRIPT_ID, batch, PHONE, (), first.session_id)
+    assert isinstance(answer, Rejection) and answer.state is not None
+    (live,) = await world.service.live_states(LISTENER_ID)
+    assert answer.state == live and live.session_id != first.session_id
 
 
 async def test_a_batch_of_an_older_session_is_a_conflict_in_the_newer_one(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Where playback goes on: the live session, the stored one, the place left; also when the store has lost something."""
+"""Where playback goes on when the store has lost something, or PostgreSQL is away."""
 
 import asyncio
 from dataclasses import replace
@@ -11,12 +11,11 @@ from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.rejections import Code
 from playhead.playback.state import SessionState
 from playhead.sessions.service import Snapshot
-from tests.support.sessions import make_principal, make_script, new_id
+from playhead.sessions.store import OUTAGE_GRACE_MS
+from tests.support.sessions import make_principal, new_id
 from tests.support.states import (
-    DURATION_MS,
     LISTENER_ID,
     NOW_MS,
-    OTHER_LISTENER_ID,
     OTHER_SCRIPT_ID,
     OTHER_SESSION_ID,
     SCRIPT_ID,
@@ -46,94 +45,6 @@ async def joined(world: World, script_id: str = SCRIPT_ID) -> Snapshot:
 def taken_over(state: SessionState, world: World) -> SessionState:
     """The same state as the store's present life has written it."""
     return replace(state, epoch=world.store.epoch, version=state.version + 1)
-
-
-# where a new session begins
-
-
-async def test_a_script_never_played_begins_at_its_start(world: World) -> None:
-    snapshot = await joined(world)
-    assert (snapshot.state, snapshot.place) == (None, None)
-    outcome = await world.play()
-    assert (outcome.created, outcome.state.position_ms, outcome.state.rate) == (True, 0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("fields", "place_ms", "finished"),
-    [
-        ({"ended_at_ms": NOW_MS}, 100_000, False),
-        ({"ended_at_ms": NOW_MS, "finished": True}, 0, True),
-        ({"changed_at_ms": NOW_MS - IDLE_END_MS}, 100_000, False),
-        ({"changed_at_ms": NOW_MS - IDLE_END_MS, "playing": True, "heard_ms": 90_000}, 90_000, False),
-        ({"changed_at_ms": NOW_MS - IDLE_END_MS, "position_ms": DURATION_MS - 5_000}, 0, True),
-        ({"ended_at_ms": NOW_MS, "listener_id": OTHER_LISTENER_ID}, 0, None),
-        ({"ended_at_ms": NOW_MS, "script_id": OTHER_SCRIPT_ID}, 0, None),
-    ],
-)
-async def test_a_new_session_begins_where_the_last_one_of_this_listener_and_script_was_left(
-    world: World, fields: dict[str, object], place_ms: int, finished: bool | None
-) -> None:
-    world.rows.keep(row(**fields))
-    place = (await joined(world)).place
-    assert (place is None) is (finished is None)
-    if place is not None:
-        assert (place.position_ms, place.finished) == (place_ms, finished)
-    outcome = await world.play()
-    assert outcome.created and outcome.state.session_id != row().session_id
-    assert (outcome.state.position_ms, outcome.state.playing) == (place_ms, True)
-
-
-async def test_the_position_of_a_play_comes_before_the_place_left(world: World) -> None:
-    world.rows.keep(row(ended_at_ms=NOW_MS))
-    assert (await world.play(position_ms=3_000)).state.position_ms == 3_000
-
-
-async def test_a_place_behind_the_end_of_a_shorter_upload_begins_anew(world: World) -> None:
-    world.rows.keep(row(ended_at_ms=NOW_MS))
-    world.scripts.by_id[SCRIPT_ID] = make_script(duration_ms=100_000)
-    state = (await world.play()).state
-    assert (state.position_ms, state.playing, state.duration_ms) == (0, True, 100_000)
-
-
-async def test_the_place_of_a_session_that_has_just_ended_is_known_before_it_is_a_row(world: World) -> None:
-    first = (await world.play(position_ms=500_000)).state
-    await world.apply(first.session_id, End())
-    assert world.rows.rows == {}
-    place = (await joined(world)).place
-    assert place is not None and place.position_ms == 500_000
-    again = await world.play()
-    assert (again.created, again.state.position_ms) == (True, 500_000)
-
-
-async def test_a_session_that_has_just_ended_does_not_come_back_from_an_older_row(world: World) -> None:
-    first = (await world.play(position_ms=500_000)).state
-    world.flush()
-    world.clock.advance(10_000)
-    await world.apply(first.session_id, End())
-    assert world.rows.rows[first.session_id].ended_at_ms is None
-    again = await world.play()
-    assert (again.created, again.state.position_ms) == (True, 510_000)
-    assert again.state.session_id != first.session_id
-
-
-# a live session
-
-
-async def test_a_device_that_joins_sees_the_live_session(world: World) -> None:
-    state = (await world.play()).state
-    assert (await joined(world)).state == state
-    snapshot = await world.service.join_session(LISTENER_ID, state.session_id)
-    assert isinstance(snapshot, Snapshot) and (snapshot.state, snapshot.place) == (state, None)
-    assert snapshot.server_time_ms == world.clock.time_ms
-
-
-async def test_joining_changes_and_tells_nothing(world: World) -> None:
-    await world.play()
-    world.sent.clear()
-    commits = world.store.commits
-    await joined(world)
-    await joined(world, OTHER_SCRIPT_ID)
-    assert (world.store.commits, world.sent) == (commits, [])
 
 
 # the store has lost everything
@@ -310,6 +221,96 @@ async def test_a_session_whose_end_the_store_has_lost_has_ended(world: World) ->
     world.store.go_back(early)
     assert refused(await world.service.apply(LISTENER_ID, early.session_id, Pause(), PHONE)) is Code.SESSION_ENDED
     assert refused(await world.service.join_session(LISTENER_ID, early.session_id)) is Code.SESSION_ENDED
+
+
+async def test_at_the_limit_of_the_journal_sessions_are_told_as_they_were() -> None:
+    world = await make_world(journal_length_max=2)
+    early = (await world.play()).state
+    await world.apply(early.session_id, Seek(position_ms=9_000))
+    world.store.begin_another_life(emptied=False)
+    world.store.go_back(early)
+    assert (await world.service.live_states(LISTENER_ID)) == (early,)
+    assert refused(await world.service.apply(LISTENER_ID, early.session_id, Pause(), PHONE)) is Code.OVERLOADED
+
+
+# how a session that plays comes back
+
+
+async def lost_while_playing(world: World) -> SessionState:
+    """A session that has played for ten seconds on the phone, before the store lost it and everything else."""
+    state = (await world.play()).state
+    world.clock.advance(10_000)
+    state = (await world.apply(state.session_id, Report(position_ms=10_000, revision=1, seq=1))).state
+    world.flush()
+    world.clock.advance(60_000)
+    world.store.begin_another_life(emptied=True)
+    world.store.forget_connections()
+    return state
+
+
+async def test_a_session_whose_device_is_there_plays_on(world: World) -> None:
+    state = await lost_while_playing(world)
+    await world.connect("phone")
+    back = (await joined(world)).state
+    assert back == taken_over(state, world) and back.playing and back.absent_until_ms is None
+
+
+async def test_a_session_whose_device_does_not_come_back_pauses_where_it_was_last_heard_of(world: World) -> None:
+    state = await lost_while_playing(world)
+    back = (await joined(world)).state
+    assert back is not None and back.playing and back.revision == state.revision
+    world.clock.advance(OUTAGE_GRACE_MS)
+    await world.sweeper.sweep()
+    (live,) = await world.service.live_states(LISTENER_ID)
+    assert (live.playing, live.position_ms) == (False, 10_000)
+
+
+async def test_a_session_whose_device_has_played_something_else_since_comes_back_paused(world: World) -> None:
+    state = await lost_while_playing(world)
+    await world.connect("phone")
+    other = (await world.play(OTHER_SCRIPT_ID)).state
+    back = (await joined(world)).state
+    assert back is not None and (back.playing, back.position_ms, back.revision) == (False, 10_000, state.revision + 1)
+    playing = {live.session_id: live.playing for live in await world.service.live_states(LISTENER_ID)}
+    assert playing == {state.session_id: False, other.session_id: True}
+
+
+async def test_of_two_sessions_that_come_back_with_the_same_device_the_later_one_sounds(world: World) -> None:
+    earlier = (await world.play()).state
+    world.rows.keep(replace(earlier, position_ms=5_000, heard_ms=5_000))
+    world.clock.advance(10_000)
+    await world.apply(earlier.session_id, Pause())
+    later = (await world.play(OTHER_SCRIPT_ID)).state
+    world.rows.keep(later)
+    world.store.begin_another_life(emptied=True)
+    assert (await joined(world)).state is not None
+    back = (await joined(world, OTHER_SCRIPT_ID)).state
+    assert back is not None and back.playing
+    found = {live.session_id: live for live in await world.service.live_states(LISTENER_ID)}
+    silent = found[earlier.session_id]
+    assert (silent.playing, silent.position_ms, silent.revision) == (False, 5_000, earlier.revision + 1)
+    told = [packet.data for _, packet in world.sent if packet.data.get("session_id") == silent.session_id]
+    assert (told[-1]["playing"], told[-1]["revision"]) == (False, silent.revision)
+
+
+async def test_a_session_does_not_come_back_beside_what_began_to_sound_meanwhile(world: World) -> None:
+    lost = (await world.play()).state
+    other = (await world.play(OTHER_SCRIPT_ID)).state
+    lost = (await world.apply(lost.session_id, Play())).state
+    world.flush()
+    world.store.begin_another_life(emptied=False)
+    world.store.forget_session(lost.session_id)
+    await world.service.live_states(LISTENER_ID)
+    world.clock.advance(1_000)
+
+    async def begins_to_sound() -> None:
+        await world.play(OTHER_SCRIPT_ID)
+
+    world.store.step_in = begins_to_sound
+    await joined(world)
+    assert world.store.step_in is None
+    playing = [live.session_id for live in await world.service.live_states(LISTENER_ID) if live.playing]
+    assert playing == [other.session_id]
 
 
 # PostgreSQL is away

@@ -5,10 +5,23 @@ from typing import Any
 
 import pytest
 
-from playhead.playback.commands import Command, End, Leave, Origin, Pause, Play, Report, Seek, SetRate, Transfer
+from playhead.playback.commands import (
+    Command,
+    End,
+    Leave,
+    Origin,
+    Pause,
+    Play,
+    Report,
+    Seek,
+    SetMode,
+    SetRate,
+    Transfer,
+)
 from playhead.playback.rejections import Code, Rejection
 from playhead.sessions.answers import Outcome
 from playhead.sessions.committing import COMMIT_ATTEMPTS_MAX
+from playhead.sessions.service import SessionService
 from playhead.sessions.store import LIVE_SESSIONS_MAX
 from tests.support.sessions import make_principal, make_script, new_id
 from tests.support.states import LISTENER_ID, OTHER_LISTENER_ID, OTHER_SCRIPT_ID, SCRIPT_ID
@@ -137,6 +150,50 @@ async def test_play_on_a_session_that_the_store_has_lost_still_silences_the_devi
     assert back.state.playing
     found = {state.session_id: state.playing for state in await world.service.live_states(LISTENER_ID)}
     assert found == {lost.session_id: True, sounding.session_id: False}
+
+
+def another_process(world: World) -> SessionService:
+    """Its commands are not held up by those that are under way here."""
+    return SessionService(world.store, world.rows, world.scripts, world.presence, world.clock, new_id)
+
+
+async def test_two_processes_that_let_the_same_device_sound_at_once_leave_one_session_playing(world: World) -> None:
+    """Neither session is in the other's commit: what is not changed must be compared all the same."""
+    first = (await world.play(device_id="phone")).state
+    second = (await world.play(OTHER_SCRIPT_ID, origin=DESK, device_id="desk")).state
+    await world.apply(second.session_id, Pause(), DESK)
+    elsewhere = another_process(world)
+
+    async def sounds_on_the_desk() -> None:
+        await elsewhere.apply(LISTENER_ID, second.session_id, Play(device_id="desk"), DESK)
+
+    world.store.step_in = sounds_on_the_desk
+    await world.apply(first.session_id, Transfer(device_id="desk"))
+    found = {state.session_id: state.playing for state in await world.service.live_states(LISTENER_ID)}
+    assert found == {first.session_id: True, second.session_id: False}
+
+
+async def test_a_session_that_begins_meanwhile_on_the_same_device_is_seen(world: World) -> None:
+    elsewhere = another_process(world)
+
+    async def begins() -> None:
+        await elsewhere.play(make_principal(), OTHER_SCRIPT_ID, Play(), PHONE)
+
+    world.store.step_in = begins
+    mine = (await world.play()).state
+    playing = [state.session_id for state in await world.service.live_states(LISTENER_ID) if state.playing]
+    assert playing == [mine.session_id]
+
+
+async def test_together_the_role_of_a_lost_device_does_not_pass_to_one_that_sounds_elsewhere(world: World) -> None:
+    first = (await world.play(device_id="phone")).state
+    await world.apply(first.session_id, SetMode(mode="together"))
+    second = (await world.play(OTHER_SCRIPT_ID, origin=DESK, device_id="desk")).state
+    await world.service.device_lost(LISTENER_ID, "phone", "phone-1", world.clock.now_ms(), grace_ms=0)
+    await world.presence.detach(LISTENER_ID, "phone-1")
+    await world.sweeper.sweep()
+    found = {state.session_id: state.playing for state in await world.service.live_states(LISTENER_ID)}
+    assert found == {first.session_id: False, second.session_id: True}
 
 
 # races

@@ -1,7 +1,7 @@
 """One listener's world in memory: the real service, store, presence and writer, over a set clock and rows in memory."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ class CountingStore(MemoryStore):
         super().__init__(*arguments, **options)
         self.commits = 0
         self.losses_to_come = 0
+        self.step_in: Callable[[], Awaitable[None]] | None = None
+        """What another process does before the next commit."""
 
     @property
     def epoch(self) -> int:
@@ -40,6 +42,13 @@ class CountingStore(MemoryStore):
         self.raise_epoch(0)
         if emptied:
             self._sessions.clear()
+
+    def forget_connections(self) -> None:
+        self._connections.clear()
+
+    def forget_session(self, session_id: str) -> None:
+        for listener_id in self._sessions:
+            (self._sessions.get(listener_id, 0) or {}).pop(session_id, None)
 
     def go_back(self, state: SessionState) -> None:
         """As after a crash that lost the last writes: one session is in an earlier state."""
@@ -53,14 +62,18 @@ class CountingStore(MemoryStore):
         changes: Sequence[Change],
         packets: Sequence[bytes],
         answer: Answer | None = None,
+        live: int | None = None,
     ) -> Committed:
         self.commits += 1
         if self.losses_to_come:
             self.losses_to_come -= 1
             return Committed.LOST
+        if (step_in := self.step_in) is not None:
+            self.step_in = None
+            await step_in()
         # another task may be faster
         await asyncio.sleep(0)
-        return await super().commit(listener_id, epoch, changes, packets, answer)
+        return await super().commit(listener_id, epoch, changes, packets, answer, live)
 
 
 @dataclass(slots=True)

@@ -31,6 +31,8 @@ COMMANDS_MAX = 256
 RETRIES_MAX = 10
 RETRY_MS_MIN = 250.0
 RETRY_MS_MAX = 4_000.0
+GONE = "not_found"
+"""Said of a session that is held here: the server knows it no longer."""
 TOO_MANY = Refusal(
     code="overloaded", message="Too many commands wait here for the server. Wait for their answers.", retry=True
 )
@@ -100,6 +102,7 @@ class Commands:
         """Ends those whose time is over, and sends those whose turn it is."""
         for command in tuple(self):
             if command.give_up_ms <= now_ms:
+                self._leave_open(command)
                 self._settle(command, self._given_up(command))
         for lane in tuple(self._lanes.values()) if ready else ():
             head = lane[0]
@@ -141,6 +144,11 @@ class Commands:
             self._hands.take(answer.state)
         if isinstance(answer, Played):
             self._played(answer.state)
+        if answer.state is not None and (command.unsure or command.refusals):
+            # the first answer, as it was then
+            self._hands.doubt(answer.state.session_id)
+        if isinstance(answer, Refusal) and answer.code == GONE:
+            self._hands.doubt(command.payload.get("session_id"))
         if command.over:
             return
         if not isinstance(answer, Refusal):
@@ -149,6 +157,7 @@ class Commands:
             command.due_ms = now_ms + self._wait_ms(command, answer)
             command.refusal, command.refusals = answer, command.refusals + 1
         else:
+            self._leave_open(command)
             self._settle(command, Refused(answer))
 
     def _wait_ms(self, command: Underway, refusal: Refusal) -> float:
@@ -159,6 +168,11 @@ class Commands:
         if command.refusal is not None and not command.unsure and not command.in_flight:
             return Refused(command.refusal)
         return Unanswered(command.event, sent=command.unsure or command.in_flight)
+
+    def _leave_open(self, command: Underway) -> None:
+        """It may have been done all the same: then everybody was told of it but this device."""
+        if command.refusals:
+            self._hands.doubt(command.payload.get("session_id"))
 
     def _settle(self, command: Underway, outcome: object) -> None:
         command.over = True

@@ -66,7 +66,7 @@ class Conversation:
         self._new_id = new_id
         self._now_ms = 0.0
         self._effects: list[Effect] = []
-        hands = Hands(chance=chance, out=self._effects.append, take=self._take, ask=self._ask)
+        hands = Hands(chance=chance, out=self._effects.append, take=self._take, ask=self._ask, doubt=self._doubt)
         self.line = Line(urls, device, hands)
         self.sessions = Sessions()
         self.time = ServerTime(hands)
@@ -234,8 +234,10 @@ class Conversation:
         if self._usable:
             self._renewal.tick(now_ms)
             self.time.tick(now_ms)
-            self._joins.tick(now_ms)
         self._commands.tick(now_ms, self._ready)
+        if self._usable:
+            # after the commands: one that is given up may want a snapshot
+            self._joins.tick(now_ms)
         if self._reporter is not None and (found := self._reportable()) is not None:
             self._reporter.tick(*found, now_ms)
 
@@ -316,6 +318,14 @@ class Conversation:
         if self._reporter is not None:
             self._report_on(self._reporter, state, sounding)
 
+    def _doubt(self, session_id: str | None) -> None:
+        """Asks for what is held of the session anew; nobody can vouch for it where it is not followed."""
+        held = None if session_id is None else self.sessions.get(session_id)
+        if held is not None and not self._joins.follows(held):
+            self.sessions.forget(held.session_id)
+        elif held is not None or session_id is None:
+            self._joins.refresh(self._now_ms, held)
+
     def _report_on(self, reporter: Reporter, state: State, before: State | None) -> None:
         """What somebody else has changed under the sound of this device, the sound has to answer for."""
         now = self._sounding()
@@ -331,10 +341,11 @@ class Conversation:
 
     def _reportable(self) -> tuple[State, int] | None:
         """The session to report on, and server time, if a report may be sent now."""
-        server_ms, state = self.time.now_ms(self._now_ms), self._sounding()
-        if server_ms is None or state is None or not self._ready or self._commands.busy(state.session_id):
+        state = self._sounding()
+        if state is None or not self._ready or self._commands.busy(state.session_id):
             return None
-        return state, server_ms
+        server_ms = self.time.now_ms(self._now_ms)
+        return None if server_ms is None else (state, server_ms)
 
     def _lane(self, payload: Payload) -> str:
         """Commands of one session share a lane, also a `play` that names its script."""

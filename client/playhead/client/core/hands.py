@@ -16,9 +16,11 @@ class Hands:
     """`chance`: a number in [0, 1). `out`: to the shell. `take`: a state, from wherever it came.
 
     `ask`: sends an event over the current connection: its name, payload, the local time, what to do with the ack.
+    `doubt`: what is held of a session (None: of all of them) may be old, or gone: a snapshot is wanted.
     """
 
     chance: Callable[[], float]
     out: Callable[[Effect], None]
     take: Callable[[State], None]
     ask: Callable[[str, Payload, float, OnAnswer], None]
+    doubt: Callable[[str | None], None]

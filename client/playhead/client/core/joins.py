@@ -71,9 +71,14 @@ class Joins:
         found.due_ms = min(found.due_ms, now_ms)
 
     def adopt(self, state: State) -> None:
-        """Follows the script of a session that this device has just played: its state is as fresh as a snapshot."""
+        """Follows the script of a session that this device has just played: its state is as fresh as a snapshot.
+
+        Another live session of that script is one that the server knows no longer: a snapshot tells.
+        """
         if not self.follows(state):
             self._followed.append(Followed(script_id=state.script_id, session_id=None, fresh=True))
+        if any(_live_of(one, other) for one in self._followed for other in self._sessions if _rival(state, other)):
+            self.refresh(-math.inf, state)
 
     def unfollow(self, session_id: str) -> None:
         state = self._sessions.get(session_id)
@@ -130,6 +135,8 @@ class Joins:
         if answer.retry:
             one.due_ms = now_ms + max(RETRY_MS * (0.5 + self._hands.chance()), answer.retry_after_ms or 0.0)
             return
+        if one.session_id is not None and answer.state is None:
+            self._sessions.forget(one.session_id)
         self._hands.out(Tell(JoinRefused(script_id=one.script_id, session_id=one.session_id, refusal=answer)))
         self._end(one, Refused(answer))
 
@@ -165,6 +172,10 @@ class Joins:
 
 def _is_of(one: Followed, state: State) -> bool:
     return one.session_id == state.session_id if one.session_id is not None else one.script_id == state.script_id
+
+
+def _rival(state: State, other: State) -> bool:
+    return other.script_id == state.script_id and other.session_id != state.session_id
 
 
 def _live_of(one: Followed, state: State) -> bool:

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from playhead.client.core.commands import GONE
 from playhead.client.core.effects import Tell
 from playhead.client.core.events import Reported, ReportRefused
 from playhead.client.core.hands import Hands
@@ -94,7 +95,11 @@ class Reporter:
             self._hands.take(answer.state)
         if not isinstance(answer, Refusal):
             self._hands.out(Tell(Reported(session_id=session_id, answer=answer)))
-        elif not answer.retry:
+            return
+        if answer.retry or answer.code == GONE:
+            # it may have been taken all the same: then everybody was told of it but this device
+            self._hands.doubt(session_id)
+        if not answer.retry:
             self._hands.out(Tell(ReportRefused(session_id=session_id, refusal=answer)))
 
 

@@ -79,10 +79,17 @@ class Recorder:
     asked: list[Asked] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     taken: list[State] = field(default_factory=list)
+    doubted: list[str | None] = field(default_factory=list)
 
     @property
     def hands(self) -> Hands:
-        return Hands(chance=lambda: self.chance, out=self.effects.append, take=self.taken.append, ask=self._ask)
+        return Hands(
+            chance=lambda: self.chance,
+            out=self.effects.append,
+            take=self.taken.append,
+            ask=self._ask,
+            doubt=self.doubted.append,
+        )
 
     def _ask(self, event: str, payload: dict[str, Any], at_ms: float, on_answer: OnAnswer) -> None:
         self.asked.append(Asked(event, payload, at_ms, on_answer))

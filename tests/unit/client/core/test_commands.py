@@ -147,6 +147,53 @@ def test_after_a_lost_connection_what_was_not_answered_is_sent_again_under_the_s
     assert desk.tick(60) == ["c-1"]
 
 
+def test_the_answer_to_a_repeat_is_as_it_was_the_first_time_and_is_doubted() -> None:
+    desk = Desk()
+    desk.add("c-1")
+    desk.tick()
+    desk.commands.lost()
+    desk.recorder.asked.clear()
+    desk.tick(50)
+    desk.answer(accepted(make_state(revision=6)))
+    assert desk.recorder.doubted == [SESSION_ID]
+    desk.add("c-2")
+    desk.tick(60)
+    desk.answer(accepted(make_state(revision=7)))
+    assert desk.recorder.doubted == [SESSION_ID]
+
+
+def test_the_answer_after_one_that_said_retry_may_be_the_first_one_and_is_doubted() -> None:
+    desk = Desk()
+    desk.add("c-1")
+    desk.tick()
+    desk.answer(refused("unavailable", retry=True), 0)
+    desk.tick(RETRY_MS_MAX)
+    desk.answer(accepted(make_state(revision=6)))
+    assert desk.recorder.doubted == [SESSION_ID]
+
+
+@pytest.mark.parametrize(
+    ("payload", "doubted"), [({"session_id": SESSION_ID}, [SESSION_ID]), ({"script_id": SCRIPT_ID}, [None])]
+)
+def test_a_command_that_is_given_up_after_it_may_have_been_done_casts_doubt(
+    payload: dict[str, str], doubted: list[str | None]
+) -> None:
+    desk = Desk()
+    desk.add("c-1", give_up_ms=100, payload=payload)
+    desk.tick()
+    desk.answer(refused("unavailable", retry=True), 0)
+    desk.tick(100)
+    assert desk.recorder.doubted == doubted
+
+
+def test_a_session_that_the_server_does_not_know_is_doubted() -> None:
+    desk = Desk()
+    desk.add("c-1")
+    desk.tick()
+    desk.answer(refused("not_found"))
+    assert desk.recorder.doubted == [SESSION_ID] and isinstance(desk.outcome, Refused)
+
+
 def test_a_wait_before_another_try_ends_with_the_connection() -> None:
     desk = Desk()
     desk.add("c-1")

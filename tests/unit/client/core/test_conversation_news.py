@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from playhead.client.core import wishes
 from playhead.client.core.events import (
     DevicesChanged,
     ServerEvent,
@@ -20,6 +21,7 @@ from tests.unit.client.core.recording import (
     SCRIPT_ID,
     SESSION_ID,
     make_state,
+    refused,
     wire,
 )
 
@@ -56,6 +58,32 @@ def test_a_new_epoch_makes_every_snapshot_due(phone: Driven) -> None:
     phone.advance(2_000)
     phone.hear_state(make_state(epoch=8, revision=6))
     assert [payload["script_id"] for payload in phone.waiting("join")] == [SCRIPT_ID, OTHER_SCRIPT_ID]
+
+
+def test_a_session_that_the_server_knows_no_longer_is_asked_for_and_forgotten(phone: Driven) -> None:
+    phone.advance(2_000)
+    phone.press()
+    phone.answer("seek", refused("not_found"))
+    phone.snapshot(None)
+    assert phone.core.state(SESSION_ID) is None
+
+
+def test_what_nobody_follows_is_forgotten_when_it_is_doubted(phone: Driven) -> None:
+    phone.hear_state(make_state(session_id=OTHER_SESSION_ID, script_id=OTHER_SCRIPT_ID))
+    phone.press(wishes.seek(OTHER_SESSION_ID, 1.0))
+    phone.answer("seek", refused("not_found"))
+    assert phone.core.state(OTHER_SESSION_ID) is None
+    phone.press(wishes.seek("never heard of", 1.0))
+    phone.answer("seek", refused("not_found"))
+    assert phone.waiting("join") == []
+
+
+def test_a_play_that_may_have_been_done_and_is_given_up_makes_every_snapshot_due(phone: Driven) -> None:
+    phone.advance(2_000)
+    phone.press(wishes.play(script_id=OTHER_SCRIPT_ID), patience_ms=100)
+    phone.answer("play", refused("unavailable", retry=True))
+    phone.advance(200)
+    assert [payload["script_id"] for payload in phone.waiting("join")] == [SCRIPT_ID]
 
 
 def test_a_resync_makes_every_snapshot_due(phone: Driven) -> None:

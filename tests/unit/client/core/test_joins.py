@@ -258,6 +258,30 @@ def test_a_session_that_this_device_has_played_is_followed_by_its_script() -> No
     assert desk.tick() == [{"script_id": SCRIPT_ID}]
 
 
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_second_live_session_of_a_script_that_was_just_played_is_doubted(followed: bool) -> None:
+    """A script has one: the other has ended, or the store has lost it, and nobody has told."""
+    desk = Desk()
+    if followed:
+        desk.joins.adopt(make_state())
+    lost, played = make_state(), make_state(session_id=OTHER_SESSION_ID)
+    desk.sessions.take(lost)
+    desk.sessions.take(played)
+    desk.joins.adopt(played)
+    assert desk.joins.ready and [payload["script_id"] for payload in desk.tick()] == [SCRIPT_ID]
+    desk.answer(snapshot(played))
+    assert [state.session_id for state in desk.sessions] == [OTHER_SESSION_ID]
+
+
+def test_a_session_that_cannot_be_joined_is_not_shown_any_more() -> None:
+    desk = Desk()
+    desk.sessions.take(make_state())
+    desk.follow(session=True)
+    desk.tick()
+    desk.answer(refused("not_found"))
+    assert desk.sessions.get(SESSION_ID) is None
+
+
 @pytest.mark.parametrize("ack", [refused("not_found"), snapshot(make_state(revision=9))])
 def test_the_answer_to_what_was_left_meanwhile_is_nobodys(ack: dict[str, Any]) -> None:
     desk = Desk()

@@ -1,6 +1,7 @@
 """When the sounding device reports, and what becomes of the answers."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,25 @@ def test_a_report_that_is_not_believed_is_told_with_both_places() -> None:
     (told,) = phone.recorder.told
     assert isinstance(told, ReportRefused) and told.refusal.reported == 101.5
     assert phone.reporter.due_ms == REPORT_INTERVAL_MS
+
+
+@pytest.mark.parametrize(
+    ("ack", "doubted"),
+    [
+        (refused("not_found"), [SESSION_ID]),
+        (refused("unavailable", retry=True), [SESSION_ID]),
+        (refused("conflict"), []),
+    ],
+)
+def test_a_report_that_found_no_session_or_may_have_been_taken_casts_doubt(
+    ack: dict[str, Any], doubted: list[str]
+) -> None:
+    phone = Phone()
+    phone.reporter.sounds(SESSION_ID, 0)
+    phone.reporter.report(0)
+    phone.tick(0)
+    phone.recorder.answer(ack, 10)
+    assert phone.recorder.doubted == doubted
 
 
 def test_a_report_that_found_no_store_is_covered_by_the_next_one() -> None:

@@ -1,0 +1,144 @@
+"""A new epoch: how each session is taken into it when it is first touched, from the store or from its row.
+
+The store may have lost its last changes, or all of them. What it has is compared with the row, and the later one wins;
+either way the session is written once in the new epoch, as it is. So its order is higher than that of every state that
+was lost, and devices that had seen one of those show what is true again. While PostgreSQL is away nothing is taken
+over: a row that wins may be there. Must not know: commands, devices' sockets.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from playhead.db import DatabaseUnavailable
+from playhead.playback.commands import Lost
+from playhead.playback.deadlines import reduce_lost
+from playhead.playback.endings import left_ms, stopped
+from playhead.playback.state import SessionState
+from playhead.runtime.clock import Clock
+from playhead.sessions.archive import Archive
+from playhead.sessions.codec import Packet, encode_packet, state_payload
+from playhead.sessions.store import OUTAGE_GRACE_MS, Change, Committed, Loaded, SessionStore
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A session as the next commit must see it: `expected_version` None where the store has lost or never had it.
+
+    `last`: of one that is created, the listener's session of the script before.
+    """
+
+    state: SessionState
+    expected_version: int | None
+    created: bool = False
+    last: SessionState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Sessions of one listener, the epoch that the next commit must name, and the kept answer that was asked for."""
+
+    epoch: int
+    sessions: tuple[Held, ...]
+    answer: bytes | None = None
+
+    def live(self, script_id: str) -> Held | None:
+        """The live session of the script."""
+        found = (row for row in self.sessions if row.state.script_id == script_id and row.state.ended_at_ms is None)
+        return next(found, None)
+
+
+class Reviver:
+    """Raises StoreUnavailable; `bring_back` as well where the row cannot be read: its caller has read it."""
+
+    def __init__(self, store: SessionStore, archive: Archive, clock: Clock) -> None:
+        self._store = store
+        self._archive = archive
+        self._clock = clock
+
+    async def take_over(self, listener_id: str, loaded: Loaded) -> View | None:
+        """What was loaded, all of it in the epoch of now; None when somebody else was faster: load again."""
+        held = [Held(state=state, expected_version=state.version) for state in loaded.states]
+        changes = []
+        for number, stored in enumerate(loaded.states):
+            newest = stored if stored.epoch == loaded.epoch else await self._newest(stored)
+            if newest is None or stored.epoch == loaded.epoch or stored.ended_at_ms is not None:
+                continue
+            version = max(stored.version, newest.version) + 1
+            taken = replace(newest, epoch=loaded.epoch, version=version)
+            changes.append(Change(after=taken, expected_version=stored.version))
+            held[number] = Held(state=taken, expected_version=version)
+        if changes:
+            committed = await self._store.commit(listener_id, loaded.epoch, changes, self._packets(changes))
+            if committed is Committed.LOST:
+                return None
+            if committed is not Committed.DONE:
+                held = [Held(state=state, expected_version=state.version) for state in loaded.states]
+        return View(epoch=loaded.epoch, sessions=tuple(held), answer=loaded.answer)
+
+    async def _newest(self, stored: SessionState) -> SessionState | None:
+        """The stored state, or its row where that is later; None: PostgreSQL does not tell."""
+        try:
+            row = await self._archive.get(stored.session_id)
+        except DatabaseUnavailable:
+            log.warning("PostgreSQL is away; a session stays in its epoch.", action="epoch_unchecked")
+            return None
+        newer = row is not None and (row.order, row.version) > (stored.order, stored.version)
+        return row if row is not None and newer else stored
+
+    async def bring_back(self, listener_id: str, row: SessionState, epoch: int, others: Sequence[SessionState]) -> Held:
+        """A live session that the store has lost, as it comes back from its row.
+
+        `others`: the listener's live ones, as the store has them.
+        """
+        now_ms = self._clock.now_ms()
+        connections = await self._store.connections(listener_id, now_ms)
+        devices = {connection.device_id for connection in connections}
+        state = as_it_comes_back(replace(row, epoch=epoch, version=row.version + 1), others, devices, now_ms)
+        # all of them, as what one of them begins to sound on meanwhile must be seen
+        beside = [Change(after=_beside(other, state, now_ms), expected_version=other.version) for other in others]
+        changes = [Change(after=state, expected_version=None), *beside]
+        packets = self._packets([change for change in changes if change.written])
+        committed = await self._store.commit(listener_id, epoch, changes, packets, live=len(others))
+        if committed is not Committed.DONE:
+            # somebody else was faster, which the next commit will find; or a limit, which it will name
+            return Held(state=row, expected_version=None)
+        return Held(state=state, expected_version=state.version)
+
+    def _packets(self, changes: Sequence[Change]) -> list[bytes]:
+        now_ms = self._clock.now_ms()
+        return [
+            encode_packet(Packet(event="state", data=state_payload(change.after), published_at_ms=now_ms))
+            for change in changes
+        ]
+
+
+def as_it_comes_back(
+    row: SessionState, others: Sequence[SessionState], devices: Collection[str], now_ms: int
+) -> SessionState:
+    """A row that says that it plays was true when the store lost it; who made the sound may be elsewhere by now."""
+    device_id = row.active_device_id
+    if not row.playing or device_id is None:
+        return row
+    if any(other.active_device_id == device_id and other.changed_at_ms > row.changed_at_ms for other in others):
+        return _paused(row, now_ms)
+    if device_id in devices:
+        return row
+    return reduce_lost(row, Lost(device_id=device_id, last_seen_at_ms=None, until_ms=now_ms + OUTAGE_GRACE_MS), now_ms)
+
+
+def _beside(other: SessionState, back: SessionState, now_ms: int) -> SessionState:
+    """Another session beside the one that comes back: paused, if both would sound on one device."""
+    both = back.playing and other.playing and other.active_device_id == back.active_device_id
+    if not both:
+        return other
+    return replace(_paused(other, now_ms), epoch=back.epoch, version=other.version + 1)
+
+
+def _paused(state: SessionState, now_ms: int) -> SessionState:
+    """Where it was last heard of: nobody knows how long it has sounded after that."""
+    still = replace(state, absent_since_ms=None, absent_until_ms=None, revision=state.revision + 1)
+    return stopped(still, left_ms(state), now_ms)
