@@ -36,7 +36,7 @@ def percentile(ordered: Sequence[float], percent: int) -> float:
 
 
 def keep(result: Result, arguments: dict[str, Any], rows: Sequence[Latency], folder: Path = RESULTS) -> list[Path]:
-    """Writes `NAME.json` and `NAME.svg` into `folder`, over those of the last run. Answers where they are."""
+    """Writes `NAME.json`, and `NAME.svg` of what has rows, over those of the last run. Answers where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         **json.loads(result.line()),
@@ -47,6 +47,8 @@ def keep(result: Result, arguments: dict[str, Any], rows: Sequence[Latency], fol
     }
     kept, picture = folder / f"{result.bench}.json", folder / f"{result.bench}.svg"
     kept.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if not rows:
+        return [kept]
     plot(rows, f"{result.bench}: {machine()}, commit {content['commit']}", picture)
     return [kept, picture]
 

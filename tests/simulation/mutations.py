@@ -1,0 +1,210 @@
+"""The code broken on purpose, once for each way that a rule could be: some schedule must break that very rule.
+
+A mutation names the rule that its oracle must find broken: `python -m tests.simulation.run mutated 1000`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from playhead.client.core import sessions as client_sessions
+from playhead.playback import deadlines, played, reducer, reports
+from playhead.playback.commands import Seek
+from playhead.playback.rejections import Rejection
+from playhead.playback.state import SessionState
+from playhead.realtime.convergence import Convergence
+from playhead.sessions import committing, memory_notes, memory_store, reviving
+from playhead.sessions.presence import Presence
+from playhead.sessions.store import Committed, Loaded
+from tests.simulation import sockets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """`broken`: what the code no longer does. `place`: what is put where, while it is `applied`.
+
+    `from_seed`: where to begin to look; a rare one was found there.
+    """
+
+    rule: str
+    broken: str
+    place: tuple[Any, str, Any]
+    from_seed: int = 1
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        owner, name, value = self.place
+        before = getattr(owner, name)
+        setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            setattr(owner, name, before)
+
+
+async def _nothing(*_arguments: Any) -> None:
+    return None
+
+
+def _take_any(self: client_sessions.Sessions, state: Any) -> client_sessions.Taken:
+    """As if a client applied whatever comes."""
+    self._states[state.session_id] = state
+    return client_sessions.Taken.NEXT
+
+
+async def _without_its_row(self: reviving.Reviver, stored: SessionState) -> SessionState:
+    return stored
+
+
+def _same_revision(*arguments: Any) -> Any:
+    decision = _decide(*arguments)
+    return replace(decision, state=replace(decision.state, revision=arguments[0].revision))
+
+
+async def _not_taken_over(self: reviving.Reviver, listener_id: str, loaded: Loaded) -> reviving.View:
+    held = [
+        reviving.Held(
+            state=state if state.epoch == loaded.epoch else await self._newest(state) or state,
+            expected_version=state.version,
+        )
+        for state in loaded.states
+    ]
+    return reviving.View(epoch=loaded.epoch, sessions=tuple(held), answer=loaded.answer)
+
+
+def _fits_any(known: dict[str, SessionState], change: Any) -> bool:
+    return change.expected_version is None or change.after.session_id in known
+
+
+async def _not_written(self: committing.Committer, wish: committing.Wish, *arguments: Any) -> Committed:
+    return Committed.DONE if isinstance(wish.command, Seek) else await _write(self, wish, *arguments)
+
+
+async def _due_and_forgotten(self: memory_store.MemoryStore, now_ms: int, limit: int) -> Any:
+    """As if what one process takes were taken from all others for ever."""
+    return tuple(self._due.take(now_ms, limit))
+
+
+async def _attach_anyway(
+    self: Presence, listener_id: str, connection_id: str, device_id: str, name: str, kind: str
+) -> bool:
+    self._connections_max = 1_000
+    attached: bool = await _attach(self, listener_id, connection_id, device_id, name, kind)
+    return attached
+
+
+async def _emit_and_wait(self: sockets.SocketServer, event: str, data: Any, **options: Any) -> None:
+    """As if a write waited for whoever does not read."""
+    members = self._rooms.get(options.get("room") or "", ())
+    while any(not link.reading for key in list(members) if (link := self._links.get(key)) is not None):
+        await self._wire.pause(100, 100)
+    await _emit(self, event, data, **options)
+
+
+def _no_refusal(_committed: Committed) -> Rejection | None:
+    return None
+
+
+_decide = reducer._decide
+_write = committing.Committer._write
+_attach: Callable[..., Awaitable[bool]] = Presence.attach
+_emit: Callable[..., Awaitable[None]] = sockets.SocketServer.emit
+
+MUTATIONS: dict[str, Mutation] = {
+    "client-takes-any-state": Mutation(
+        rule="rule 1",
+        broken="a client applies every state, also an older one",
+        place=(client_sessions.Sessions, "take", _take_any),
+    ),
+    "nothing-is-compared": Mutation(
+        rule="rule 1",
+        broken="a node never compares what it has told with what the store has",
+        place=(Convergence, "compare", _nothing),
+    ),
+    "revision-stands-still": Mutation(
+        rule="rule 1",
+        broken="an accepted change has the revision of the state before",
+        place=(reducer, "_decide", _same_revision),
+    ),
+    "no-new-order-in-a-new-epoch": Mutation(
+        rule="rule 1",
+        broken="a session keeps its old order when the store has lost what came after it",
+        place=(reviving.Reviver, "take_over", _not_taken_over),
+    ),
+    "versions-are-not-compared": Mutation(
+        rule="rule 2",
+        broken="a commit overwrites what it has not seen",
+        place=(memory_store, "_fits", _fits_any),
+    ),
+    "row-is-not-asked": Mutation(
+        rule="rule 2",
+        broken="in a new epoch the store is believed, though PostgreSQL knows more",
+        place=(reviving.Reviver, "_newest", _without_its_row),
+    ),
+    "acked-before-it-is-stored": Mutation(
+        rule="rule 2",
+        broken="a seek is answered, and not written",
+        place=(committing.Committer, "_write", _not_written),
+    ),
+    "stale-report-is-believed": Mutation(
+        rule="rule 3",
+        broken="a report counts from any device and at any revision",
+        place=(reports, "_refusal", lambda state, report, origin: None),
+    ),
+    "any-place-is-true": Mutation(
+        rule="rule 3",
+        broken="a report may put the playhead anywhere",
+        place=(reports, "true_place_ms", lambda state, reported_ms, now_ms: reported_ms),
+    ),
+    "refused-place-is-lost": Mutation(
+        rule="rule 3",
+        broken="the place of a refused report does not go to the history",
+        place=(committing, "refused_place", lambda *arguments: None),
+    ),
+    "jump-is-not-in-the-history": Mutation(
+        rule="rule 3",
+        broken="a seek leaves no entry",
+        place=(reducer, "moved_playhead", lambda *arguments: False),
+    ),
+    "answers-are-not-kept": Mutation(
+        rule="rule 4",
+        broken="a command that is sent again is applied again",
+        place=(memory_notes.Notes, "keep_answer", lambda *arguments: None),
+    ),
+    "report-numbers-are-ignored": Mutation(
+        rule="rule 4",
+        broken="a report that was taken before is taken again",
+        place=(reports, "_repeated", lambda *arguments: False),
+    ),
+    "time-does-not-bound-listening": Mutation(
+        rule="rule 4",
+        broken="more is credited than can have run",
+        place=(played, "ran_ms", lambda state, now_ms: 3_600_000),
+    ),
+    "limit-of-connections-is-not-kept": Mutation(
+        rule="rule 5",
+        broken="a listener may connect as often as they like",
+        place=(Presence, "attach", _attach_anyway),
+    ),
+    "limit-is-answered-as-success": Mutation(
+        rule="rule 2",
+        broken="at the journal's limit a command is acked, and dropped",
+        place=(committing, "_refusal", _no_refusal),
+    ),
+    "slow-device-holds-up-others": Mutation(
+        rule="rule 6",
+        broken="a write waits until a slow device has read",
+        place=(sockets.SocketServer, "emit", _emit_and_wait),
+    ),
+    "deadline-dies-with-its-process": Mutation(
+        rule="section 4",
+        broken="what one process has taken to look at is nobody else's any more",
+        place=(memory_store.MemoryStore, "due", _due_and_forgotten),
+    ),
+    "sessions-do-not-end": Mutation(
+        rule="section 4",
+        broken="an idle session does not end",
+        place=(deadlines, "ended", lambda state, now_ms: state),
+    ),
+}

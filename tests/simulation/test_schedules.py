@@ -1,0 +1,34 @@
+"""Thousands of schedules, each of which breaks no rule; and those that once did."""
+
+import pytest
+
+from tests.simulation.workers import PROCESSES, ask, shares
+
+SCHEDULES = 5_000
+FIRST_SEED = 1
+SEEDS_THAT_FAILED: dict[int, str] = {}
+"""Seeds that once broke a rule, and how. The schedules of earlier seeds change with every change of the simulation."""
+
+
+@pytest.mark.timeout(900)
+def test_five_thousand_schedules_break_no_rule() -> None:
+    answers = ask(*shares(FIRST_SEED, SCHEDULES))
+    assert [seed for answer in answers for seed in answer.result["failed"]] == [], "\n".join(
+        answer.text for answer in answers
+    )
+    assert sum(answer.result["schedules"] for answer in answers) == SCHEDULES
+    # a simulation in which nothing happens would break no rule either
+    assert sum(answer.result["commits"] for answer in answers) > 10 * SCHEDULES
+
+
+@pytest.mark.timeout(120)
+def test_seeds_that_once_broke_a_rule_no_longer_do() -> None:
+    answers = ask(*[("seeds", seed, 1) for seed in list(SEEDS_THAT_FAILED)[:PROCESSES]])
+    assert [seed for answer in answers for seed in answer.result["failed"]] == []
+
+
+@pytest.mark.timeout(120)
+def test_the_schedule_that_was_asked_for(asked_seed: int) -> None:
+    (answer,) = ask(("one", asked_seed))
+    print(answer.text)
+    assert answer.result["failure"] is None

@@ -1,0 +1,224 @@
+"""The state store that all nodes share: the commit semantics of MemoryStore, with the lives and deaths of a Valkey.
+
+    crash     answers nobody for a while; comes back as it was, or as it was a moment before (`appendfsync everysec`)
+    failover  the same, to a replica that is behind
+    emptied   all keys are gone
+    away      cannot be reached, and loses nothing
+
+Whenever something may be lost the epoch grows, as `open_1` in functions.lua does it.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from playhead.playback.history import Move
+from playhead.playback.state import SessionState
+from playhead.runtime.clock import Clock
+from playhead.sessions.flushing import Taken
+from playhead.sessions.memory_journal import MemoryJournal
+from playhead.sessions.memory_notes import Notes
+from playhead.sessions.memory_store import MemoryStore
+from playhead.sessions.store import Change, Committed, DueSession
+from playhead.sessions.timetable import Expiring, Timetable
+from tests.simulation.record import ASKED, Commit, Loss, Record, Step
+
+
+class Listening(Protocol):
+    """A node's end of pub/sub."""
+
+    def arrive(self, listener_id: str, packet: bytes) -> None: ...
+
+
+class Judge(Protocol):
+    """Who looks at every commit."""
+
+    def committed(self, commit: Commit, current: SessionState | None, change: Change) -> None: ...
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The store as it was."""
+
+    commits: int
+    life: int
+    epoch: int
+    fields: dict[str, Any]
+    pending: dict[str, tuple[int, Taken]]
+    """What flushers had in hand."""
+
+
+class Valkey(MemoryStore):
+    """One primary. `up` is False while nobody can talk to it."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        record: Record,
+        judge: Judge,
+        rows: Mapping[str, SessionState],
+        epoch: int,
+        journal_max: int,
+    ) -> None:
+        super().__init__(clock, None, epoch, journal_max)
+        self.stream = MemoryJournal(self, clock)
+        self.up = True
+        self.life = 0
+        """Counts its restarts: what was under way in an earlier one gets no answer."""
+        self.record = record
+        self.rows = rows
+        self.judge = judge
+        self.listening: dict[str, dict[Listening, None]] = {}
+        self.on_due: Any = lambda: None
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    # a snapshot, and back to it
+
+    def snapshot(self) -> Snapshot:
+        fields: dict[str, Any] = {name: _copied(getattr(self, name)) for name in _EXPIRING}
+        fields["_notes"] = _copied_notes(self._notes)
+        fields["_due"] = _copied_times(self._due)
+        fields["journal"] = copy(self.journal)
+        return Snapshot(len(self.record.commits), self.life, self._epoch, fields, copy(self.stream._pending))
+
+    def come_back(self, kind: str, snapshot: Snapshot | None, loses_ms: int) -> None:
+        """After a restart: as it was, or as it was then; another life either way."""
+        kept = len(self.record.commits)
+        stored_epoch = self._epoch
+        if snapshot is not None:
+            kept, stored_epoch = snapshot.commits, snapshot.epoch
+            self.stream._pending = snapshot.pending
+            for name, value in snapshot.fields.items():
+                setattr(self, name, value)
+        self._begin_life(kind, stored_epoch, loses_ms)
+        self.record.note_loss(self.record.losses.pop(), kept, self.rows)
+
+    def lose_everything(self) -> None:
+        """As after FLUSHALL: not even the epoch is known; subscriptions stay."""
+        for name in (*_EXPIRING, "_due", "journal"):
+            getattr(self, name).clear()
+        self._notes = Notes()
+        self.stream._pending.clear()
+        self._begin_life("emptied", 0, 0)
+        self.record.note_loss(self.record.losses.pop(), 0, self.rows)
+
+    def _begin_life(self, kind: str, stored_epoch: int, loses_ms: int) -> None:
+        now_ms = self._clock.now_ms()
+        self._epoch = max(stored_epoch + 1, now_ms)
+        self.life += 1
+        self.record.losses.append(Loss(now_ms, kind, loses_ms, self._epoch))
+        self.on_due()
+
+    def _refused(self, listener_id: str, epoch: int, changes: Sequence[Change], live: int | None) -> Committed | None:
+        """At the limit of the journal counts what a flusher has in hand as well: a stream has it until it is done."""
+        refused = super()._refused(listener_id, epoch, changes, live)
+        full = len(self.journal) + len(self.stream._pending) >= self._journal_length_max
+        return Committed.BACKLOG if refused is None and full else refused
+
+    # what is watched
+
+    async def _set(self, listener_id: str, commit: Any) -> None:
+        known = self._known(listener_id)
+        await super()._set(listener_id, commit)
+        for number, change in enumerate(commit.changes):
+            if number > 0 and not change.written:
+                # compared only
+                continue
+            command_id = commit.answer.command_id if commit.answer is not None and number == 0 else None
+            self._note(listener_id, change, known.get(change.after.session_id), command_id)
+        self.on_due()
+
+    def _note(self, listener_id: str, change: Change, current: SessionState | None, command_id: str | None) -> None:
+        record = self.record
+        step = record.steps.get(id(change.after)) if change.written else None
+        before = step.before if step is not None else self._newest(change.after.session_id, current)
+        parent = None if before is None or before.version == 0 else record.commit_of(before)
+        commit = Commit(
+            index=len(record.commits),
+            at_us=self._clock.now_ms() * 1000,
+            listener_id=listener_id,
+            after=change.after,
+            parent=parent,
+            step=step,
+            asked=ASKED.get(),
+            entry=change.entry,
+            before=before,
+            command_id=command_id,
+            written=change.written,
+        )
+        record.note_commit(commit)
+        self.judge.committed(commit, current, change)
+
+    def _newest(self, session_id: str, current: SessionState | None) -> SessionState | None:
+        """What a session is taken into a new epoch from."""
+        row = self.rows.get(session_id)
+        if row is None or current is None:
+            return row or current
+        return row if (row.order, row.version) > (current.order, current.version) else current
+
+    async def publish(self, listener_id: str, packet: bytes) -> None:
+        for bus in list(self.listening.get(listener_id, ())):
+            bus.arrive(listener_id, packet)
+
+    # what a test may look at without being a client
+
+    def sessions(self) -> dict[str, SessionState]:
+        """Every session that it has, live or just ended, by id."""
+        found: dict[str, SessionState] = {}
+        for listener_id in list(self._sessions):
+            found.update(self._known(listener_id))
+        return found
+
+    def entries(self, session_id: str) -> tuple[Move, ...]:
+        return self._notes.moves(session_id, self._clock.now_ms())
+
+    def waiting(self) -> bool:
+        """Whether anything is on its way to PostgreSQL."""
+        return bool(self.journal) or bool(self.stream._pending)
+
+    def next_due_ms(self) -> int | None:
+        return min(self._due._at_ms.values(), default=None)
+
+    def overdue(self, since_ms: int) -> list[object]:
+        return [item for item, at_ms in self._due._at_ms.items() if at_ms < since_ms]
+
+    def has_deadline(self, state: SessionState) -> bool:
+        return DueSession(listener_id=state.listener_id, session_id=state.session_id) in self._due
+
+    def held_connections(self) -> set[str]:
+        now_ms = self._clock.now_ms()
+        return {key for listener_id in self._connections for key in self._connections.get(listener_id, now_ms) or ()}
+
+
+_EXPIRING = ("_sessions", "_connections", "_left_at_ms")
+_NOTES = ("_answers", "_answered", "_moves", "_conflicts")
+"""What MemoryStore and its notes hold until their time is over."""
+
+
+def _copied(kept: "Expiring[Any, Any]") -> "Expiring[Any, Any]":
+    """As it is now: the states in it never change, and what holds them does."""
+    found: Expiring[Any, Any] = Expiring()
+    for key, (until_ms, value) in kept._rows.items():
+        found.put(key, copy(value), until_ms)
+    return found
+
+
+def _copied_notes(notes: Notes) -> Notes:
+    found = Notes()
+    for name in _NOTES:
+        setattr(found, name, _copied(getattr(notes, name)))
+    return found
+
+
+def _copied_times(times: "Timetable[Any]") -> "Timetable[Any]":
+    found: Timetable[Any] = Timetable()
+    for key, at_ms in times._at_ms.items():
+        found.put(key, at_ms)
+    return found
+
+
+__all__ = ["Judge", "Listening", "Snapshot", "Step", "Valkey"]
