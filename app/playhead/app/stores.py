@@ -30,6 +30,7 @@ from playhead.sessions.sweeping import Sweeper
 from playhead.sessions.taking_over import TakingOver
 
 OUTGROW_RETRY_S = 1.0
+OUTGROW_PATIENCE_S = 5.0
 Open = Callable[[SessionService, Sweeper], Awaitable[None]]
 
 
@@ -98,6 +99,8 @@ async def _in_redis(
         nonlocal outgrowing
         bus.start()
         outgrowing = asyncio.create_task(outgrow_memory(leases, store), name="outgrowing")
+        # before the first command, which would go on from what Redis knew then; not for ever, as a store may be away
+        await asyncio.wait((outgrowing,), timeout=OUTGROW_PATIENCE_S)
 
     try:
         yield Stores(
@@ -112,7 +115,7 @@ async def _in_redis(
             checks={
                 "valkey": valkey_check(store.client),
                 "clock": clock_check(clock),
-                "lease": _nobody_elses(leases),
+                "lease": _nobody_elses(leases, lambda: outgrowing is not None and outgrowing.done()),
             },
             shared_cache=RedisBackend(store.client),
         )
@@ -134,11 +137,13 @@ async def outgrow_memory(leases: LeaseRepository, store: RedisStore) -> None:
             await asyncio.sleep(OUTGROW_RETRY_S)
 
 
-def _nobody_elses(leases: LeaseRepository) -> Check:
+def _nobody_elses(leases: LeaseRepository, outgrown: Callable[[], bool]) -> Check:
     async def check() -> None:
         last = await leases.latest()
         if last is not None and last.for_s > 0:
             raise NotReady("another server keeps the sessions in its memory (PLAYHEAD_STORE=memory); stop it")
+        if not outgrown():
+            raise NotReady("it is not known yet whether sessions were in a server's memory before; wait a moment")
 
     return check
 
