@@ -19,10 +19,11 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis.asyncio
+from msgspec.structs import replace
 
 from loadtests.journal_traffic import Machine, Traffic, machine_under_test, sessions_of
 from loadtests.keeping import RESULTS, Latency, keep, percentile

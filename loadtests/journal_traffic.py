@@ -4,10 +4,11 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from msgspec.structs import replace
 
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
 from playhead.db import Logins, ScriptRepository, Source, ensure_logins, migrate, open_database

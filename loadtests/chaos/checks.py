@@ -7,7 +7,8 @@ held to what is promised then; every other one to the letter.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from loadtests.chaos.model import HEARD, Replay, replay, retold
 from loadtests.chaos.record import Payload, Record, SessionRecord, order_of

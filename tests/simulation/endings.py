@@ -1,7 +1,8 @@
 """Oracles of what must hold in the end: convergence, what was acked, deadlines, listened time, what ends by itself."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from playhead.playback.commands import Offline, Report
 from playhead.playback.deadlines import IDLE_END_MS

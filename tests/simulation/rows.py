@@ -1,7 +1,8 @@
 """PostgreSQL as the sessions see it: rows in memory with the fences of the SQL, away at times; and scripts."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from playhead.db import DatabaseUnavailable, Script
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move

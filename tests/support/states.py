@@ -1,7 +1,8 @@
 """Session states for tests: one that plays, at a round time and place; a test names the fields that matter to it."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from playhead.playback.state import Loop, SessionState
 

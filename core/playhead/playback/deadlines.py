@@ -11,7 +11,7 @@ Nothing has to fire in time: a late look finds the same result, and a second one
 servers themselves were away, and for a while after that, nobody is blamed for being absent.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from playhead.playback.commands import REST_DEVICE_ID, Connections, Due, Lost
 from playhead.playback.endings import ended, stopped

@@ -1,6 +1,6 @@
 """How playback comes to rest, and where the next session of the same listener and script begins."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from playhead.playback.state import SessionState, position_at
 

@@ -6,7 +6,7 @@
 The union of what was heard is `listened.py`; that one cannot grow by hearing a passage twice, this one does.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from playhead.playback.listened import HEARD_TOLERANCE_MS, heard_between, union
 from playhead.playback.state import Interval, Loop, SessionState, Slot

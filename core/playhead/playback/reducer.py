@@ -23,6 +23,8 @@ The rules are those of the design, sections 3 and 4.
 
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from playhead.playback.commands import (
     COMMAND_NAMES,
     Asked,
@@ -196,7 +198,7 @@ def _asked(
         case SetRate():
             return set_rate(state, command, now_ms, lead_ms)
         case SetMode():
-            return replace(state, mode=command.mode)
+            return structs.replace(state, mode=command.mode)
         case SetSleep():
             return set_sleep(state, command, now_ms)
         case Transfer():
@@ -226,7 +228,7 @@ def _decide(
     published = _seen(after, before) != before
     revision = before.revision + published
     by_device = published and result.cause.device_id is not None
-    numbered = replace(
+    numbered = structs.replace(
         after,
         epoch=epoch,
         revision=revision,
@@ -251,17 +253,17 @@ def _tidy(before: SessionState, after: SessionState, cause: Cause, origin: Origi
     if after.absent_until_ms is not None:
         back = cause.device_id is not None and cause.device_id == after.active_device_id
         if back:
-            after = replace(after, active_connection_id=origin.connection_id or after.active_connection_id)
+            after = structs.replace(after, active_connection_id=origin.connection_id or after.active_connection_id)
         if back or not after.playing or after.active_device_id != before.active_device_id:
-            after = replace(after, absent_since_ms=None, absent_until_ms=None)
+            after = structs.replace(after, absent_since_ms=None, absent_until_ms=None)
     if after.sleep_at_end_of_loop and after.enabled_loop is None:
-        after = replace(after, sleep_at_end_of_loop=False)
+        after = structs.replace(after, sleep_at_end_of_loop=False)
     return after
 
 
 def _seen(after: SessionState, before: SessionState) -> SessionState:
     """`after` with everything that devices do not see as it was before."""
-    return replace(
+    return structs.replace(
         after,
         heard_ms=before.heard_ms,
         heard_at_ms=before.heard_at_ms,

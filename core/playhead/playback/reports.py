@@ -6,7 +6,8 @@ A true report re-anchors the playhead only where it differs from the formula by 
 """
 
 import math
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from playhead.playback.commands import RATE_MAX, RATE_MIN, Origin, Report
 from playhead.playback.listened import total_ms, union

@@ -9,8 +9,10 @@ The browser's copy of the formula is `player/src/playhead.ts`; both are tested a
 """
 
 import math
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 Mode = Literal["handoff", "together"]
 """`handoff`: one device sounds, the others are remotes. `together`: all connected devices sound in unison."""
@@ -22,8 +24,7 @@ Slot = tuple[int, int]
 """A quarter of an hour of server time, by its number since the Unix epoch, and the ms that were played in it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
+class Loop(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An A-B loop over `[start_ms, end_ms)`; kept, but without effect, while `enabled` is false."""
 
     start_ms: int
@@ -35,12 +36,12 @@ class Loop:
         return self.end_ms - self.start_ms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionState:
+class SessionState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One listener's playback of one script, shared by all devices of that listener.
 
     `(epoch, revision)` orders the states that devices see; every accepted change adds one to `revision`.
     `version` counts every write, also of reports that change nothing a device sees: it is what a commit compares.
+    A struct, as a command replaces it several times: 0.2 µs each, where a dataclass of so many fields takes 7.
     """
 
     session_id: str

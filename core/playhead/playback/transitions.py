@@ -4,7 +4,7 @@ In `together` mode a start, a seek or another rate is anchored `lead_ms` in the 
 there in time; until the anchor a device goes on as before.
 """
 
-from dataclasses import replace
+from msgspec import structs
 
 from playhead.playback.commands import (
     LOOP_LENGTH_MIN_MS,
@@ -38,10 +38,10 @@ def placed(state: SessionState, position_ms: int, now_ms: int, lead_ms: int = 0)
     """`state` with the playhead put to `position_ms` by a jump: what lies between was not heard."""
     loop = state.loop
     if loop is not None and loop.enabled and not loop.start_ms <= position_ms < loop.end_ms:
-        loop = replace(loop, enabled=False)
+        loop = structs.replace(loop, enabled=False)
     at_end = position_ms >= state.duration_ms
     anchor_ms = _anchor_ms(state, now_ms, lead_ms)
-    return replace(
+    return structs.replace(
         state,
         position_ms=position_ms,
         anchored_at_ms=anchor_ms,
@@ -58,7 +58,7 @@ def reanchored(state: SessionState, now_ms: int, lead_ms: int = 0) -> SessionSta
     if not state.playing:
         return state
     anchor_ms = _anchor_ms(state, now_ms, lead_ms)
-    return replace(state, position_ms=position_at(state, anchor_ms), anchored_at_ms=anchor_ms)
+    return structs.replace(state, position_ms=position_at(state, anchor_ms), anchored_at_ms=anchor_ms)
 
 
 def heard_place_ms(state: SessionState, place_ms: int | None, origin: Origin, now_ms: int) -> int | None:
@@ -103,7 +103,7 @@ def play(
     if target == state.active_device_id and target != origin.device_id and state.playing:
         connection = state.active_connection_id
     position_ms = 0 if command.position_ms is None and state.finished else command.position_ms
-    sounding = replace(state, playing=True, active_device_id=target, active_connection_id=connection)
+    sounding = structs.replace(state, playing=True, active_device_id=target, active_connection_id=connection)
     if position_ms is not None:
         return placed(sounding, position_ms, now_ms, lead_ms)
     return sounding if state.playing else _resumed(sounding, now_ms, lead_ms)
@@ -112,7 +112,9 @@ def play(
 def _resumed(state: SessionState, now_ms: int, lead_ms: int) -> SessionState:
     """`state` going on from where it stands: no jump, so a loop that lies ahead stays on."""
     anchor_ms = _anchor_ms(state, now_ms, lead_ms)
-    return replace(state, anchored_at_ms=anchor_ms, finished=False, heard_ms=state.position_ms, heard_at_ms=anchor_ms)
+    return structs.replace(
+        state, anchored_at_ms=anchor_ms, finished=False, heard_ms=state.position_ms, heard_at_ms=anchor_ms
+    )
 
 
 def pause(state: SessionState, command: Pause, origin: Origin, now_ms: int) -> SessionState | Rejection:
@@ -144,7 +146,7 @@ def set_loop(state: SessionState, command: SetLoop, now_ms: int) -> SessionState
     loop = Loop(start_ms=command.start_ms, end_ms=command.end_ms, enabled=command.enabled)
     if loop == state.loop:
         return state
-    here = replace(reanchored(state, now_ms), loop=loop)
+    here = structs.replace(reanchored(state, now_ms), loop=loop)
     return placed(here, loop.start_ms, now_ms) if loop.enabled and loop.end_ms <= here.position_ms else here
 
 
@@ -155,7 +157,7 @@ def set_rate(state: SessionState, command: SetRate, now_ms: int, lead_ms: int) -
         return state
     # what can have run at the old rate must not be counted at the new one
     heard_at_ms = max(0, ran_until_ms(state, now_ms) - round(ran_ms(state, now_ms) / command.rate))
-    return replace(reanchored(state, now_ms, lead_ms), rate=command.rate, heard_at_ms=heard_at_ms)
+    return structs.replace(reanchored(state, now_ms, lead_ms), rate=command.rate, heard_at_ms=heard_at_ms)
 
 
 def set_sleep(state: SessionState, command: SetSleep, now_ms: int) -> SessionState | Rejection:
@@ -166,9 +168,9 @@ def set_sleep(state: SessionState, command: SetSleep, now_ms: int) -> SessionSta
     if command.at_end_of_loop:
         if state.enabled_loop is None:
             return Rejection(code=Code.NO_LOOP, state=state)
-        return replace(reanchored(state, now_ms), sleep_at_ms=None, sleep_at_end_of_loop=True)
+        return structs.replace(reanchored(state, now_ms), sleep_at_ms=None, sleep_at_end_of_loop=True)
     sleep_at_ms = None if command.after_ms is None else now_ms + command.after_ms
-    return replace(state, sleep_at_ms=sleep_at_ms, sleep_at_end_of_loop=False)
+    return structs.replace(state, sleep_at_ms=sleep_at_ms, sleep_at_end_of_loop=False)
 
 
 def transfer(state: SessionState, command: Transfer, now_ms: int, connected: Connections) -> SessionState | Rejection:
@@ -176,9 +178,9 @@ def transfer(state: SessionState, command: Transfer, now_ms: int, connected: Con
         return Rejection(code=Code.DEVICE_NOT_CONNECTED, state=state)
     if command.device_id == state.active_device_id:
         # the same device over another connection: no device sees a difference, `leave` does
-        return replace(state, active_connection_id=connected[command.device_id])
+        return structs.replace(state, active_connection_id=connected[command.device_id])
     here = reanchored(state, now_ms)
-    return replace(here, active_device_id=command.device_id, active_connection_id=connected[command.device_id])
+    return structs.replace(here, active_device_id=command.device_id, active_connection_id=connected[command.device_id])
 
 
 def offline(state: SessionState, command: Offline, now_ms: int) -> tuple[SessionState, Rejection | None] | Rejection:
@@ -191,7 +193,7 @@ def offline(state: SessionState, command: Offline, now_ms: int) -> tuple[Session
     listened = union(state.listened, command.intervals)
     # repeats cannot be told from a batch that is sent again: what was heard before is not counted as played
     more_ms = total_ms(listened) - total_ms(state.listened)
-    heard = replace(state, listened=listened, played_ms=state.played_ms + more_ms)
+    heard = structs.replace(state, listened=listened, played_ms=state.played_ms + more_ms)
     if command.position_ms == position_at(heard, now_ms):
         return heard, None
     if command.base is not None and command.base < state.moved:

@@ -7,10 +7,11 @@ processes they arrive; only what was listened to and played is kept from both.
 """
 
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from msgspec.structs import replace
 
 from playhead.db.codecs import (
     intervals_from,

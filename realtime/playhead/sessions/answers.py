@@ -4,10 +4,11 @@ What makes a command the same is its fingerprint: what was asked, of which sessi
 was expected to find (`expected_revision`) is no part of it: who asks again may know more by then.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import orjson
+from msgspec.structs import replace
 
 from playhead.playback.commands import COMMAND_NAMES, Command, Origin
 from playhead.playback.reducer import Cause

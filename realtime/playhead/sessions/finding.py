@@ -7,6 +7,8 @@ devices.
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from msgspec import structs
+
 from playhead.db import Script
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.endings import resume_ms
@@ -108,7 +110,7 @@ class SessionFinder:
         )
         if last is not None:
             # an offline batch may have begun in the session before
-            state = replace(state, moved=last.moved)
+            state = structs.replace(state, moved=last.moved)
         return Held(state=state, expected_version=None, created=True, last=last)
 
     async def last(self, listener_id: str, script_id: str) -> SessionState | None:

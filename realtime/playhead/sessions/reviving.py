@@ -7,9 +7,10 @@ over: a row that wins may be there. Must not know: commands, devices' sockets.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
+from msgspec.structs import replace
 
 from playhead.db import DatabaseUnavailable
 from playhead.playback.commands import Lost

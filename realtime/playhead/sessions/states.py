@@ -7,6 +7,7 @@ the list only ever grows at its end: what is missing there has its default value
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 import orjson
 
 from playhead.playback.state import Loop, SessionState
@@ -47,10 +48,11 @@ FIELDS = (
 PAIRS = ("listened", "report_seqs", "played_slots")
 
 _values = attrgetter(*FIELDS)
+_encoder = msgspec.json.Encoder()
 
 
 def encode_state(state: SessionState) -> bytes:
-    return orjson.dumps(_values(state))
+    return _encoder.encode(_values(state))
 
 
 def decode_state(raw: bytes) -> SessionState:

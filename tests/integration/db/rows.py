@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import structs
+
 from playhead.db.pool import Claims, Database
 from playhead.db.scripts import CreatedScript, Script, ScriptRepository, Source, Visibility
 from playhead.db.sessions import upsert
@@ -79,7 +81,7 @@ def session(script_id: str, **changed: Any) -> SessionState:
         started_at_ms=1_700_000_000_123,
         changed_at_ms=1_700_000_000_123,
     )
-    return replace(state, **changed)
+    return structs.replace(state, **changed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec import structs
 
 from playhead.db.errors import InvalidValue
 from playhead.db.journal import JournalRepository
@@ -59,9 +60,9 @@ async def test_entries_of_a_batch_become_the_latest_state_and_the_greatest_amoun
 ) -> None:
     """A batch after a long outage: the latest state does not carry the oldest slots any more."""
     first = session(script_id, played_slots=((1, 5), (2, 5)), listened=((0, 10),), played_ms=10)
-    second = replace(first, revision=2, played_slots=((2, 9), (3, 1)), listened=((5, 20),), played_ms=20)
+    second = structs.replace(first, revision=2, played_slots=((2, 9), (3, 1)), listened=((5, 20),), played_ms=20)
     await journal.store([entry(second), entry(first)])
-    assert await sessions.get(first.session_id) == replace(second, listened=((0, 20),))
+    assert await sessions.get(first.session_id) == structs.replace(second, listened=((0, 20),))
     assert await listening(owner, first.session_id) == {1: 5, 2: 9, 3: 1}
 
 
@@ -71,10 +72,10 @@ async def test_any_order_and_any_repetition_of_entries_ends_in_the_same_rows(
     base = session(script_id)
     found: set[Any] = set()
     for order in itertools.permutations(range(3)):
-        own = replace(base, session_id=new_id(), listener_id=new_id())
+        own = structs.replace(base, session_id=new_id(), listener_id=new_id())
         entries = [
             entry(
-                replace(own, revision=number, played_slots=((5, 10 * number), (5 + number, 1))),
+                structs.replace(own, revision=number, played_slots=((5, 10 * number), (5 + number, 1))),
                 (move(revision=number), conflict(at_ms=1_000 + number, to_ms=number)),
                 (stretch(end_ms=60_000 + number),),
             )
@@ -121,7 +122,7 @@ async def test_what_was_rolled_back_at_the_commit_is_stored_when_it_is_sent_agai
     assert await listening(owner, state.session_id) == {}
     await journal.store([entry(state)])
     assert await listening(owner, state.session_id) == {1: 5}
-    await journal.store([entry(replace(state, revision=2, played_slots=((1, 5), (2, 1))))])
+    await journal.store([entry(structs.replace(state, revision=2, played_slots=((1, 5), (2, 1))))])
     assert await listening(owner, state.session_id) == {1: 5, 2: 1}
 
 
@@ -233,7 +234,7 @@ async def test_writers_that_store_the_same_sessions_at_once_do_not_block_each_ot
 ) -> None:
     states = [session(script_id, played_slots=((1, 1), (2, 2))) for _ in range(50)]
     batches = [
-        [entry(replace(state, revision=revision), (move(revision=revision),), (stretch(),)) for state in order]
+        [entry(structs.replace(state, revision=revision), (move(revision=revision),), (stretch(),)) for state in order]
         for revision, order in enumerate((states, states[::-1], states, states[::-1]), 1)
     ]
     await asyncio.gather(*(journal.store(batch) for batch in batches))

@@ -1,7 +1,7 @@
 import itertools
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from playhead.db.errors import InvalidValue
 from playhead.db.limits import DEVICE_ID_CHARS_MAX

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import redis.asyncio
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from playhead.db import Database, JournalRepository, ScriptRepository, ServiceDatabase, SessionRepository

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from playhead.playback.state import SessionState
 from playhead.sessions.keys import partition_of
@@ -63,7 +64,7 @@ def neighbour() -> str:
 async def commit(line: Line, *changes: tuple[SessionState, int | None], packets: tuple[bytes, ...] = ()) -> Committed:
     listener_id = changes[0][0].listener_id
     epoch = (await line.store.live(listener_id)).epoch
-    rows = [Change(after=replace(after, epoch=epoch), expected_version=expected) for after, expected in changes]
+    rows = [Change(after=structs.replace(after, epoch=epoch), expected_version=expected) for after, expected in changes]
     return await line.store.commit(listener_id, epoch, rows, packets)
 
 
@@ -73,7 +74,7 @@ async def stored(line: Line, session_id: str = FIRST.session_id) -> SessionState
 
 def another(number: int = 0, **fields: Any) -> SessionState:
     """A first state of another session of another script."""
-    return replace(FIRST, session_id=new_id(), script_id=f"{number:08}-0000-4000-8000-000000000000", **fields)
+    return structs.replace(FIRST, session_id=new_id(), script_id=f"{number:08}-0000-4000-8000-000000000000", **fields)
 
 
 # reading
@@ -90,7 +91,7 @@ async def test_of_an_unknown_listener_there_is_an_epoch_and_nothing_else(line: L
 async def test_what_is_committed_is_read_back_unchanged(line: Line) -> None:
     assert await commit(line, (FIRST, None)) is Committed.DONE
     live = await line.store.live(LISTENER_ID)
-    expected = replace(FIRST, epoch=live.epoch)
+    expected = structs.replace(FIRST, epoch=live.epoch)
     assert live.states == (expected,)
     assert (await line.store.load(LISTENER_ID, FIRST.session_id)).states == (expected,)
 
@@ -108,7 +109,7 @@ async def test_another_listener_sees_nothing_of_it_not_even_in_the_same_partitio
 
 async def test_a_commit_needs_exactly_the_version_it_was_decided_on(line: Line) -> None:
     await commit(line, (FIRST, None))
-    second = replace(FIRST, version=2, position_ms=1)
+    second = structs.replace(FIRST, version=2, position_ms=1)
     for wrong in (0, 2, 11):
         assert await commit(line, (second, wrong)) is Committed.LOST
     found = await stored(line)
@@ -120,7 +121,7 @@ async def test_a_commit_needs_exactly_the_version_it_was_decided_on(line: Line) 
 
 async def test_of_many_commits_on_one_version_exactly_one_wins(line: Line) -> None:
     await commit(line, (FIRST, None))
-    racers = [replace(FIRST, version=2, position_ms=number) for number in range(20)]
+    racers = [structs.replace(FIRST, version=2, position_ms=number) for number in range(20)]
     outcomes = await asyncio.gather(*(commit(line, (racer, 1)) for racer in racers))
     assert sorted(outcome.name for outcome in outcomes) == ["DONE"] + ["LOST"] * 19
     found = await stored(line)
@@ -133,7 +134,7 @@ async def test_an_update_of_a_session_that_is_not_there_is_lost(line: Line) -> N
 
 
 async def test_of_two_devices_that_create_a_session_of_one_script_one_wins(line: Line) -> None:
-    twins = [replace(FIRST, session_id=new_id()) for _ in range(5)]
+    twins = [structs.replace(FIRST, session_id=new_id()) for _ in range(5)]
     outcomes = await asyncio.gather(*(commit(line, (twin, None)) for twin in twins))
     assert sorted(outcome.name for outcome in outcomes) == ["DONE"] + ["LOST"] * 4
     (live,) = (await line.store.live(LISTENER_ID)).states
@@ -142,11 +143,11 @@ async def test_of_two_devices_that_create_a_session_of_one_script_one_wins(line:
 
 async def test_a_session_is_not_created_over_one_with_its_id(line: Line) -> None:
     await commit(line, (FIRST, None))
-    assert await commit(line, (replace(FIRST, script_id=OTHER_SCRIPT_ID), None)) is Committed.LOST
+    assert await commit(line, (structs.replace(FIRST, script_id=OTHER_SCRIPT_ID), None)) is Committed.LOST
 
 
 async def test_sessions_of_two_scripts_and_of_two_listeners_stand_side_by_side(line: Line) -> None:
-    theirs = replace(FIRST, session_id=new_id(), listener_id=neighbour())
+    theirs = structs.replace(FIRST, session_id=new_id(), listener_id=neighbour())
     assert [await commit(line, (state, None)) for state in (FIRST, another(), theirs)] == [Committed.DONE] * 3
     assert len((await line.store.live(LISTENER_ID)).states) == 2
     assert len((await line.store.live(theirs.listener_id)).states) == 1
@@ -155,7 +156,7 @@ async def test_sessions_of_two_scripts_and_of_two_listeners_stand_side_by_side(l
 async def test_several_sessions_change_together(line: Line) -> None:
     other = another()
     await commit(line, (FIRST, None))
-    outcome = await commit(line, (other, None), (replace(FIRST, version=2, playing=False), 1))
+    outcome = await commit(line, (other, None), (structs.replace(FIRST, version=2, playing=False), 1))
     assert outcome is Committed.DONE
     found = {state.session_id: state for state in (await line.store.live(LISTENER_ID)).states}
     assert (found[FIRST.session_id].playing, found[other.session_id].playing) == (False, True)
@@ -167,7 +168,10 @@ async def test_one_wrong_version_and_nothing_is_written_or_published(line: Line,
     await line.bus.subscribe(LISTENER_ID)
     await commit(line, (FIRST, None), (other, None))
     before = (await line.store.live(LISTENER_ID)).states
-    good, wrong = (replace(FIRST, version=2, position_ms=1), 1), (replace(other, version=2, position_ms=1), 7)
+    good, wrong = (
+        (structs.replace(FIRST, version=2, position_ms=1), 1),
+        (structs.replace(other, version=2, position_ms=1), 7),
+    )
     changes = (wrong, good) if wrong_first else (good, wrong)
     assert await commit(line, *changes, packets=(b"never",)) is Committed.LOST
     assert set((await line.store.live(LISTENER_ID)).states) == set(before)
@@ -205,10 +209,10 @@ async def test_orders_are_those_of_the_live_sessions_of_exactly_the_listeners_as
 
 async def test_an_order_follows_each_commit_and_goes_with_the_end(line: Line) -> None:
     await commit(line, (FIRST, None))
-    await commit(line, (replace(FIRST, version=2, revision=2), 1))
+    await commit(line, (structs.replace(FIRST, version=2, revision=2), 1))
     ((_, revision),) = (await line.store.orders([LISTENER_ID]))[LISTENER_ID].values()
     assert revision == 2
-    await commit(line, (replace(FIRST, version=3, revision=3, ended_at_ms=NOW_MS), 2))
+    await commit(line, (structs.replace(FIRST, version=3, revision=3, ended_at_ms=NOW_MS), 2))
     assert (await line.store.orders([LISTENER_ID])).get(LISTENER_ID, {}) == {}
 
 
@@ -232,8 +236,8 @@ async def test_at_the_limit_of_live_sessions_no_more_are_created_but_all_go_on(l
     assert await commit(line, (FIRST, None)) is Committed.DONE
     assert await commit(line, (another(99), None), packets=(b"never",)) is Committed.FULL
     assert len((await line.store.live(LISTENER_ID)).states) == LIVE_SESSIONS_MAX
-    assert await commit(line, (replace(FIRST, version=2), 1)) is Committed.DONE
-    assert await commit(line, (replace(FIRST, version=3, ended_at_ms=NOW_MS), 2)) is Committed.DONE
+    assert await commit(line, (structs.replace(FIRST, version=2), 1)) is Committed.DONE
+    assert await commit(line, (structs.replace(FIRST, version=3, ended_at_ms=NOW_MS), 2)) is Committed.DONE
     assert await commit(line, (another(99), None)) is Committed.DONE
 
 
@@ -244,12 +248,12 @@ async def test_a_commit_may_depend_on_how_many_sessions_are_live(line: Line) -> 
 
     await commit(line, (FIRST, None))
     epoch = (await line.store.live(LISTENER_ID)).epoch
-    second = Change(after=replace(another(1), epoch=epoch), expected_version=None)
+    second = Change(after=structs.replace(another(1), epoch=epoch), expected_version=None)
     assert await play_beside(0, [second]) is Committed.LOST
     assert await play_beside(2, [second]) is Committed.LOST
     assert await play_beside(1, [second]) is Committed.DONE
-    await commit(line, (replace(FIRST, version=2, ended_at_ms=NOW_MS), 1))
-    third = Change(after=replace(another(2), epoch=epoch), expected_version=None)
+    await commit(line, (structs.replace(FIRST, version=2, ended_at_ms=NOW_MS), 1))
+    third = Change(after=structs.replace(another(2), epoch=epoch), expected_version=None)
     assert await play_beside(2, [third]) is Committed.LOST
     assert await play_beside(1, [third]) is Committed.DONE
 
@@ -258,7 +262,7 @@ async def test_a_session_that_is_only_compared_stays_as_it_is_and_decides_all_th
     await commit(line, (FIRST, None))
     assert await commit(line, (another(1), None), (FIRST, 2)) is Committed.LOST
     assert await commit(line, (another(1), None), (FIRST, 1)) is Committed.DONE
-    assert await stored(line) == replace(FIRST, epoch=(await line.store.live(LISTENER_ID)).epoch)
+    assert await stored(line) == structs.replace(FIRST, epoch=(await line.store.live(LISTENER_ID)).epoch)
 
 
 # the end
@@ -267,7 +271,7 @@ async def test_a_session_that_is_only_compared_stays_as_it_is_and_decides_all_th
 async def test_an_ended_session_is_no_longer_live_but_still_known(line: Line) -> None:
     await commit(line, (FIRST, None))
     assert await line.store.last_ended(LISTENER_ID, FIRST.script_id) is None
-    await commit(line, (replace(FIRST, version=2, ended_at_ms=NOW_MS), 1))
+    await commit(line, (structs.replace(FIRST, version=2, ended_at_ms=NOW_MS), 1))
     assert (await line.store.live(LISTENER_ID)).states == ()
     found = await stored(line)
     assert found is not None and found.ended_at_ms == NOW_MS
@@ -277,13 +281,13 @@ async def test_an_ended_session_is_no_longer_live_but_still_known(line: Line) ->
 
 async def test_an_ended_session_makes_room_for_the_next_of_its_script(line: Line) -> None:
     await commit(line, (FIRST, None))
-    await commit(line, (replace(FIRST, version=2, ended_at_ms=NOW_MS), 1))
+    await commit(line, (structs.replace(FIRST, version=2, ended_at_ms=NOW_MS), 1))
     assert await commit(line, (FIRST, None)) is Committed.LOST
-    following = replace(FIRST, session_id=OTHER_SESSION_ID)
+    following = structs.replace(FIRST, session_id=OTHER_SESSION_ID)
     assert await commit(line, (following, None)) is Committed.DONE
     (live,) = (await line.store.live(LISTENER_ID)).states
     assert live.session_id == OTHER_SESSION_ID
-    await commit(line, (replace(following, version=2, ended_at_ms=NOW_MS + 1), 1))
+    await commit(line, (structs.replace(following, version=2, ended_at_ms=NOW_MS + 1), 1))
     last = await line.store.last_ended(LISTENER_ID, FIRST.script_id)
     assert last is not None and last.session_id == OTHER_SESSION_ID
 
@@ -294,8 +298,8 @@ async def test_an_ended_session_makes_room_for_the_next_of_its_script(line: Line
 async def test_packets_arrive_exactly_with_their_commit_and_in_order(line: Line) -> None:
     await line.bus.subscribe(LISTENER_ID)
     await commit(line, (FIRST, None), packets=(b"1", b"2"))
-    await commit(line, (replace(FIRST, version=2), 1))
-    await commit(line, (replace(FIRST, version=3), 2), packets=(b"3",))
+    await commit(line, (structs.replace(FIRST, version=2), 1))
+    await commit(line, (structs.replace(FIRST, version=3), 2), packets=(b"3",))
     await line.store.publish(LISTENER_ID, b"4")
     assert [await line.arrived() for _ in range(4)] == [(LISTENER_ID, text) for text in (b"1", b"2", b"3", b"4")]
 

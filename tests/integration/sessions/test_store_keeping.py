@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from playhead.db import Logins, open_database
 from playhead.playback.deadlines import IDLE_END_MS
@@ -52,7 +53,9 @@ class Kept:
         answer, packets = options.pop("answer", None), options.pop("packets", ())
         epoch = (await self.store.live(after.listener_id)).epoch
         expected, self.version = self.version or None, self.version + 1
-        change = Change(after=replace(after, epoch=epoch, version=self.version), expected_version=expected, **options)
+        change = Change(
+            after=structs.replace(after, epoch=epoch, version=self.version), expected_version=expected, **options
+        )
         return await self.store.commit(after.listener_id, epoch, [change], packets, answer)
 
     async def keep(self, **options: Any) -> Committed:
@@ -195,7 +198,7 @@ async def test_every_change_is_in_the_journal_with_what_belongs_to_it(kept: Kept
     times = {"told_at_ms": NOW_MS, "started_at_ms": NOW_MS, "ended_at_ms": NOW_MS + 5}
     interval = OfflineInterval(device_id="phone", start_ms=0, end_ms=5, **times)
     await kept.commit(entry=move(1), offline=(interval,))
-    await kept.commit(replace(FIRST, position_ms=7))
+    await kept.commit(structs.replace(FIRST, position_ms=7))
     await kept.keep(entry=conflict(2))
     first, second, third = await kept.journal()
     assert (first.state.version, first.moves, first.offline) == (1, (move(1),), (interval,))
@@ -232,7 +235,7 @@ async def test_what_one_took_comes_up_again_only_after_a_while(kept: Kept) -> No
 
 async def test_every_commit_notes_the_next_deadline(kept: Kept) -> None:
     await kept.commit()
-    await kept.commit(replace(FIRST, sleep_at_ms=NOW_MS + 5))
+    await kept.commit(structs.replace(FIRST, sleep_at_ms=NOW_MS + 5))
     assert await kept.store.due(NOW_MS + 5, 10) == (DUE,)
     await kept.commit(FIRST)
     assert await kept.store.due(NOW_MS + 5 + DUE_CLAIM_MS, 10) == ()
@@ -243,7 +246,7 @@ async def test_every_commit_notes_the_next_deadline(kept: Kept) -> None:
 
 async def test_an_ended_session_is_never_due(kept: Kept) -> None:
     await kept.commit()
-    await kept.commit(replace(FIRST, ended_at_ms=NOW_MS))
+    await kept.commit(structs.replace(FIRST, ended_at_ms=NOW_MS))
     assert await kept.store.due(IDLE_MS * 2, 10) == ()
 
 

@@ -2,10 +2,10 @@
 
 import itertools
 import uuid
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from loadtests.chaos.checks import against_rows, against_store
 from loadtests.chaos.model import HEARD, replay

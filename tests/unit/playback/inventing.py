@@ -1,10 +1,10 @@
 """Sessions and commands for property tests, and what is true of every session at any time."""
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from playhead.playback.commands import (
     LOOP_LENGTH_MIN_MS,

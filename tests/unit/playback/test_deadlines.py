@@ -1,9 +1,9 @@
 """What the server does by itself: the end of the script, sleep, absence, idleness; late, twice, or not at all."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from playhead.playback.commands import (
     Due,

@@ -1,8 +1,7 @@
 """How playback comes to rest: leave, end; and where the next session resumes."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from playhead.playback.commands import (
     End,

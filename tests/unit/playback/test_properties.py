@@ -1,9 +1,8 @@
 """What holds of every session and every command, whatever they are."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from playhead.playback.commands import Command, Origin, Report
 from playhead.playback.listened import HEARD_TOLERANCE_MS, total_ms

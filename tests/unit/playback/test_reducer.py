@@ -1,8 +1,7 @@
 """Every decision, and what play and pause make of a session. Seek and the like: test_moving; ends: test_endings."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from playhead.playback.commands import (
     REST_DEVICE_ID,

@@ -1,9 +1,9 @@
 """Reports: when a device is believed (rule 3 of the design), what it moves, and what it is credited."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from playhead.playback.commands import REST_DEVICE_ID, Origin, Report
 from playhead.playback.played import ran_ms

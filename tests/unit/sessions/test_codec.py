@@ -1,11 +1,11 @@
 """States and packets as bytes and back, and what devices are shown of them."""
 
 import json
-from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 
 from playhead.playback.reducer import Cause
 from playhead.playback.rejections import Code, Rejection
@@ -29,7 +29,7 @@ from tests.unit.playback.inventing import sessions
 def test_a_state_comes_back_from_the_store_unchanged(
     state: SessionState, ended_at_ms: int | None, mode: str, connection_id: str
 ) -> None:
-    kept = replace(state, ended_at_ms=ended_at_ms, mode=mode, active_connection_id=connection_id)  # type: ignore[arg-type]
+    kept = replace(state, ended_at_ms=ended_at_ms, mode=mode, active_connection_id=connection_id)
     assert decode_state(encode_state(kept)) == kept
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from playhead.db import DatabaseUnavailable, InvalidValue, LeaseLost
 from playhead.playback.state import SessionState

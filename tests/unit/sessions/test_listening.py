@@ -1,13 +1,13 @@
 """Days of a time zone, and sessions as they are now in front of how they were stored."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from playhead.db import Claims, Page, Played
 from playhead.db.paging import decode_cursor, encode_cursor

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from playhead.playback.history import CONFLICT, Move
 from playhead.playback.state import SessionState
@@ -32,7 +33,7 @@ from tests.support.sessions import SetClock, new_id
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID, SCRIPT_ID, SESSION_ID, make_state
 
 FIRST = make_state(version=1, revision=1, epoch=NOW_MS)
-SECOND = replace(FIRST, version=2, revision=2, position_ms=7)
+SECOND = structs.replace(FIRST, version=2, revision=2, position_ms=7)
 ANSWER = Answer(session_id=SESSION_ID, command_id="c-1", content=b"first")
 
 
@@ -57,7 +58,7 @@ async def test_a_session_is_forgotten_when_its_time_is_over(ended_at_ms: int | N
     first = Change(after=make_state(version=1), expected_version=None)
     assert await store.commit(LISTENER_ID, 1, [first], [b"nobody listens"]) is Committed.DONE
     clock.advance(1_000)
-    second = Change(after=replace(first.after, version=2, ended_at_ms=ended_at_ms), expected_version=1)
+    second = Change(after=structs.replace(first.after, version=2, ended_at_ms=ended_at_ms), expected_version=1)
     assert await store.commit(LISTENER_ID, 1, [second], []) is Committed.DONE
     clock.advance(ttl_ms - 1)
     assert len((await store.load(LISTENER_ID, SESSION_ID)).states) == 1
@@ -122,7 +123,7 @@ async def live_a_while(store: MemoryStore, clock: SetClock, listeners: int) -> N
         await store.hold_connections(listener_id, [connection(expires_at_ms=clock.time_ms + PRESENCE_LEASE_MS)])
         state = make_state(listener_id=listener_id, session_id=session_id, version=1, changed_at_ms=clock.time_ms)
         for version in range(1, 6):
-            after = replace(state, version=version, ended_at_ms=clock.time_ms if version == 5 else None)
+            after = structs.replace(state, version=version, ended_at_ms=clock.time_ms if version == 5 else None)
             change = Change(after=after, expected_version=version - 1 or None, entry=move(version))
             answer = Answer(session_id=session_id, command_id=new_id(), content=b"x")
             assert await store.commit(listener_id, epoch, [change], [b"p"], answer) is Committed.DONE
@@ -257,7 +258,7 @@ async def test_what_was_not_kept_and_may_still_be_is_older_than_all_that_follows
         await telling.commit(SECOND, 1, answer=ANSWER)
     loaded = await telling.store.load(LISTENER_ID, SESSION_ID, "c-1")
     assert (loaded.states, loaded.answer, telling.sent) == ((FIRST,), None, [])
-    third = replace(SECOND, epoch=loaded.epoch, position_ms=9)
+    third = structs.replace(SECOND, epoch=loaded.epoch, position_ms=9)
     assert third.order > SECOND.order
     assert await telling.store.commit(LISTENER_ID, NOW_MS, [Change(after=third, expected_version=1)], []) is (
         Committed.LOST
@@ -283,7 +284,9 @@ async def test_while_it_cannot_be_found_out_nothing_is_told_of_that_listener_and
 
 async def test_commits_of_one_listener_see_each_other_and_those_of_others_do_not_wait(telling: Telling) -> None:
     telling.keeper.open.clear()
-    racers = [asyncio.create_task(telling.commit(replace(SECOND, position_ms=number), 1)) for number in range(3)]
+    racers = [
+        asyncio.create_task(telling.commit(structs.replace(SECOND, position_ms=number), 1)) for number in range(3)
+    ]
     theirs = make_state(listener_id=OTHER_LISTENER_ID, session_id=new_id(), version=1, epoch=NOW_MS)
     other = asyncio.create_task(telling.commit(theirs, None))
     await telling.keeper.until_waiting(2)
@@ -303,7 +306,7 @@ async def test_a_caller_that_goes_away_undoes_nothing(telling: Telling) -> None:
     with pytest.raises(asyncio.CancelledError):
         await under_way
     telling.keeper.open.set()
-    third = replace(SECOND, version=3, position_ms=9)
+    third = structs.replace(SECOND, version=3, position_ms=9)
     assert await telling.commit(third, 2) is Committed.DONE
     assert await telling.states() == (third,)
     assert (await telling.store.live(LISTENER_ID, "c-1")).answer == b"first"
@@ -348,7 +351,7 @@ async def test_without_the_right_to_answer_it_answers_nothing_but_who_is_connect
 async def test_a_session_that_is_put_back_is_there_with_its_deadline_as_of_another_life() -> None:
     store = MemoryStore(SetClock(), epoch=5)
     store.raise_epoch(NOW_MS)
-    store.put_back(replace(FIRST, sleep_at_ms=NOW_MS + 5))
+    store.put_back(structs.replace(FIRST, sleep_at_ms=NOW_MS + 5))
     loaded = await store.live(LISTENER_ID)
     assert (loaded.epoch, loaded.states[0].epoch, loaded.states[0].session_id) == (NOW_MS, NOW_MS, SESSION_ID)
     assert await store.due(NOW_MS + 5, 9) == (DueSession(listener_id=LISTENER_ID, session_id=SESSION_ID),)

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from playhead.db import DatabaseUnavailable
 from playhead.playback.commands import End, Pause, Play, Report, Seek
@@ -44,7 +45,7 @@ async def joined(world: World, script_id: str = SCRIPT_ID) -> Snapshot:
 
 def taken_over(state: SessionState, world: World) -> SessionState:
     """The same state as the store's present life has written it."""
-    return replace(state, epoch=world.store.epoch, version=state.version + 1)
+    return structs.replace(state, epoch=world.store.epoch, version=state.version + 1)
 
 
 # the store has lost everything
@@ -182,7 +183,7 @@ async def test_reports_count_when_states_are_compared(world: World) -> None:
 
 async def test_within_an_epoch_rows_are_not_even_read(world: World) -> None:
     state = (await world.play()).state
-    world.rows.keep(replace(state, epoch=state.epoch + 5, position_ms=1))
+    world.rows.keep(structs.replace(state, epoch=state.epoch + 5, position_ms=1))
     world.rows.down = True
     assert (await world.apply(state.session_id, Pause())).state.position_ms == 0
 
@@ -277,7 +278,7 @@ async def test_a_session_whose_device_has_played_something_else_since_comes_back
 
 async def test_of_two_sessions_that_come_back_with_the_same_device_the_later_one_sounds(world: World) -> None:
     earlier = (await world.play()).state
-    world.rows.keep(replace(earlier, position_ms=5_000, heard_ms=5_000))
+    world.rows.keep(structs.replace(earlier, position_ms=5_000, heard_ms=5_000))
     world.clock.advance(10_000)
     await world.apply(earlier.session_id, Pause())
     later = (await world.play(OTHER_SCRIPT_ID)).state
