@@ -15,6 +15,7 @@ Must not know: commands, what is in a state. What was told is kept by `connectio
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -33,6 +34,8 @@ from playhead.sessions.store import Order, StoreUnavailable
 log = structlog.get_logger(__name__)
 
 COMPARE_INTERVAL_S = 30.0
+RETRY_INTERVAL_S = 1.0
+"""While the store does not answer for a gap."""
 BATCH_LISTENERS_MAX = 200
 """Listeners that the store is asked for at once."""
 NEVER: Order = (0, 0)
@@ -60,6 +63,8 @@ class Convergence:
         self._suspects: dict[str, None] = {}
         """Listeners some of whose packets may have been lost, each once, in order."""
         self._suspected = asyncio.Event()
+        self._open: dict[str, None] = {}
+        """Listeners whose gap could not be closed, as the store did not answer; their devices were told to ask."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -90,19 +95,33 @@ class Convergence:
 
     async def _close_gaps_for_ever(self) -> None:
         while True:
-            await self._suspected.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_INTERVAL_S if self._open else None):
+                    await self._suspected.wait()
             self._suspected.clear()
             while self._suspects:
                 listener_id = next(iter(self._suspects))
                 # a gap that opens while this one is closed is another one
                 del self._suspects[listener_id]
-                try:
-                    await self.catch_up(listener_id)
-                except Exception:
-                    log.exception("A gap was not closed.", action="gap_failed")
+                await self._close(listener_id)
+            # a store that does not answer for the first will not do so for the others
+            while self._open and await self._close(next(iter(self._open))):
+                pass
 
-    async def catch_up(self, listener_id: str) -> None:
-        """Sends live sessions and devices as the store has them.
+    async def _close(self, listener_id: str) -> bool:
+        if not self._connections.of_listener(listener_id):
+            # gone meanwhile; who comes begins with a snapshot
+            self._open.pop(listener_id, None)
+            return True
+        try:
+            return await self.catch_up(listener_id)
+        except Exception:
+            self._open.pop(listener_id, None)
+            log.exception("A gap was not closed.", action="gap_failed")
+            return True
+
+    async def catch_up(self, listener_id: str) -> bool:
+        """Sends live sessions and devices as the store has them; False, and to be tried again, when it does not answer.
 
         The store may have lost something as well: connections here that it has lost are told to it again.
         """
@@ -112,14 +131,18 @@ class Convergence:
             devices = await self._presence.devices(listener_id)
         except StoreUnavailable as error:
             log.warning("A gap could not be closed.", action="gap_open", error=str(error))
-            await self._resync(listener_id, GAP)
-            return
+            if listener_id not in self._open:
+                self._open[listener_id] = None
+                await self._resync(listener_id, GAP)
+            return False
+        self._open.pop(listener_id, None)
         for state in states:
             await self._tell(listener_id, state, "gap")
         await self._outbox.tell(listener_id, "devices", {"devices": devices})
         live = {state.session_id for state in states}
         if self._forget_gone(listener_id, self._connections.told(listener_id).keys() - live):
             await self._resync(listener_id, MISSED)
+        return True
 
     # comparison
 

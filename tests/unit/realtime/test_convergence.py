@@ -278,6 +278,7 @@ async def test_after_a_gap_states_and_devices_are_sent_whatever_was_told(desk: D
 
 
 async def test_a_gap_that_cannot_be_closed_is_told_once(desk: Desk) -> None:
+    await desk.connect("c2", OTHER_LISTENER_ID)
     desk.store.down = True
     desk.convergence.start()
     for _ in range(3):
@@ -289,3 +290,78 @@ async def test_a_gap_that_cannot_be_closed_is_told_once(desk: Desk) -> None:
         (OTHER_LISTENER_ID, {"reason": "gap"}),
     ]
     assert desk.counted("resyncs", reason="gap") == 2
+
+
+async def test_a_gap_is_closed_when_the_store_answers_again_without_another_word_to_the_devices(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convergence, "RETRY_INTERVAL_S", 0.001)
+    await desk.told(FIRST)
+    desk.store.down = True
+    desk.convergence.start()
+    desk.convergence.suspect(LISTENER_ID)
+    assert await events(desk, 1) == ["resync"]
+    desk.store.down = False
+    assert await events(desk, 3) == ["resync", "state", "devices"]
+    desk.store.down = True
+    desk.convergence.suspect(LISTENER_ID)
+    assert (await events(desk, 4))[3:] == ["resync"], "another gap is told again"
+
+
+async def test_of_many_open_gaps_one_is_tried_while_the_store_is_away_and_then_all(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convergence, "RETRY_INTERVAL_S", 0.001)
+    listeners = [new_id() for _ in range(20)]
+    for number, listener_id in enumerate(listeners):
+        await desk.connect(f"m{number}", listener_id)
+    desk.store.down = True
+    desk.convergence.start()
+    for listener_id in listeners:
+        desk.convergence.suspect(listener_id)
+    assert len(await events(desk, 20)) == 20
+    tried: list[str] = []
+    catch_up = desk.convergence.catch_up
+
+    async def counting(listener_id: str) -> bool:
+        tried.append(listener_id)
+        return await catch_up(listener_id)
+
+    monkeypatch.setattr(desk.convergence, "catch_up", counting)
+    async with asyncio.timeout(5):
+        while len(tried) < 5:
+            await asyncio.sleep(0.001)
+    assert set(tried) == {listeners[0]}
+    desk.store.down = False
+    assert (await events(desk, 40))[20:] == ["devices"] * 20
+
+
+async def test_a_gap_that_fails_keeps_no_other_one_open(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    catch_up = desk.convergence.catch_up
+
+    async def broken(listener_id: str) -> bool:
+        if listener_id == OTHER_LISTENER_ID:
+            raise ValueError("a bug")
+        return await catch_up(listener_id)
+
+    monkeypatch.setattr(desk.convergence, "catch_up", broken)
+    await desk.connect("c2", OTHER_LISTENER_ID)
+    desk.convergence.start()
+    desk.convergence.suspect(OTHER_LISTENER_ID)
+    desk.convergence.suspect(LISTENER_ID)
+    assert await events(desk, 1) == ["devices"]
+
+
+async def test_an_open_gap_of_a_listener_who_has_gone_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convergence, "RETRY_INTERVAL_S", 0.001)
+    await desk.connect("c2", OTHER_LISTENER_ID)
+    desk.store.down = True
+    desk.convergence.start()
+    desk.convergence.suspect(OTHER_LISTENER_ID)
+    assert await events(desk, 1) == ["resync"]
+    await desk.connections.leave("c2")
+    desk.convergence.suspect(LISTENER_ID)
+    assert await events(desk, 2) == ["resync", "resync"]
+    desk.store.down = False
+    await events(desk, 3)
+    assert [row[:2] for row in desk.sent[2:]] == [(LISTENER_ID, "devices")]
