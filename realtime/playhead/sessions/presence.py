@@ -21,6 +21,8 @@ from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, SessionStore,
 log = structlog.get_logger(__name__)
 
 RENEW_INTERVAL_S = 30.0
+RETRY_INTERVAL_S = 1.0
+"""While the store is away: leases run out meanwhile."""
 
 
 class Presence:
@@ -90,16 +92,17 @@ class Presence:
         return next((row for row in rows if row.connection_id == connection_id), None)
 
     async def restore(self, listener_id: str) -> None:
-        """The store may have lost something: those of this node's connections that it has lost are added again.
+        """The store was away, or has lost something: this node's connections have new leases, and are known again.
 
         Raises StoreUnavailable.
         """
-        known = {row.connection_id for row in await self._store.connections(listener_id, 0)}
+        now_ms = self._clock.now_ms()
+        known = {row.connection_id for row in await self._store.connections(listener_id, now_ms)}
         held = self._held.get(listener_id, {})
-        expires_at_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
-        lost = [replace(row, expires_at_ms=expires_at_ms) for key, row in held.items() if key not in known]
-        if lost:
-            await self._hold(listener_id, lost)
+        rows = [replace(row, expires_at_ms=now_ms + PRESENCE_LEASE_MS) for row in held.values()]
+        if rows:
+            await self._hold(listener_id, rows)
+        if held.keys() - known:
             await self._announce(listener_id, None)
 
     def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
@@ -133,12 +136,19 @@ class Presence:
         await self._store.publish(listener_id, encode_packet(packet))
 
     async def _renew_for_ever(self) -> None:
+        interval_s = RENEW_INTERVAL_S
         while True:
-            await asyncio.sleep(RENEW_INTERVAL_S)
+            await asyncio.sleep(interval_s)
             try:
                 await self.renew()
+                interval_s = RENEW_INTERVAL_S
             except StoreUnavailable as error:
+                interval_s = RETRY_INTERVAL_S
                 log.warning("Leases could not be renewed.", action="presence_unrenewed", error=str(error))
+            except Exception:
+                # without leases every device here would be taken for gone
+                interval_s = RETRY_INTERVAL_S
+                log.exception("Leases could not be renewed.", action="presence_failed")
 
     async def renew(self) -> None:
         """Renews the lease of every connection held here. Raises StoreUnavailable."""

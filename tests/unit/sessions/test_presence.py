@@ -24,6 +24,8 @@ class Store(MemoryStore):
         super().__init__(clock, self.take)
         self.sent: list[Packet] = []
         self.fails: set[str] = set()
+        self.error: Exception = StoreUnavailable("away")
+        self.failed = asyncio.Event()
         self.renewing: asyncio.Event | None = None
         self.may_renew = asyncio.Event()
 
@@ -48,7 +50,8 @@ class Store(MemoryStore):
 
     def _maybe_fail(self, name: str) -> None:
         if name in self.fails:
-            raise StoreUnavailable(name)
+            self.failed.set()
+            raise self.error
 
 
 @pytest.fixture
@@ -247,6 +250,42 @@ async def test_connections_that_the_store_has_lost_are_told_to_it_again(
     assert {row["id"] for row in await presence.devices(LISTENER_ID)} == {"phone", "desk"}
     (told,) = store.sent
     assert {row["id"] for row in told.data["devices"]} == {"phone", "desk"}
+
+
+async def test_leases_that_ran_out_while_the_store_was_away_are_new_at_once(
+    presence: Presence, clock: SetClock, store: Store
+) -> None:
+    await attach(presence, "phone")
+    await attach(presence, "desk")
+    clock.advance(PRESENCE_LEASE_MS)
+    assert await presence.devices(LISTENER_ID) == []
+    store.sent.clear()
+    await presence.restore(LISTENER_ID)
+    clock.advance(PRESENCE_LEASE_MS - 1)
+    assert {row["id"] for row in await presence.devices(LISTENER_ID)} == {"phone", "desk"}
+    assert [packet.event for packet in store.sent] == ["devices"]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), ValueError("a bug")])
+async def test_leases_that_could_not_be_renewed_are_tried_again_soon(
+    presence: Presence, clock: SetClock, store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    await attach(presence, "phone")
+    store.fails, store.error, store.renewing = {"hold_connections"}, error, asyncio.Event()
+    store.may_renew.set()
+    monkeypatch.setattr(presence_module, "RENEW_INTERVAL_S", 0.0)
+    monkeypatch.setattr(presence_module, "RETRY_INTERVAL_S", 0.001)
+    presence.start()
+    await asyncio.sleep(0)
+    # its first look is at once, and another would be in an hour
+    monkeypatch.setattr(presence_module, "RENEW_INTERVAL_S", 3_600.0)
+    async with asyncio.timeout(5):
+        await store.failed.wait()
+        clock.advance(PRESENCE_LEASE_MS)
+        store.fails = set()
+        await store.renewing.wait()
+    await presence.stop()
+    assert len(await presence.devices(LISTENER_ID)) == 1
 
 
 async def test_where_the_store_has_lost_no_connection_nobody_is_told(presence: Presence, store: Store) -> None:
