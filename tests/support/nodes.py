@@ -99,6 +99,7 @@ def _make_node(
         await realtime.catch_up(listener_id)
 
     bus = RedisBus(store.client, deliver, catch_up)
+    store.on_moved = bus.reopen
     connections = Connections(bus)
     links = StreamLinks(MediaSigner({"kid": "k" * 32}), "https://media.example", clock)
     verifier = TokenVerifier(JWT_KEY, ["HS256"], AUDIENCE)

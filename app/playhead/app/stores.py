@@ -92,6 +92,7 @@ async def _in_redis(
     assert isinstance(clock, StoreClock)
     store = RedisStore(settings.redis_url.get_secret_value(), clock)
     bus = RedisBus(store.client, on_packet, on_gap)
+    store.on_moved = bus.reopen
     leases = LeaseRepository(opened)
     outgrowing: asyncio.Task[None] | None = None
 

@@ -1,4 +1,8 @@
-"""Connections to Valkey or Redis: how they are opened, and what must happen on each new one before it is used."""
+"""Connections to Valkey or Redis: how they are opened, and what must happen on each new one before it is used.
+
+Only a primary is talked to. After a failover the address may lead to a replica for a while: it refuses what is written,
+and what it tells may be old.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -7,7 +11,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as LostConnection
+from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 
 CONNECTIONS_MAX = 32
 """Connections of one process for commands; a call waits for a free one."""
@@ -15,25 +20,32 @@ POOL_WAIT_S = 2.0
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
 
+REFUSED_BY_REPLICA = (ReadOnlyError, MasterDownError)
+"""What a server answers that was demoted since it was connected to. Leave it: see `leave_server`."""
+
 OnConnect = Callable[[AbstractConnection], Awaitable[None]]
+
+
+class NotPrimary(LostConnection):
+    """The address leads to a replica. Lead it to the primary; whatever was connected before is used no more."""
 
 
 def connect(url: str, on_connect: OnConnect | None = None) -> Redis:
     """A client over a pool of its own. Commands are not retried: the caller knows which may be sent twice.
 
-    `on_connect` runs on each new connection after the greeting, before any command; a RedisError there fails the
-    connection. The pool is closed by `client.aclose()`.
+    A new connection to a replica fails with NotPrimary. `on_connect` runs on each new one after that, before any
+    command; a RedisError there fails the connection. The pool is closed by `client.aclose()`.
     """
     # a connection over a Unix socket knows no such option
     options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    if on_connect is not None:
-        hook = on_connect
 
-        async def greet(connection: AbstractConnection) -> None:
-            await connection.on_connect()
-            await hook(connection)
+    async def greet(connection: AbstractConnection) -> None:
+        await connection.on_connect()
+        await refuse_replica(connection)
+        if on_connect is not None:
+            await on_connect(connection)
 
-        options["redis_connect_func"] = greet
+    options["redis_connect_func"] = greet
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS_MAX,
@@ -44,6 +56,30 @@ def connect(url: str, on_connect: OnConnect | None = None) -> Redis:
         **options,
     )
     return Redis.from_pool(pool)
+
+
+async def leave_server(client: Redis) -> None:
+    """Whoever has the address by now is asked from here on: no open connection is used again.
+
+    After a failover connections from before stay with the server that was demoted, which has no reason to close them.
+    """
+    pool = client.connection_pool
+    await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+    for connection in list(pool._available_connections):
+        # without a wait, in which somebody else could take it
+        await connection.disconnect(nowait=True)
+
+
+async def refuse_replica(connection: AbstractConnection) -> None:
+    """Raises NotPrimary when whoever answers is a replica."""
+    if info_field(await ask(connection, "INFO", "replication"), "role") != "master":
+        raise NotPrimary("The address leads to a replica. Lead it to the primary.")
+
+
+def info_field(info: bytes | str, name: str) -> str:
+    """A field of what INFO answers."""
+    text = info.decode() if isinstance(info, bytes) else info
+    return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith(f"{name}:"))
 
 
 async def ask(connection: AbstractConnection, *command: str | bytes | int) -> Any:

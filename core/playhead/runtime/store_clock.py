@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from playhead.playback.clock_offset import SAMPLES_MAX, RoundTrip
-from playhead.runtime.redis import ask, connect
+from playhead.runtime.redis import NotPrimary, ask, connect, refuse_replica
 from playhead.runtime.slewed_clock import SlewedClock
 from playhead.runtime.tasks import cancelled
 
@@ -57,6 +58,8 @@ class RedisTime:
             # opened first: the time that this takes is none of the question's
             connection = await pool.get_connection()  # type: ignore[no-untyped-call]
             try:
+                # its own clock may be another one than that of the primary by now
+                await self._refuse_replica(connection)
                 asked_ms = local_ms()
                 seconds, microseconds = await ask(connection, "TIME")
                 answered_ms = local_ms()
@@ -67,6 +70,14 @@ class RedisTime:
             raise TimeUnavailable(f"{type(error).__name__}: {error}") from error
         store_ms = int(seconds) * 1000 + int(microseconds) / 1000
         return RoundTrip(t0_ms=asked_ms, t1_ms=store_ms, t2_ms=store_ms, t3_ms=answered_ms)
+
+    async def _refuse_replica(self, connection: AbstractConnection) -> None:
+        try:
+            await refuse_replica(connection)
+        except NotPrimary:
+            # the next question goes to whoever has the address by then
+            await connection.disconnect(nowait=True)
+            raise
 
     async def stop(self) -> None:
         await self._client.aclose()

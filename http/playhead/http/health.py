@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 from redis.asyncio import Redis
 
+from playhead.runtime.redis import NotPrimary
 from playhead.runtime.store_clock import UNCERTAINTY_MS_MAX, StoreClock
 
 log = structlog.get_logger(__name__)
@@ -28,10 +29,13 @@ class NotReady(Exception):
 
 
 def valkey_check(client: Redis) -> Check:
-    """Valkey answers, and keeps what it was given: under another eviction policy it would forget sessions."""
+    """Valkey answers, is a primary, and keeps what it was given: under another eviction policy it would forget."""
 
     async def check() -> None:
-        memory = await client.info("memory")
+        try:
+            memory = await client.info("memory")
+        except NotPrimary:
+            raise NotReady("its address leads to a replica; PLAYHEAD_REDIS_URL has to lead to the primary") from None
         policy = memory.get("maxmemory_policy")
         if policy != EVICTION_POLICY:
             raise NotReady(f"maxmemory-policy is {policy}; set it to {EVICTION_POLICY}")

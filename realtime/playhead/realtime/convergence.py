@@ -130,8 +130,8 @@ class Convergence:
             states = await self._service.live_states(listener_id)
             devices = await self._presence.devices(listener_id)
         except StoreUnavailable as error:
-            log.warning("A gap could not be closed.", action="gap_open", error=str(error))
             if listener_id not in self._open:
+                log.warning("A gap could not be closed.", action="gap_open", error=str(error))
                 self._open[listener_id] = None
                 await self._resync(listener_id, GAP)
             return False

@@ -143,8 +143,9 @@ class Presence:
                 await self.renew()
                 interval_s = RENEW_INTERVAL_S
             except StoreUnavailable as error:
+                if interval_s != RETRY_INTERVAL_S:
+                    log.warning("Leases could not be renewed.", action="presence_unrenewed", error=str(error))
                 interval_s = RETRY_INTERVAL_S
-                log.warning("Leases could not be renewed.", action="presence_unrenewed", error=str(error))
             except Exception:
                 # without leases every device here would be taken for gone
                 interval_s = RETRY_INTERVAL_S

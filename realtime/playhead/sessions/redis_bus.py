@@ -41,12 +41,17 @@ class RedisBus:
         self._listeners: dict[str, str] = {}
         self._confirmed: set[str] = set()
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._reopened = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
         """Whether packets can arrive."""
         return self._asked is not None
+
+    def reopen(self) -> None:
+        """Another server has the packets, or will soon: the connection is opened anew, and every listener has a gap."""
+        self._reopened.set()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="redis-bus")
@@ -83,30 +88,56 @@ class RedisBus:
         wait_s = RECONNECT_WAIT_MIN_S
         while True:
             try:
-                async with self._opened() as connection, asyncio.TaskGroup() as tasks:
+                async with self._opened() as connection:
                     wait_s = RECONNECT_WAIT_MIN_S
-                    tasks.create_task(self._write(connection))
-                    tasks.create_task(self._read(connection))
-            except* (RedisError, OSError) as lost:
-                log.warning("No subscription to the state store.", action="bus_lost", error=str(lost.exceptions[0]))
-            except* Exception:
+                    await self._serve(connection)
+            except (RedisError, OSError) as lost:
+                log.warning("No subscription to the state store.", action="bus_lost", error=str(lost))
+            except Exception:
                 # deaf is worse than noisy: whatever goes wrong with one connection, the next one is listened to
                 log.exception("The subscription to the state store failed.", action="bus_failed")
             await asyncio.sleep(wait_s)
             wait_s = min(RECONNECT_WAIT_MAX_S, wait_s * 2)
 
+    async def _serve(self, connection: AbstractConnection) -> None:
+        """Reads and writes until one of both fails, and raises why.
+
+        Not a TaskGroup: it asks a task to end once, and a writer that loses that (see `cancelled`) would be waited for
+        for ever, with nobody listening.
+        """
+        tasks = [asyncio.create_task(part) for part in (self._write(connection), self._read(connection), self._end())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                await cancelled(task)
+            errors = [task.exception() for task in tasks if not task.cancelled()]
+        raise next((error for error in errors if error is not None), ConnectionError("The connection has ended."))
+
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[AbstractConnection]:
-        """A connection out of the client's pool, with a queue for what is asked on it; closed at the end."""
+        """A new connection of the client's pool, with a queue for what is asked on it; closed at the end."""
         pool = self._client.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-        self._asked = asyncio.Queue()
         try:
+            # one that lay in the pool may lead to a server that is the primary no more
+            await connection.disconnect(nowait=True)
+            await connection.connect()
+            # what was asked of an earlier one, or came with this one, does not count
+            self._reopened.clear()
+            self._asked = asyncio.Queue()
             yield connection
         finally:
             self._asked = None
             await connection.disconnect(nowait=True)
             await pool.release(connection)
+
+    async def _end(self) -> None:
+        """Ends the connection when it is asked for."""
+        await self._reopened.wait()
+        raise ConnectionError("The server is the primary no more.")
 
     async def _write(self, connection: AbstractConnection) -> None:
         assert self._asked is not None

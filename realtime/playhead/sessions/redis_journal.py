@@ -95,7 +95,7 @@ class RedisJournal:
     async def _read(self, partitions: Iterable[int], count: int) -> tuple[list[Taken], list[int]]:
         """At most `count` entries of each; and the partitions that may have more."""
         asked = list(partitions)
-        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+        async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
             for partition in asked:
                 pipe.xreadgroup(GROUP, self._consumer, {journal_key(partition): ">"}, count=count)
             answers = await pipe.execute(raise_on_error=False)
@@ -123,7 +123,7 @@ class RedisJournal:
 
     async def claim(self, limit: int) -> Sequence[Taken]:
         count = max(1, limit // PARTITIONS)
-        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+        async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
             for partition, first in self._claim_from.items():
                 pipe.xautoclaim(
                     journal_key(partition), GROUP, self._consumer, self._claim_idle_ms, start_id=first, count=count
@@ -144,7 +144,7 @@ class RedisJournal:
         ids: dict[int, list[str]] = {}
         for row in taken:
             ids.setdefault(row.partition, []).append(row.entry_id)
-        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+        async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
             for partition, entry_ids in ids.items():
                 # in this order: what is deleted and still pending falls off at the next claim, but what is neither
                 # pending nor deleted would lie in the stream for ever
@@ -155,12 +155,12 @@ class RedisJournal:
     async def bury(self, taken: Taken, reason: str) -> None:
         fields: dict[FieldT, EncodableT] = {name: value for name, value in taken.fields.items()}
         fields |= {ENTRY_ID_FIELD: taken.entry_id, REASON_FIELD: reason}
-        async with unavailable_when_down():
+        async with unavailable_when_down(self._client):
             await self._client.xadd(dead_key(taken.partition), fields)
         await self.done([taken])
 
     async def backlog(self) -> Backlog:
-        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+        async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
             for partition in range(PARTITIONS):
                 pipe.xlen(journal_key(partition))
                 pipe.xrange(journal_key(partition), count=1)
@@ -170,7 +170,7 @@ class RedisJournal:
         return Backlog(entries=sum(answers[0::3]), oldest_at_ms=min(oldest, default=None), dead=sum(answers[2::3]))
 
     async def leave(self) -> None:
-        async with unavailable_when_down(), self._client.pipeline(transaction=False) as pipe:
+        async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
             for partition in range(PARTITIONS):
                 pipe.eval(FORGET_CONSUMERS, 1, journal_key(partition), GROUP, self._consumer, CONSUMER_FORGOTTEN_MS)
             await pipe.execute()

@@ -6,8 +6,8 @@ the store (restart, failover): the library is loaded and every partition's epoch
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -21,7 +21,7 @@ from redis.typing import EncodableT, FieldT
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
-from playhead.runtime.redis import ask, connect
+from playhead.runtime.redis import REFUSED_BY_REPLICA, ask, connect, info_field, leave_server
 from playhead.sessions.journal import Entry, encode_extra
 from playhead.sessions.keys import PARTITIONS, ListenerKeys, deadlines_key, epoch_key
 from playhead.sessions.states import decode_state, encode_state
@@ -52,10 +52,14 @@ LIBRARY = files("playhead.sessions").joinpath("functions.lua").read_text()
 
 
 @asynccontextmanager
-async def unavailable_when_down() -> AsyncIterator[None]:
-    """Turns every failure to talk to the store into StoreUnavailable."""
+async def unavailable_when_down(client: Redis, on_demoted: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+    """Turns every failure to talk to the store into StoreUnavailable. `on_demoted`: the server is a replica now."""
     try:
         yield
+    except REFUSED_BY_REPLICA as error:
+        on_demoted()
+        await leave_server(client)
+        raise StoreUnavailable(str(error)) from error
     except (RedisError, OSError, TimeoutError) as error:
         raise StoreUnavailable(str(error)) from error
 
@@ -69,13 +73,16 @@ class RedisStore:
         self._opened_run_id: str | None = None
         self._opening = asyncio.Lock()
         self.client: Redis = connect(url, self._open_epochs)
+        self.on_moved: Callable[[], None] = lambda: None
+        """Called when the server turns out to be no primary any more, and when another one answers than before: who
+        still listens to the old one may hear nothing any more."""
 
     async def stop(self) -> None:
         await self.client.aclose()
 
     async def _open_epochs(self, connection: AbstractConnection) -> None:
         info = await ask(connection, "INFO", "server")
-        run_id = _run_id(info)
+        run_id = info_field(info, "run_id")
         async with self._opening:  # of many new connections one opens for all
             if run_id == self._opened_run_id:
                 return
@@ -85,10 +92,14 @@ class RedisStore:
                 await ask(connection, "FCALL", "open_1", 1, epoch_key(partition), run_id, now_ms)
             if self._opened_run_id is not None:
                 log.warning("The state store has started anew; its epoch grows.", action="store_epoch_opened")
+                self.on_moved()
             self._opened_run_id = run_id
 
+    def _reached(self) -> AbstractAsyncContextManager[None]:
+        return unavailable_when_down(self.client, lambda: self.on_moved())
+
     async def _function(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-        async with unavailable_when_down():
+        async with self._reached():
             try:
                 return await self.client.fcall(name, len(keys), *keys, *args)
             except ResponseError as error:
@@ -111,7 +122,7 @@ class RedisStore:
 
     async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
         keys = ListenerKeys(listener_id)
-        async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:
+        async with self._reached(), self.client.pipeline(transaction=False) as pipe:
             pipe.hget(keys.epoch, "epoch")
             pipe.hget(keys.session(session_id), "state")
             if command_id is not None:
@@ -146,7 +157,7 @@ class RedisStore:
         return found
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
-        async with unavailable_when_down():
+        async with self._reached():
             session_id: Any = await self.client.get(ListenerKeys(listener_id).ended(script_id))
         if session_id is None:
             return None
@@ -155,7 +166,7 @@ class RedisStore:
 
     async def moves(self, listener_id: str, session_id: str) -> tuple[Move, ...]:
         keys = ListenerKeys(listener_id)
-        async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:
+        async with self._reached(), self.client.pipeline(transaction=False) as pipe:
             pipe.lrange(keys.moves(session_id), 0, -1)
             pipe.hvals(keys.conflicts(session_id))
             moves, conflicts = await pipe.execute()
@@ -178,14 +189,14 @@ class RedisStore:
         return Committed(int(await self._function("commit_1", names, [*fixed, *rows, *packets])))
 
     async def publish(self, listener_id: str, packet: bytes) -> None:
-        async with unavailable_when_down():
+        async with self._reached():
             await self.client.spublish(ListenerKeys(listener_id).channel, packet)
 
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
         keys = ListenerKeys(listener_id)
         rows: dict[FieldT, EncodableT] = {row.connection_id: orjson.dumps(row) for row in connections}
         leases = {f"c|{listener_id}|{row.connection_id}": row.expires_at_ms for row in connections}
-        async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:
+        async with self._reached(), self.client.pipeline(transaction=False) as pipe:
             pipe.hset(keys.presence, mapping=rows)
             pipe.pexpire(keys.presence, PRESENCE_LEASE_MS * 2)
             pipe.zadd(keys.deadlines, leases)
@@ -197,7 +208,7 @@ class RedisStore:
         await self._function("drop_1", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS])
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
-        async with unavailable_when_down():
+        async with self._reached():
             rows = [
                 Connection(**orjson.loads(raw)) for raw in await self.client.hvals(ListenerKeys(listener_id).presence)
             ]
@@ -205,25 +216,20 @@ class RedisStore:
         return tuple(sorted(alive, key=lambda row: (row.connected_at_ms, row.connection_id)))
 
     async def left_at_ms(self, listener_id: str) -> int | None:
-        async with unavailable_when_down():
+        async with self._reached():
             raw: Any = await self.client.get(ListenerKeys(listener_id).left)
         return None if raw is None else int(raw)
 
     async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
-        async with unavailable_when_down(), self.client.pipeline(transaction=False) as pipe:
+        async with self._reached(), self.client.pipeline(transaction=False) as pipe:
             for partition in range(PARTITIONS):
                 pipe.fcall("due_1", 1, deadlines_key(partition), now_ms, now_ms + DUE_CLAIM_MS, limit)
             answers = await pipe.execute()
         return tuple(_due(member) for members in answers for member in members)
 
     async def forget_due(self, item: DueSession | LapsedConnection) -> None:
-        async with unavailable_when_down():
+        async with self._reached():
             await self.client.zrem(ListenerKeys(item.listener_id).deadlines, _member(item))
-
-
-def _run_id(info: bytes | str) -> str:
-    text = info.decode() if isinstance(info, bytes) else info
-    return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("run_id:"))
 
 
 def _answer_keys(keys: ListenerKeys, answer: Answer | None) -> list[str]:

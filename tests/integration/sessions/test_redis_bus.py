@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.runtime import redis as connections
@@ -196,6 +197,39 @@ async def test_a_packet_that_cannot_be_delivered_costs_nobody_else_anything(valk
     finally:
         await bus.stop()
         await store.stop()
+
+
+async def test_a_writer_that_loses_its_cancellation_leaves_nobody_deaf(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does whose write ends in the very moment in which the connection is lost."""
+    assert isinstance(line.bus, RedisBus)
+    write, lost = line.bus._write, 0
+
+    async def losing(connection: AbstractConnection) -> None:
+        nonlocal lost
+        try:
+            await write(connection)
+        except asyncio.CancelledError:
+            lost += 1
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(line.bus, "_write", losing)
+    await line.bus.subscribe(LISTENER_ID)
+    for _ in range(3):
+        await cut_off(line)
+        assert await line.gap() == LISTENER_ID
+        assert await line.arrived_until(LISTENER_ID, b"marker") == []
+    assert lost > 0
+
+
+async def test_a_bus_that_shall_listen_anew_has_a_gap_and_then_packets_again(line: Line) -> None:
+    await line.bus.subscribe(LISTENER_ID)
+    assert isinstance(line.bus, RedisBus)
+    for _ in range(3):
+        line.bus.reopen()
+        assert await line.gap() == LISTENER_ID
+        assert await line.arrived_until(LISTENER_ID, b"marker") == []
 
 
 async def test_a_storm_of_subscriptions_and_cuts_ends_with_exactly_what_is_wanted(line: Line) -> None:
