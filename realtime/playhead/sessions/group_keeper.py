@@ -3,7 +3,8 @@
     keep → waiting → one group at a time, of all that waits by then → one transaction → every caller of the group
 
 The longer a transaction takes, the larger the next group, so a slow disk costs time and not throughput. A group that
-PostgreSQL refuses is tried again commit by commit, so that one bad commit fails alone.
+PostgreSQL refuses is tried again commit by commit, so that one bad commit fails alone. When it does not answer, all
+that wait are told at once: of a server that hangs each would wait for a timeout of its own.
 """
 
 import asyncio
@@ -73,6 +74,7 @@ class GroupKeeper:
         self._arrived = asyncio.Event()
         self._ask_again_s = 0.0
         self._away = False
+        self._stopped = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -80,15 +82,17 @@ class GroupKeeper:
 
     async def stop(self) -> None:
         """What is not under way in PostgreSQL is not kept, and its callers are told so."""
+        self._stopped = True
         await cancelled(self._task)
-        while self._waiting:
-            _tell([self._waiting.popleft()], NotKept("The server is stopping."))
+        self._turn_away(NotKept("The server is stopping."))
 
     @property
     def full(self) -> bool:
         return self._entries_waiting >= self._waiting_max
 
     async def keep(self, entries: Sequence[Entry]) -> None:
+        if self._stopped:
+            raise NotKept("The server is stopping.")
         if time.monotonic() < self._ask_again_s:
             raise NotKept("PostgreSQL does not answer.")
         waiting = _Waiting(entries=entries, kept=asyncio.get_running_loop().create_future())
@@ -134,9 +138,30 @@ class GroupKeeper:
         error = await self._stored(group)
         if error is None or isinstance(error, StoreUnavailable) or len(group) == 1:
             _tell(group, error)
-            return
-        for waiting in group:
-            _tell([waiting], await self._stored([waiting]))
+        else:
+            error = await self._keep_one_by_one(group)
+        if isinstance(error, StoreUnavailable):
+            self._turn_away(NotKept(str(error)))
+
+    async def _keep_one_by_one(self, group: Sequence[_Waiting]) -> Exception | None:
+        """Of a group that was refused; answers what the last one was told."""
+        error: Exception | None = None
+        for number, waiting in enumerate(group, start=1):
+            error = await self._stored([waiting])
+            _tell([waiting], error)
+            if isinstance(error, StoreUnavailable):
+                # what was tried of the others was rolled back
+                _tell(group[number:], NotKept(str(error)))
+                break
+        return error
+
+    def _turn_away(self, error: NotKept) -> None:
+        """Nothing that waits is tried any more."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._entries_waiting = 0
+        self._arrived.clear()
+        _tell(waiting, error)
 
     async def _stored(self, group: Sequence[_Waiting]) -> Exception | None:
         """One transaction; answers what its callers are to be told."""

@@ -177,6 +177,8 @@ class MemoryStore:
     async def _in_turn(self, listener_id: str, epoch: int, commit: _Commit) -> Committed:
         async with self._turn(listener_id):
             await self._settle(listener_id)
+            # what changes nothing asks nobody else, and may have waited long for its turn
+            self._guard()
             refused = self._refused(listener_id, epoch, commit.changes, commit.live)
             if refused is not None:
                 return refused
@@ -215,9 +217,9 @@ class MemoryStore:
         except NotKept:
             raise
         except StoreUnavailable:
-            now_ms = self._clock.now_ms()
-            self._doubtful.put(listener_id, commit, now_ms + ANSWER_TTL_MS)
-            self.raise_epoch(now_ms)
+            self._doubtful.put(listener_id, commit, self._clock.now_ms() + ANSWER_TTL_MS)
+            # by one, whatever time it is here: whoever comes next goes on from it, perhaps with another clock
+            self.raise_epoch(self._epoch + 1)
             raise
 
     async def _certain(self, listener_id: str) -> None:

@@ -9,13 +9,13 @@ this process may tell what it remembers.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
 
 from playhead.db import DatabaseUnavailable, HeldBy
+from playhead.runtime.clock import elapsed_s
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.store import StoreUnavailable
 
@@ -80,7 +80,7 @@ class SingleNode:
             return LOST
         if not self._open:
             return NOT_OPEN if self._refused_since_s is None else REFUSED
-        return EXPIRED if time.monotonic() >= self._held_until_s else None
+        return EXPIRED if elapsed_s() >= self._held_until_s else None
 
     def guard(self) -> None:
         """Raises StoreUnavailable while this process may not answer."""
@@ -93,10 +93,10 @@ class SingleNode:
 
         `take_over` is told the epoch, and reads what the process before has left. Raises LeaseRefused.
         """
-        deadline_s = time.monotonic() + self._lease_s + TAKE_MARGIN_S
+        deadline_s = elapsed_s() + self._lease_s + TAKE_MARGIN_S
         try:
             while (held_by := await self._take()) is not None:
-                if time.monotonic() + min(held_by.for_s, self._lease_s) > deadline_s:
+                if elapsed_s() + min(held_by.for_s, self._lease_s) > deadline_s:
                     raise LeaseRefused(_refusal(held_by))
                 log.info("Waiting for another process's lease to run out.", action="lease_awaited", node=held_by.node)
                 await asyncio.sleep(RETRY_INTERVAL_S)
@@ -129,7 +129,7 @@ class SingleNode:
         return self._epoch
 
     async def _take(self) -> HeldBy | None:
-        asked_s = time.monotonic()
+        asked_s = elapsed_s()
         taken = await self._leases.take(self._holder, self._node, self._lease_s)
         if isinstance(taken, HeldBy):
             return taken
@@ -142,7 +142,8 @@ class SingleNode:
 
     async def _hold(self, take_over: Callable[[int], Awaitable[None]]) -> None:
         while not self.lost.is_set():
-            await asyncio.sleep(self._renew_interval_s if self._open and not self._away else RETRY_INTERVAL_S)
+            in_order = self.trouble is None and not self._away
+            await asyncio.sleep(self._renew_interval_s if in_order else RETRY_INTERVAL_S)
             try:
                 await self._hold_on(take_over)
             except DatabaseUnavailable as error:
@@ -152,7 +153,7 @@ class SingleNode:
 
     async def _hold_on(self, take_over: Callable[[int], Awaitable[None]]) -> None:
         """One step towards being open, or staying so."""
-        asked_s = time.monotonic()
+        asked_s = elapsed_s()
         if self._epoch is None:
             held_by = await self._take()
             if held_by is not None:
@@ -173,9 +174,9 @@ class SingleNode:
     def _refused(self, held_by: HeldBy) -> None:
         """PostgreSQL came back, and the lease is not free: it is waited for as at the start, and then given up."""
         if self._refused_since_s is None:
-            self._refused_since_s = time.monotonic()
+            self._refused_since_s = elapsed_s()
             log.warning("Another process keeps the sessions.", action="lease_refused", node=held_by.node)
-        elif time.monotonic() - self._refused_since_s > self._lease_s + TAKE_MARGIN_S:
+        elif elapsed_s() - self._refused_since_s > self._lease_s + TAKE_MARGIN_S:
             self.lose()
 
     def _note_away(self, error: DatabaseUnavailable) -> None:

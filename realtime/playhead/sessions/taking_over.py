@@ -95,3 +95,7 @@ class TakingOver:
                 return await self._service.excuse(state, until_ms)
             except (StoreUnavailable, DatabaseUnavailable):
                 await asyncio.sleep(RETRY_INTERVAL_S)
+            except Exception:
+                # one that cannot be given time must not cost the others theirs
+                log.exception("A device was not given time.", action="grace_failed", session_id=state.session_id)
+                return

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.runtime.clock import SystemClock
+from playhead.runtime.clock import SystemClock, elapsed_s
 
 
 @given(st.lists(st.integers(0, 10**19), min_size=1))
@@ -17,6 +17,12 @@ def test_whatever_the_wall_clock_does_ours_never_runs_backwards(readings_ns: lis
         clock = SystemClock()
         answers_ms = [clock.now_ms() for _ in readings_ns]
     assert answers_ms == [max(readings_ns[: count + 1]) // 1_000_000 for count in range(len(readings_ns))]
+
+
+def test_what_has_elapsed_counts_the_time_that_the_machine_slept_where_that_can_be_told() -> None:
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    before_s = time.clock_gettime(clock)
+    assert before_s <= elapsed_s() <= time.clock_gettime(clock)
 
 
 def test_it_tells_the_time_of_the_machine() -> None:

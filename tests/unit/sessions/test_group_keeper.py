@@ -31,6 +31,8 @@ class Transactions:
         self.go_on.set()
         self.error: Exception | None = None
         self.poison: Entry | None = None
+        self.away_after: Entry | None = None
+        """Goes away once it has refused this one by itself."""
         self.row: SessionState | None = None
 
     async def store(self, entries: Sequence[Entry]) -> None:
@@ -39,6 +41,8 @@ class Transactions:
         if self.error is not None:
             raise self.error
         if self.poison in entries:
+            if len(entries) == 1 and self.away_after is self.poison:
+                self.error = DatabaseUnavailable("PostgreSQL does not answer.")
             raise InvalidValue("The value breaks the rule `x`.")
         self.stored.append(list(entries))
 
@@ -120,16 +124,41 @@ async def test_at_its_limit_it_is_full_and_no_longer_when_they_are_under_way(kep
     assert not kept.keeper.full
 
 
-async def test_when_postgresql_is_away_everybody_of_the_group_is_told_and_afterwards_it_goes_on(kept: Kept) -> None:
+async def test_when_postgresql_is_away_everybody_is_told_and_afterwards_it_goes_on(kept: Kept) -> None:
     under_way = await kept.blocked()
     tasks = await waiting(kept, [entry()], [entry()])
     kept.postgres.error = DatabaseUnavailable("PostgreSQL does not answer.")
     kept.postgres.go_on.set()
-    for answer in await asyncio.gather(under_way, *tasks, return_exceptions=True):
-        assert isinstance(answer, StoreUnavailable) and not isinstance(answer, NotKept)
+    answers = await asyncio.gather(under_way, *tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreUnavailable, NotKept, NotKept]
     kept.postgres.error = None
     await kept.keeper.keep([entry()])
     assert len(kept.postgres.stored) == 1
+
+
+async def test_behind_a_transaction_that_failed_nobody_waits_for_another_one(kept: Kept) -> None:
+    """A PostgreSQL that hangs would cost each of them a timeout."""
+    under_way = await kept.blocked()
+    tasks = await waiting(kept, *([entry()] * (GROUP_ENTRIES_MAX - 1) for _ in range(3)))
+    kept.postgres.error = DatabaseUnavailable("PostgreSQL does not answer.")
+    kept.postgres.go_on.set()
+    answers = await asyncio.gather(under_way, *tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [StoreUnavailable, NotKept, NotKept, NotKept]
+    assert kept.postgres.begun.locked() and not kept.keeper.full, "nothing else was tried"
+    kept.postgres.error = None
+    await kept.keeper.keep([entry()])
+    assert len(kept.postgres.stored) == 1
+
+
+async def test_a_refused_group_is_tried_one_by_one_only_as_long_as_postgresql_answers(kept: Kept) -> None:
+    under_way = await kept.blocked()
+    groups = [[entry()], [entry()], [entry()]]
+    kept.postgres.poison, kept.postgres.away_after = groups[0][0], groups[0][0]
+    tasks = await waiting(kept, *groups)
+    kept.postgres.go_on.set()
+    await under_way
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [InvalidValue, StoreUnavailable, NotKept]
 
 
 async def test_a_transaction_that_hangs_is_given_up() -> None:
@@ -179,6 +208,13 @@ async def test_what_waits_when_it_is_stopped_is_not_kept_and_what_is_under_way_m
     await kept.keeper.stop()
     answers = await asyncio.gather(under_way, task, return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreUnavailable, NotKept]
+
+
+async def test_when_it_has_stopped_nothing_is_kept_and_nobody_waits(kept: Kept) -> None:
+    await kept.keeper.stop()
+    async with asyncio.timeout(5):
+        with pytest.raises(NotKept):
+            await kept.keeper.keep([entry()])
 
 
 async def test_a_caller_that_goes_away_holds_nobody_up(kept: Kept) -> None:

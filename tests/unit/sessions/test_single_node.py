@@ -155,6 +155,28 @@ async def test_while_postgresql_is_away_it_answers_until_the_lease_has_run_out_a
         await opened(leases, node)
 
 
+async def test_a_machine_that_slept_has_let_its_lease_run_out(
+    leases: HeldLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that stands still meanwhile would let it tell what another process has changed long ago."""
+    slept_s = 0.0
+    monkeypatch.setattr(single_node, "elapsed_s", lambda: 1_000.0 + slept_s)
+    node = SingleNode(leases, "me", "here", lease_s=60.0, renew_interval_s=3_600.0)
+    async with started(node):
+        assert node.trouble is None
+        slept_s = 60.0
+        assert node.trouble == EXPIRED
+
+
+async def test_when_reading_took_longer_than_the_lease_it_is_renewed_at_once(leases: HeldLeases) -> None:
+    async def slow(_epoch: int) -> None:
+        await asyncio.sleep(0.03)
+
+    node = SingleNode(leases, "me", "here", lease_s=0.02, renew_interval_s=3_600.0)
+    async with started(node, slow):
+        await leases.until(lambda: leases.renewals > 0)
+
+
 async def test_a_lease_that_nobody_else_took_is_its_own_however_long_it_could_not_be_renewed(
     leases: HeldLeases,
 ) -> None:
