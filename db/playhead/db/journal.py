@@ -11,10 +11,10 @@ from typing import Protocol
 
 from playhead.db.codecs import time_from_ms
 from playhead.db.errors import InvalidValue
-from playhead.db.leases import require
+from playhead.db.leases import LeaseLost, require
 from playhead.db.limits import BATCH_TIMEOUT_S, ENTRIES_MAX
 from playhead.db.pool import Connection, ServiceDatabase
-from playhead.db.sessions import upsert
+from playhead.db.sessions import any_later, upsert
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState, Slot
 
@@ -120,7 +120,7 @@ on conflict (listener_id, script_id, device_id, told_at_ms, start_ms) do update
 class JournalRepository:
     """Writes `audio_sessions`, `audio_position_history`, `audio_listening` and `audio_offline_intervals`.
 
-    `lease_holder`: a process that may write only while it holds the lease of the sessions.
+    `lease_holder`: a process that may write only while it holds the lease of the sessions, and nobody else does.
     """
 
     def __init__(self, database: ServiceDatabase, lease_holder: str | None = None) -> None:
@@ -142,9 +142,10 @@ class JournalRepository:
         moves, offline, slots = _moves(entries), _offline(entries), _slots(entries)
         listening = _listening(entries, {key: told - self._stored.get(key, _NONE) for key, told in slots.items()})
         async with self._database.as_service_batch() as connection:
-            if self._lease_holder is not None:
-                await require(connection, self._lease_holder)
-            await upsert(connection, (entry.state for entry in entries))
+            if self._lease_holder is None:
+                await upsert(connection, (entry.state for entry in entries))
+            else:
+                await _upsert_alone(connection, self._lease_holder, [entry.state for entry in entries])
             if moves:
                 await _send(connection, STORE_MOVES, moves)
                 await _forget(connection, moves)
@@ -159,6 +160,13 @@ class JournalRepository:
         if len(self._stored) >= SLOTS_REMEMBERED_MAX:
             self._stored.clear()
         self._stored |= slots
+
+
+async def _upsert_alone(connection: Connection, holder: str, states: Sequence[SessionState]) -> None:
+    """Of a writer that may be the only one: a state that is later than its own is another writer's, and it has lost."""
+    await require(connection, holder, max(state.epoch for state in states))
+    if await upsert(connection, states) < len(states) and await any_later(connection, states):
+        raise LeaseLost("Another process has stored later states of these sessions.")
 
 
 def _moves(entries: Sequence[JournalEntry]) -> list[tuple[object, ...]]:

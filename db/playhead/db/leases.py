@@ -2,7 +2,7 @@
 
 A process that dies leaves it behind; another one may take it once it has expired, or at once when it runs on the same
 node, which only one process at a time can. Whoever has lost it finds no row of its own any more: `require` fails the
-transaction in which it is asked.
+transaction in which it is asked, and notes the epoch of what is stored in it.
 """
 
 from dataclasses import dataclass
@@ -25,15 +25,13 @@ RENEW = """
 update audio_store_lease set expires_at = clock_timestamp() + make_interval(secs => $2) where holder = $1
 """
 RELEASE = "update audio_store_lease set expires_at = clock_timestamp() where holder = $1"
-# The epoch may have grown since it was taken, but never past the time at which it was last renewed.
 LATEST = """
-select node, extract(epoch from expires_at - clock_timestamp())::float8 as for_s,
-    greatest(epoch, (extract(epoch from expires_at) * 1000)::bigint) as epoch
-from audio_store_lease
+select node, extract(epoch from expires_at - clock_timestamp())::float8 as for_s, epoch from audio_store_lease
 """
 HELD_BY = "select node, extract(epoch from expires_at - clock_timestamp())::float8 as for_s from audio_store_lease"
 # Whoever wants to take it waits until this transaction has ended.
-REQUIRE = "select true from audio_store_lease where holder = $1 for share"
+REQUIRE = "select epoch from audio_store_lease where holder = $1 for share"
+NOTE_EPOCH = "update audio_store_lease set epoch = $2 where holder = $1"
 
 
 class LeaseLost(Exception):
@@ -50,7 +48,7 @@ class HeldBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastLease:
-    """The last process that kept sessions in its memory. `epoch`: none of theirs has a later one."""
+    """The last process that kept sessions in its memory. `epoch`: nothing that it has stored has a later one."""
 
     node: str
     for_s: float
@@ -94,7 +92,11 @@ class LeaseRepository:
             await connection.execute(RELEASE, holder)
 
 
-async def require(connection: Connection, holder: str) -> None:
-    """Keeps the lease for this transaction. Raises LeaseLost, which rolls it back."""
-    if await connection.fetchval(REQUIRE, holder) is None:
+async def require(connection: Connection, holder: str, epoch: int) -> None:
+    """Keeps the lease for this transaction, which stores nothing later than `epoch`. Raises LeaseLost: roll it back."""
+    noted: int | None = await connection.fetchval(REQUIRE, holder)
+    if noted is None:
         raise LeaseLost("Another process keeps the sessions in its memory now.")
+    if noted < epoch:
+        # a store that was in doubt has raised it
+        await connection.execute(NOTE_EPOCH, holder, epoch)

@@ -111,6 +111,14 @@ from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) as new (id, listen
 where stored.id = new.id and stored.listener_id = new.listener_id
     and (not new.listened::int8multirange <@ stored.listened or new.played_ms > stored.played_ms)
 """
+ANY_LATER = """
+select exists (
+    select from audio_sessions as stored
+    join unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) as told (id, epoch, revision, version)
+        on stored.id = told.id
+    where (stored.epoch, stored.revision, stored.version) > (told.epoch, told.revision, told.version)
+)
+"""
 GET = f"select {_NAMES} from audio_sessions where id = $1"
 LATEST = f"""
 select {_NAMES} from audio_sessions where listener_id = $1 and script_id = $2 {_NEWEST_FIRST} limit 1
@@ -187,6 +195,13 @@ async def upsert(connection: Connection, states: Iterable[SessionState]) -> int:
         heard = [(row.session_id, row.listener_id, multirange_text(row.listened), row.played_ms) for row in latest]
         await connection.execute(KEEP_HEARD, *map(list, zip(*heard, strict=True)), timeout=BATCH_TIMEOUT_S)
     return written
+
+
+async def any_later(connection: Connection, states: Iterable[SessionState]) -> bool:
+    """Whether a later state than the latest of these is stored of one of their sessions."""
+    rows = [(state.session_id, *state.order, state.version) for state in merged(states)]
+    later: bool = await connection.fetchval(ANY_LATER, *map(list, zip(*rows, strict=True)), timeout=BATCH_TIMEOUT_S)
+    return later
 
 
 def merged(states: Iterable[SessionState]) -> list[SessionState]:

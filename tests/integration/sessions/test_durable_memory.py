@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from playhead.app.embedded import EmbeddedPostgres
 from playhead.auth.tokens import Principal
 from playhead.db import (
     Database,
     DatabaseUnavailable,
+    JournalRepository,
     Script,
     ScriptRepository,
     ensure_logins,
@@ -234,6 +236,23 @@ async def test_a_session_whose_script_is_deleted_keeps_nobody_else_from_being_st
 
 
 # two processes
+
+
+async def test_where_somebody_else_has_stored_a_later_state_nothing_is_acknowledged_and_the_process_ends(
+    process: MemoryProcess, principal: Principal, script: Script, database: Database
+) -> None:
+    """As a server with Redis, started beside this one against the rules, would do through its flusher."""
+    state = await play(process, principal, script)
+    elsewhere = structs.replace(state, epoch=state.epoch + 3_600_000, position_ms=99_000)
+    await JournalRepository(database).store([Entry(state=elsewhere)])
+    with pytest.raises(StoreUnavailable):
+        await apply(process, state, Seek(position_ms=5_000))
+    assert process.node.lost.is_set()
+    assert await row(process, state) == elsewhere
+    await process.die()
+    async with memory_process(database, process.clock) as second:
+        after = await apply(second, state, Seek(position_ms=5_000))
+        assert after.epoch > elsewhere.epoch and await row(second, after) == after
 
 
 async def test_a_process_that_was_replaced_acknowledges_nothing_any_more_and_changes_nothing(
