@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from playhead.app.node import exclusive_node
+from playhead.app.outgrowing import Outgrowing
 from playhead.cache import Backend, RedisBackend
-from playhead.db import Database, DatabaseUnavailable, JournalRepository, LeaseRepository, SessionRepository
+from playhead.db import Database, JournalRepository, LeaseRepository, SessionRepository
 from playhead.http.health import Check, NotReady, clock_check, valkey_check
 from playhead.runtime.clock import Clock, SystemClock
 from playhead.runtime.metrics import Metrics, Reading
@@ -25,12 +26,10 @@ from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
 from playhead.sessions.single_node import SingleNode
-from playhead.sessions.store import Bus, OnGap, OnPacket, SessionStore, StoreUnavailable
+from playhead.sessions.store import Bus, OnGap, OnPacket, SessionStore
 from playhead.sessions.sweeping import Sweeper
 from playhead.sessions.taking_over import TakingOver
 
-OUTGROW_RETRY_S = 1.0
-OUTGROW_PATIENCE_S = 5.0
 Open = Callable[[SessionService, Sweeper], Awaitable[None]]
 
 
@@ -87,21 +86,21 @@ async def open_stores(
 async def _in_redis(
     settings: Settings, opened: Database, clock: Clock, metrics: Metrics, on_packet: OnPacket, on_gap: OnGap
 ) -> AsyncIterator[Stores]:
-    """Asks no server yet: a process may start while the store is away, and says so in its readiness."""
+    """Asks no server yet: a process may start while the store is away, and says so in its readiness.
+
+    Raises LeaseRefused when it is opened beside a process that keeps the sessions in its memory.
+    """
     assert settings.redis_url is not None
     assert isinstance(clock, StoreClock)
     store = RedisStore(settings.redis_url.get_secret_value(), clock)
     bus = RedisBus(store.client, on_packet, on_gap)
     store.on_moved = bus.reopen
-    leases = LeaseRepository(opened)
-    outgrowing: asyncio.Task[None] | None = None
+    lost = asyncio.Event()
+    outgrowing = Outgrowing(LeaseRepository(opened), store, lost)
 
     async def open_now(_service: SessionService, _sweeper: Sweeper) -> None:
-        nonlocal outgrowing
         bus.start()
-        outgrowing = asyncio.create_task(outgrow_memory(leases, store), name="outgrowing")
-        # before the first command, which would go on from what Redis knew then; not for ever, as a store may be away
-        await asyncio.wait((outgrowing,), timeout=OUTGROW_PATIENCE_S)
+        await outgrowing.start()
 
     try:
         yield Stores(
@@ -116,37 +115,15 @@ async def _in_redis(
             checks={
                 "valkey": valkey_check(store.client),
                 "clock": clock_check(clock),
-                "lease": _nobody_elses(leases, lambda: outgrowing is not None and outgrowing.done()),
+                "lease": outgrowing.check,
             },
             shared_cache=RedisBackend(store.client),
+            lost=lost,
         )
     finally:
-        await cancelled(outgrowing)
+        await outgrowing.stop()
         await bus.stop()
         await store.stop()
-
-
-async def outgrow_memory(leases: LeaseRepository, store: RedisStore) -> None:
-    """Where sessions were in a process's memory before, Redis knows them only as they were before that."""
-    while True:
-        try:
-            last = await leases.latest()
-            if last is not None:
-                await store.outgrow(last.epoch)
-            return
-        except (DatabaseUnavailable, StoreUnavailable):
-            await asyncio.sleep(OUTGROW_RETRY_S)
-
-
-def _nobody_elses(leases: LeaseRepository, outgrown: Callable[[], bool]) -> Check:
-    async def check() -> None:
-        last = await leases.latest()
-        if last is not None and last.for_s > 0:
-            raise NotReady("another server keeps the sessions in its memory (PLAYHEAD_STORE=memory); stop it")
-        if not outgrown():
-            raise NotReady("it is not known yet whether sessions were in a server's memory before; wait a moment")
-
-    return check
 
 
 @asynccontextmanager

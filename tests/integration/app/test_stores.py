@@ -8,13 +8,14 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from playhead.app import stores
+from playhead.app import outgrowing, stores
 from playhead.app.stores import Stores, open_stores, server_clock
 from playhead.db import DatabaseUnavailable
 from playhead.db.leases import LastLease
 from playhead.http.health import NotReady
 from playhead.runtime.metrics import create_metrics
 from playhead.runtime.settings import load
+from playhead.sessions.single_node import LeaseRefused
 from tests.support.states import LISTENER_ID
 
 LATER = 9_000_000_000_000
@@ -22,10 +23,14 @@ LATER = 9_000_000_000_000
 
 
 class Leases:
-    """The rows of the lease, as PostgreSQL answers for them: after a while, or not at all."""
+    """The rows of the lease, as PostgreSQL answers for them: after a while, or not at all.
 
-    def __init__(self) -> None:
+    `for_s`: what the lease still runs each time that it is asked for; the last one goes on.
+    """
+
+    def __init__(self, *for_s: float) -> None:
         self.up = True
+        self.for_s = list(for_s) or [-1.0]
         self.asked = asyncio.Event()
 
     async def latest(self) -> LastLease:
@@ -34,7 +39,7 @@ class Leases:
         self.asked.set()
         if not self.up:
             raise DatabaseUnavailable("away")
-        return LastLease(node="before", epoch=LATER, for_s=-1.0)
+        return LastLease(node="before", epoch=LATER, for_s=self.for_s.pop(0) if len(self.for_s) > 1 else self.for_s[0])
 
 
 async def ignore(*_arguments: Any) -> None:
@@ -44,6 +49,7 @@ async def ignore(*_arguments: Any) -> None:
 @asynccontextmanager
 async def opened(valkey_url: str, leases: Leases, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stores]:
     monkeypatch.setattr(stores, "LeaseRepository", lambda _database: leases)
+    monkeypatch.setattr(outgrowing, "RETRY_INTERVAL_S", 0.01)
     settings = load(redis_url=valkey_url)
     metrics = create_metrics(CollectorRegistry())
     async with (
@@ -65,8 +71,7 @@ async def test_the_first_command_meets_an_epoch_above_that_of_the_memory_before(
 async def test_a_process_that_could_not_ask_yet_serves_and_is_not_ready(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "OUTGROW_PATIENCE_S", 0.01)
-    monkeypatch.setattr(stores, "OUTGROW_RETRY_S", 0.01)
+    monkeypatch.setattr(outgrowing, "PATIENCE_S", 0.01)
     leases = Leases()
     leases.up = False
     async with opened(valkey_url, leases, monkeypatch) as made:
@@ -81,11 +86,45 @@ async def test_a_process_that_could_not_ask_yet_serves_and_is_not_ready(
 async def test_as_long_as_it_could_not_ask_its_readiness_says_so(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "OUTGROW_PATIENCE_S", 0.01)
+    monkeypatch.setattr(outgrowing, "PATIENCE_S", 0.01)
     leases = Leases()
     leases.up = False
     async with opened(valkey_url, leases, monkeypatch) as made:
         await leases.asked.wait()
         leases.up = True
         with pytest.raises(NotReady, match="before"):
+            await made.checks["lease"]()
+
+
+async def test_beside_a_process_that_keeps_the_sessions_in_its_memory_it_does_not_start(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgrowing, "LEASE_PATIENCE_S", 0.05)
+    with pytest.raises(LeaseRefused, match=r"\(before, PLAYHEAD_STORE=memory\)\. Stop it"):
+        async with opened(valkey_url, Leases(15.0), monkeypatch):
+            pass
+
+
+async def test_it_waits_until_the_lease_of_such_a_process_has_run_out_and_only_then_serves(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgrowing, "PATIENCE_S", 0.1)
+    leases = Leases(*[0.5] * 30, -0.1)
+    async with opened(valkey_url, leases, monkeypatch) as made:
+        assert leases.for_s == [-0.1]
+        assert (await made.store.live(LISTENER_ID)).epoch > LATER
+        await made.checks["lease"]()
+
+
+async def test_what_it_finds_out_only_later_ends_it(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgrowing, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(outgrowing, "LEASE_PATIENCE_S", 0.05)
+    leases = Leases(15.0)
+    leases.up = False
+    async with opened(valkey_url, leases, monkeypatch) as made:
+        assert not made.lost.is_set()
+        leases.up = True
+        async with asyncio.timeout(20):
+            await made.lost.wait()
+        with pytest.raises(NotReady, match="another server"):
             await made.checks["lease"]()
