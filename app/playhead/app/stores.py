@@ -15,10 +15,10 @@ from playhead.app.outgrowing import Outgrowing
 from playhead.cache import Backend, RedisBackend
 from playhead.db import Database, JournalRepository, LeaseRepository, SessionRepository
 from playhead.http.health import Check, NotReady, clock_check, valkey_check
-from playhead.runtime.clock import Clock, SystemClock
+from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics, Reading
 from playhead.runtime.settings import Settings
-from playhead.runtime.store_clock import RedisTime, StoreClock
+from playhead.runtime.store_clock import RedisTime, StoreClock, WallTime
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.group_keeper import GroupKeeper
 from playhead.sessions.memory_store import MemoryStore
@@ -55,13 +55,13 @@ async def server_clock(settings: Settings) -> AsyncIterator[Clock]:
     """Server time, for all that this process does. Entered first: a clock that is ahead can go back only now.
 
     Waits for the store's answers, but not for long: a process may start while the store is away. Without a store that
-    others share, it is this process's own.
+    others share it is this machine's, followed in the same way: a step back must not make time stand still.
     """
     if settings.store == "memory":
-        yield SystemClock()
-        return
-    assert settings.redis_url is not None
-    clock = StoreClock(RedisTime(settings.redis_url.get_secret_value()))
+        clock = StoreClock(WallTime())
+    else:
+        assert settings.redis_url is not None
+        clock = StoreClock(RedisTime(settings.redis_url.get_secret_value()))
     try:
         await clock.start()
         yield clock
@@ -132,6 +132,7 @@ async def _in_memory(
 ) -> AsyncIterator[Stores]:
     """Raises CommandFailed where another process runs on the same data folder, and LeaseRefused when it is opened."""
     holder, sessions = str(uuid.uuid4()), SessionRepository(opened)
+    assert isinstance(clock, StoreClock)
     with exclusive_node(settings.data_dir) as name:
         node = SingleNode(LeaseRepository(opened), holder, name)
         keeper = GroupKeeper(JournalRepository(opened, holder), sessions, node.lose)
@@ -151,7 +152,10 @@ async def _in_memory(
                 store=store,
                 bus=store,
                 open=open_now,
-                readings=((metrics.store_up, lambda: node.trouble is None),),
+                readings=(
+                    (metrics.store_up, lambda: node.trouble is None),
+                    (metrics.wall_clock_offset_seconds, lambda: clock.wall_offset_ms / 1000),
+                ),
                 checks={"lease": _lease_check(node)},
                 shared_cache=None,
                 lost=node.lost,

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from playhead.playback.clock_offset import SAMPLES_MAX, RoundTrip
 from playhead.runtime.redis import NotPrimary, ask, connect, refuse_replica
-from playhead.runtime.slewed_clock import SlewedClock
+from playhead.runtime.slewed_clock import NS_PER_MS, SlewedClock
 from playhead.runtime.tasks import cancelled
 
 log = structlog.get_logger(__name__)
@@ -81,6 +81,21 @@ class RedisTime:
 
     async def stop(self) -> None:
         await self._client.aclose()
+
+
+class WallTime:
+    """The machine's own wall clock, for a process that shares its sessions with no other."""
+
+    def __init__(self, wall_ns: Callable[[], int] = time.time_ns) -> None:
+        self._wall_ns = wall_ns
+
+    async def ask(self, local_ms: Callable[[], float]) -> RoundTrip:
+        asked_ms = local_ms()
+        wall_ms = self._wall_ns() / NS_PER_MS
+        return RoundTrip(t0_ms=asked_ms, t1_ms=wall_ms, t2_ms=wall_ms, t3_ms=local_ms())
+
+    async def stop(self) -> None:
+        pass
 
 
 class StoreClock:

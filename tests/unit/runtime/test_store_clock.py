@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from playhead.playback.clock_offset import SAMPLES_MAX
 from playhead.runtime import store_clock
-from playhead.runtime.store_clock import RETRY_INTERVAL_S, SAMPLE_INTERVAL_S, UNCERTAINTY_MS_MAX, StoreClock
+from playhead.runtime.store_clock import RETRY_INTERVAL_S, SAMPLE_INTERVAL_S, UNCERTAINTY_MS_MAX, StoreClock, WallTime
 from tests.support.clocks import STORE_MS, Machines, StoreTime
 
 HOUR_MS = 3_600_000
@@ -167,6 +167,27 @@ async def test_the_machines_wall_clock_is_watched_and_not_followed() -> None:
     assert abs(process.off_ms) <= 1
     assert process.clock.correction_ms == 0
     await process.clock.stop()
+
+
+async def test_without_a_store_the_machines_wall_clock_is_followed_and_its_step_back_stops_nothing() -> None:
+    """On a clock that stood still a true report would be refused, and a device would play on alone for an hour."""
+    machines = Machines(wall_ahead_ms=HOUR_MS)
+    sleeps = Sleeps(machines)
+    clock = StoreClock(WallTime(machines.wall_ns), local_ns=machines.local_ns, wall_ns=machines.wall_ns, sleep=sleeps)
+    await clock.start()
+    assert abs(clock.now_ms() - machines.wall_ns() // 10**6) <= 1 and clock.certain
+    machines.wall_jumped_ms = -HOUR_MS
+    await sleeps.pass_one()
+    assert clock.correction_ms < 0
+    for _ in range(20):
+        before_ms = clock.now_ms()
+        machines.advance(10_000)
+        assert 9_000 <= clock.now_ms() - before_ms <= 10_000
+        await sleeps.pass_one()
+    machines.wall_jumped_ms = 0
+    await sleeps.pass_one()
+    assert abs(clock.wall_offset_ms) < 0.1, "forwards it follows at once: the machine may have slept"
+    await clock.stop()
 
 
 async def test_a_clock_that_was_never_started_can_be_stopped() -> None:
