@@ -12,6 +12,7 @@ import asyncpg
 UNAVAILABLE_SQLSTATES = (
     "08",  # connection lost or refused
     "25006",  # a standby after a failover: read-only
+    "25P03",  # we let a transaction wait for too long
     "28",  # the login is refused
     "3D000",  # no such database (yet)
     "40",  # deadlock, serialization: the server chose us to give way

@@ -141,7 +141,10 @@ class JournalRepository:
             return
         moves, offline, slots = _moves(entries), _offline(entries), _slots(entries)
         listening = _listening(entries, {key: told - self._stored.get(key, _NONE) for key, told in slots.items()})
-        async with self._database.as_service_batch() as connection:
+        # somebody waits for what is stored under a lease, and a renewal of that for its end
+        alone = self._lease_holder is not None
+        transaction = self._database.as_service_at_once() if alone else self._database.as_service_batch()
+        async with transaction as connection:
             if self._lease_holder is None:
                 await upsert(connection, (entry.state for entry in entries))
             else:
@@ -164,7 +167,7 @@ class JournalRepository:
 
 async def _upsert_alone(connection: Connection, holder: str, states: Sequence[SessionState]) -> None:
     """Of a writer that may be the only one: a state that is later than its own is another writer's, and it has lost."""
-    await require(connection, holder, max(state.epoch for state in states))
+    await require(connection, holder)
     if await upsert(connection, states) < len(states) and await any_later(connection, states):
         raise LeaseLost("Another process has stored later states of these sessions.")
 

@@ -2,11 +2,12 @@
 
 A process that dies leaves it behind; another one may take it once it has expired, or at once when it runs on the same
 node, which only one process at a time can. Whoever has lost it finds no row of its own any more: `require` fails the
-transaction in which it is asked, and notes the epoch of what is stored in it.
+transaction in which it is asked.
 """
 
 from dataclasses import dataclass
 
+from playhead.db.limits import EPOCHS_MAX
 from playhead.db.pool import Connection, ServiceDatabase
 
 # A session that may come back to life has a lower epoch afterwards, whatever store and clock it had it from.
@@ -25,13 +26,15 @@ RENEW = """
 update audio_store_lease set expires_at = clock_timestamp() + make_interval(secs => $2) where holder = $1
 """
 RELEASE = "update audio_store_lease set expires_at = clock_timestamp() where holder = $1"
+# What is stored under it may be of later epochs. They are not noted as they come: commits that hang, for which the
+# epoch grows, hold the row.
 LATEST = """
-select node, extract(epoch from expires_at - clock_timestamp())::float8 as for_s, epoch from audio_store_lease
+select node, extract(epoch from expires_at - clock_timestamp())::float8 as for_s, epoch + $1 as epoch
+from audio_store_lease
 """
 HELD_BY = "select node, extract(epoch from expires_at - clock_timestamp())::float8 as for_s from audio_store_lease"
 # Whoever wants to take it waits until this transaction has ended.
-REQUIRE = "select epoch from audio_store_lease where holder = $1 for share"
-NOTE_EPOCH = "update audio_store_lease set epoch = $2 where holder = $1"
+REQUIRE = "select true from audio_store_lease where holder = $1 for share"
 
 
 class LeaseLost(Exception):
@@ -83,7 +86,7 @@ class LeaseRepository:
     async def latest(self) -> LastLease | None:
         """None where sessions have never been in a process's memory."""
         async with self._database.as_service() as connection:
-            row = await connection.fetchrow(LATEST)
+            row = await connection.fetchrow(LATEST, EPOCHS_MAX)
         return None if row is None else LastLease(node=row["node"], for_s=row["for_s"], epoch=row["epoch"])
 
     async def release(self, holder: str) -> None:
@@ -92,11 +95,7 @@ class LeaseRepository:
             await connection.execute(RELEASE, holder)
 
 
-async def require(connection: Connection, holder: str, epoch: int) -> None:
-    """Keeps the lease for this transaction, which stores nothing later than `epoch`. Raises LeaseLost: roll it back."""
-    noted: int | None = await connection.fetchval(REQUIRE, holder)
-    if noted is None:
+async def require(connection: Connection, holder: str) -> None:
+    """Keeps the lease for this transaction. Raises LeaseLost, which rolls it back."""
+    if await connection.fetchval(REQUIRE, holder) is None:
         raise LeaseLost("Another process keeps the sessions in its memory now.")
-    if noted < epoch:
-        # a store that was in doubt has raised it
-        await connection.execute(NOTE_EPOCH, holder, epoch)

@@ -23,6 +23,10 @@ UNFINISHED_MAX = 1_000
 ENTRIES_MAX = 5_000
 """Entries of the journal in one batch; more would hold a connection for too long."""
 
+EPOCHS_MAX = 1_000_000
+"""Epochs that one holder of the lease uses at most: another one with each commit of which nobody knows whether it was
+stored, a few a second while PostgreSQL is away."""
+
 POOL_CONNECTIONS_MAX = 8
 """Connections of each of the two pools."""
 STATEMENT_CACHE_SIZE = 100
@@ -37,6 +41,9 @@ STATEMENT_TIMEOUT_S = 4.5
 """When PostgreSQL itself ends a transaction's statement; before COMMAND_TIMEOUT_S, so that the connection is kept."""
 COMMAND_TIMEOUT_S = 5.0
 """How long one statement may take. A frozen server costs this once: then its connection is cut."""
+IDLE_TIMEOUT_S = 3.0
+"""How long a transaction waits for its client between two statements: one that is frozen, or whose machine is gone, has
+to let go of its locks before those who wait for them give up."""
 CANCEL_TIMEOUT_S = 1.0
 """How long PostgreSQL may take to confirm that a statement is cancelled; then its connection is cut."""
 BATCH_STATEMENT_TIMEOUT_S = 14.5

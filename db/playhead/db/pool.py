@@ -31,6 +31,7 @@ from playhead.db.limits import (
     CLOSE_TIMEOUT_S,
     COMMAND_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
     POOL_CONNECTIONS_MAX,
     STATEMENT_CACHE_SIZE,
     STATEMENT_TIMEOUT_S,
@@ -43,8 +44,15 @@ Claims = Mapping[str, str]
 """The verified claims of a token, of which `sub` counts: the listener's id. Other claims give no rights here."""
 
 
-_LIMITED = f"set local statement_timeout = {round(STATEMENT_TIMEOUT_S * 1_000)}"
-_BATCH_LIMITED = f"set local statement_timeout = {round(BATCH_STATEMENT_TIMEOUT_S * 1_000)}"
+def _limited(statement_timeout_s: float) -> str:
+    return (
+        f"set local statement_timeout = {round(statement_timeout_s * 1_000)}; "
+        f"set local idle_in_transaction_session_timeout = {round(IDLE_TIMEOUT_S * 1_000)}"
+    )
+
+
+_LIMITED = _limited(STATEMENT_TIMEOUT_S)
+_BATCH_LIMITED = _limited(BATCH_STATEMENT_TIMEOUT_S)
 
 
 def begin_as(claims: Claims) -> str:
