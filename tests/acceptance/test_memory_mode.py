@@ -19,6 +19,8 @@ from tests.support.sockets import Client
 from tests.support.system import Process, RunningSystem
 from tests.support.systems import StartSystem, add_script
 
+HANGING_STOP_S = 20.0
+"""The drain, a command's timeout, and what is left of the server's own."""
 API = "/api/v1/audio"
 
 
@@ -105,6 +107,47 @@ async def test_a_server_that_is_told_to_stop_leaves_its_sessions_to_the_next_one
     joined = await again.call("join", {"session_id": state["session_id"]})
     assert joined["state"]["playing"] and joined["state"]["revision"] == state["revision"]
     await again.close()
+
+
+async def test_servers_that_are_stopped_in_the_middle_of_commits_lose_nothing_that_was_acknowledged(
+    system: RunningSystem,
+) -> None:
+    async with seekers(system, count=20) as listeners:
+        for _ in range(2):
+            await listeners.until_acked(10)
+            assert await asyncio.to_thread(system.servers[0].stop) == 0, system.servers[0].log()
+            system.servers[0].start()
+        await listeners.until_acked(5)
+        await listeners.stop()
+        assert all(seeker.reconnects for seeker in listeners)
+        await listeners.assert_nothing_acknowledged_is_missing()
+    log = system.servers[0].log_path.read_text()
+    assert "Traceback" not in log, log
+
+
+async def test_a_server_stops_in_time_though_postgresql_hangs(
+    make_system: StartSystem, start_postgres: Callable[..., EmbeddedPostgres]
+) -> None:
+    postgres = start_postgres()
+    system = await started(make_system(None, helper_commands=(), database_url=postgres.url()))
+    async with seekers(system) as listeners:
+        await listeners.until_acked(5)
+        children = Path(f"/proc/{postgres.pid}/task/{postgres.pid}/children").read_text().split()
+        frozen = [postgres.pid, *map(int, children)]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        server = system.servers[0].popen
+        assert server is not None
+        try:
+            server.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(server.wait, HANGING_STOP_S) == 0, system.servers[0].log()
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        system.servers[0].start()
+        await listeners.until_acked(5)
+        await listeners.stop()
+        await listeners.assert_nothing_acknowledged_is_missing()
 
 
 async def test_while_postgresql_is_dead_sockets_stay_and_commands_are_unavailable(

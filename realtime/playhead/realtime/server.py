@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 PING_INTERVAL_S = 20
 PING_TIMEOUT_S = 20
+LEAVE_TIMEOUT_S = 2.0
+"""For the departures of all that are left when the server stops, beside a store that does not answer."""
 CLOSE_TIMEOUT_S = 5.0
 GRACE_S = 10.0
 """How long a sounding device may be away before its session pauses."""
@@ -132,8 +134,18 @@ class RealtimeServer:
         await self._dispatcher.settle(CLOSE_TIMEOUT_S)
         # closed by the transport, not by a Socket.IO packet: after that one, clients would not reconnect
         await self._sockets.close_all(CLOSE_TIMEOUT_S)
-        await asyncio.gather(*self._leaving)
+        await self._departures()
         await self._sio.shutdown()
+
+    async def _departures(self) -> None:
+        """Tells the store who has gone, for a while: what it is not told it finds out when leases run out."""
+        if not self._leaving:
+            return
+        _, untold = await asyncio.wait(self._leaving, timeout=LEAVE_TIMEOUT_S)
+        for task in untold:
+            task.cancel()
+        if untold:
+            log.warning("Some departures were not told.", action="departures_untold", sockets=len(untold))
 
     async def deliver(self, listener_id: str, raw: bytes) -> None:
         """Writes a packet of the bus to the listener's sockets here, except the one that caused it."""

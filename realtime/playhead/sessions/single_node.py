@@ -25,6 +25,8 @@ LEASE_S = 15.0
 RENEW_INTERVAL_S = 5.0
 RETRY_INTERVAL_S = 0.5
 """Until the lease is taken, and after PostgreSQL did not answer."""
+RELEASE_TIMEOUT_S = 1.0
+"""A lease that cannot be given back in time runs out by itself."""
 TAKE_MARGIN_S = 2.0
 """What a start waits beyond the time that the lease of a dead process still runs."""
 
@@ -113,8 +115,9 @@ class SingleNode:
         if self._epoch is None or self.lost.is_set():
             return
         try:
-            await self._leases.release(self._holder)
-        except DatabaseUnavailable as error:
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                await self._leases.release(self._holder)
+        except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("The lease was not given back; it runs out by itself.", action="lease_kept", error=str(error))
 
     def lose(self) -> None:

@@ -168,6 +168,30 @@ async def test_a_machine_that_slept_has_let_its_lease_run_out(
         assert node.trouble == EXPIRED
 
 
+async def test_a_lease_counts_from_when_it_was_asked_for_not_from_the_answer(
+    leases: HeldLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL has counted since then, and another process may take it when that is over."""
+    now_s, answer_takes_s = 1_000.0, 40.0
+
+    async def late() -> None:
+        nonlocal now_s
+        now_s += answer_takes_s
+
+    monkeypatch.setattr(single_node, "elapsed_s", lambda: now_s)
+    node = SingleNode(leases, "me", "here", lease_s=60.0, renew_interval_s=0.001)
+    monkeypatch.setattr(leases, "_answer", late)
+    async with started(node):
+        assert (now_s, node.trouble) == (1_040.0, None)
+        now_s = 1_060.0
+        assert node.trouble == EXPIRED, "that of the start"
+        while leases.renewals == 0:
+            await asyncio.sleep(0.001)
+        answer_takes_s, renewed_s = 0.0, now_s
+        now_s = renewed_s + 20.0
+        assert node.trouble == EXPIRED, "that of the renewal"
+
+
 async def test_when_reading_took_longer_than_the_lease_it_is_renewed_at_once(leases: HeldLeases) -> None:
     async def slow(_epoch: int) -> None:
         await asyncio.sleep(0.03)
