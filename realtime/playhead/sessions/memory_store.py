@@ -160,7 +160,6 @@ class MemoryStore:
         answer: Answer | None = None,
         live: int | None = None,
     ) -> Committed:
-        self._guard()
         commit = _Commit(changes=changes, packets=packets, answer=answer, live=live)
         # in a task of its own, so that it comes to its end when whoever asked is gone: what is kept must be set
         task = asyncio.create_task(self._in_turn(listener_id, epoch, commit))
@@ -177,7 +176,7 @@ class MemoryStore:
     async def _in_turn(self, listener_id: str, epoch: int, commit: _Commit) -> Committed:
         async with self._turn(listener_id):
             await self._settle(listener_id)
-            # what changes nothing asks nobody else, and may have waited long for its turn
+            # it may have waited long for its turn, and what changes nothing asks nobody else
             self._guard()
             refused = self._refused(listener_id, epoch, commit.changes, commit.live)
             if refused is not None:

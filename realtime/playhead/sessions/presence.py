@@ -92,17 +92,16 @@ class Presence:
         return next((row for row in rows if row.connection_id == connection_id), None)
 
     async def restore(self, listener_id: str) -> None:
-        """The store was away, or has lost something: this node's connections have new leases, and are known again.
+        """The store was away, or has lost something: those of this node's connections that ran out are known again.
 
         Raises StoreUnavailable.
         """
         now_ms = self._clock.now_ms()
         known = {row.connection_id for row in await self._store.connections(listener_id, now_ms)}
-        held = self._held.get(listener_id, {})
-        rows = [replace(row, expires_at_ms=now_ms + PRESENCE_LEASE_MS) for row in held.values()]
-        if rows:
-            await self._hold(listener_id, rows)
-        if held.keys() - known:
+        held, expires_at_ms = self._held.get(listener_id, {}), now_ms + PRESENCE_LEASE_MS
+        lost = [replace(row, expires_at_ms=expires_at_ms) for key, row in held.items() if key not in known]
+        if lost:
+            await self._hold(listener_id, lost)
             await self._announce(listener_id, None)
 
     def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:

@@ -107,6 +107,16 @@ async def test_a_server_that_became_a_replica_is_left_for_whoever_has_its_addres
         await create(store)
 
 
+async def test_a_replica_that_tells_nothing_while_its_primary_is_away_is_left_by_readers_as_well(pair: Pair) -> None:
+    async with open_store(pair.address.url) as store:
+        await create(store)
+        await pair.demote(replica_serve_stale_data="no")
+        pair.move()
+        with pytest.raises(StoreUnavailable):
+            await store.load(LISTENER_ID, SESSION_ID)
+        assert (await store.load(LISTENER_ID, SESSION_ID)).states == ()
+
+
 async def test_until_the_address_leads_to_a_primary_nothing_is_answered_not_even_what_the_replica_knows(
     pair: Pair,
 ) -> None:
