@@ -131,13 +131,14 @@ def reduce(
     now_ms: int,
     connected: Connections,
     expected_revision: int | None = None,
+    expected_epoch: int | None = None,
     epoch: int | None = None,
     lead_ms: int = 0,
 ) -> Decision | Rejection:
     """What `command` of `origin` makes of `state` at server time `now_ms`.
 
-    `expected_revision`: refuse with `conflict` unless the session is exactly there. `epoch`: that of the commit that
-    follows; default: the state's. `lead_ms`: how far in the future `together` anchors.
+    `expected_revision`, `expected_epoch`: refuse with `conflict` unless the session is exactly there. `epoch`: that of
+    the commit that follows; default: the state's. `lead_ms`: how far in the future `together` anchors.
     """
     if state.ended_at_ms is not None and not isinstance(command, End | Lost | Due):
         return Rejection(code=Code.SESSION_ENDED, state=state)
@@ -146,6 +147,10 @@ def reduce(
             code=Code.CONFLICT,
             state=state,
             detail=f"The session is at revision {state.revision}, not {expected_revision}.",
+        )
+    if expected_epoch is not None and expected_epoch != state.epoch:
+        return Rejection(
+            code=Code.CONFLICT, state=state, detail=f"The session is in epoch {state.epoch}, not {expected_epoch}."
         )
     result = _reduced(state, command, origin, now_ms, connected, lead_ms)
     if isinstance(result, Rejection):

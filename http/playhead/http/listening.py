@@ -27,7 +27,7 @@ async def restore(call: Call[RestoreBody]) -> Answer | Rejection:
     body, origin = call.fields, origin_of(call.fields.device_id, call.fields.command_id)
     return state_after(
         await call.services.sessions.restore(
-            call.principal.listener_id, body.session_id, body.entry_id, origin, body.expected_revision
+            call.principal.listener_id, body.session_id, body.entry_id, origin, *body.expected
         )
     )
 

@@ -33,7 +33,7 @@ async def play(call: Call[PlayBody]) -> Answer | Rejection:
         outcome = await _apply(call, body.session_id, body.command(), body.device_id)
     else:
         assert body.script_id is not None, "the model takes one of both"
-        outcome = await sessions.play(principal, body.script_id, body.command(), origin, body.expected_revision)
+        outcome = await sessions.play(principal, body.script_id, body.command(), origin, *body.expected)
     return outcome if isinstance(outcome, Rejection) else await _playing(call, outcome)
 
 
@@ -100,7 +100,7 @@ async def _apply(
         session_id,
         command,
         origin_of(device_id, body.command_id),
-        body.expected_revision,
+        *body.expected,
     )
 
 

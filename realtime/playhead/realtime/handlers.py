@@ -81,11 +81,13 @@ class Handlers:
 
     async def play(self, connection: Connection, request: PlayRequest) -> Answer:
         origin = _origin(connection, request.command_id)
-        command, expected = request.command(), request.expected_revision
+        command, expected = request.command(), request.expected
         if request.session_id is not None:
-            outcome = await self._service.apply(connection.listener_id, request.session_id, command, origin, expected)
+            outcome = await self._service.apply(connection.listener_id, request.session_id, command, origin, *expected)
         else:
-            outcome = await self._service.play(connection.principal, request.script_id or "", command, origin, expected)
+            outcome = await self._service.play(
+                connection.principal, request.script_id or "", command, origin, *expected
+            )
         if isinstance(outcome, Rejection):
             return outcome
         state = outcome.state
@@ -108,9 +110,9 @@ class Handlers:
         return {**_accepted(outcome), "saved": True, **listening_payload(outcome.state)}
 
     async def restore(self, connection: Connection, request: RestoreRequest) -> Answer:
-        origin, expected = _origin(connection, request.command_id), request.expected_revision
+        origin, expected = _origin(connection, request.command_id), request.expected
         outcome = await self._service.restore(
-            connection.listener_id, request.session_id, request.entry_id, origin, expected
+            connection.listener_id, request.session_id, request.entry_id, origin, *expected
         )
         return outcome if isinstance(outcome, Rejection) else _accepted(outcome)
 
@@ -149,9 +151,7 @@ class Handlers:
 
     async def _apply(self, connection: Connection, request: SessionRequest, command: Command) -> Outcome | Rejection:
         origin = _origin(connection, request.command_id)
-        return await self._service.apply(
-            connection.listener_id, request.session_id, command, origin, request.expected_revision
-        )
+        return await self._service.apply(connection.listener_id, request.session_id, command, origin, *request.expected)
 
 
 @dataclass(frozen=True, slots=True)

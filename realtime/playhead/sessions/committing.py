@@ -65,6 +65,7 @@ class Wish:
     command: Command
     origin: Origin
     expected_revision: int | None = None
+    expected_epoch: int | None = None
     offline: tuple[OfflineInterval, ...] = ()
     base_session_id: str | None = None
     """The session that an offline batch began in."""
@@ -133,6 +134,7 @@ class Committer:
             now_ms=now_ms,
             connected=connected,
             expected_revision=wish.expected_revision,
+            expected_epoch=wish.expected_epoch,
             epoch=view.epoch,
             lead_ms=lead_ms,
         )

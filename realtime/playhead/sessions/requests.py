@@ -76,6 +76,13 @@ class Request(BaseModel):
 
     command_id: Id | None = Field(None, description="Names this command; it comes back in the cause of the state.")
     expected_revision: Counter | None = Field(None, description="Refuse with `conflict` unless the session is there.")
+    expected_epoch: Counter | None = Field(
+        None, description="The epoch of that revision: another life of the store may have come to the same number."
+    )
+
+    @property
+    def expected(self) -> tuple[int | None, int | None]:
+        return self.expected_revision, self.expected_epoch
 
 
 class SessionRequest(Request):

@@ -76,10 +76,23 @@ class SessionService:
         self._clock = clock
 
     async def play(
-        self, principal: Principal, script_id: str, command: Play, origin: Origin, expected_revision: int | None = None
+        self,
+        principal: Principal,
+        script_id: str,
+        command: Play,
+        origin: Origin,
+        expected_revision: int | None = None,
+        expected_epoch: int | None = None,
     ) -> Outcome | Rejection:
         """Resumes the listener's live session of the script, or starts one where the last one stopped."""
-        wish = _of_script(principal, script_id, command, origin, expected_revision=expected_revision)
+        wish = _of_script(
+            principal,
+            script_id,
+            command,
+            origin,
+            expected_revision=expected_revision,
+            expected_epoch=expected_epoch,
+        )
         try:
             script = await self._scripts.get(principal.claims, script_id)
         except DatabaseUnavailable as away:
@@ -116,7 +129,13 @@ class SessionService:
         return await self._committer.carry_out(wish, find)
 
     async def apply(
-        self, listener_id: str, session_id: str, command: Command, origin: Origin, expected_revision: int | None = None
+        self,
+        listener_id: str,
+        session_id: str,
+        command: Command,
+        origin: Origin,
+        expected_revision: int | None = None,
+        expected_epoch: int | None = None,
     ) -> Outcome | Rejection:
         """Applies `command` to that session of the listener; `not_found` where it is not theirs."""
 
@@ -130,11 +149,18 @@ class SessionService:
             command=command,
             origin=origin,
             expected_revision=expected_revision,
+            expected_epoch=expected_epoch,
         )
         return await self._committer.carry_out(wish, find)
 
     async def restore(
-        self, listener_id: str, session_id: str, entry_id: str, origin: Origin, expected_revision: int | None = None
+        self,
+        listener_id: str,
+        session_id: str,
+        entry_id: str,
+        origin: Origin,
+        expected_revision: int | None = None,
+        expected_epoch: int | None = None,
     ) -> Outcome | Rejection:
         """Goes back to the place that an entry of the session's history left, or to the one that was refused."""
         entries = await self.history(listener_id, session_id)
@@ -144,7 +170,7 @@ class SessionService:
         if entry is None:
             return Rejection(code=Code.NOT_FOUND, detail="The session's history has no such entry.")
         command = Restore(position_ms=entry.restored_ms)
-        return await self.apply(listener_id, session_id, command, origin, expected_revision)
+        return await self.apply(listener_id, session_id, command, origin, expected_revision, expected_epoch)
 
     async def history(self, listener_id: str, session_id: str) -> tuple[Move, ...] | Rejection:
         """The session's latest moves and conflicts, newest first."""

@@ -102,6 +102,14 @@ async def test_a_command_that_expects_another_revision_is_409_with_the_state_tha
     assert reply.json["state"]["revision"] == 1
 
 
+async def test_a_revision_of_another_life_of_the_store_is_409(anna: Caller, session_id: str) -> None:
+    at = {"session_id": session_id, "expected_revision": 1}
+    epoch = (await anna.get(f"/session/{session_id}")).json["epoch"]
+    reply = await anna.post("/seek", {**at, "position": 1, "expected_epoch": epoch + 1})
+    assert (reply.status, reply.code) == (409, "conflict")
+    assert (await anna.post("/seek", {**at, "position": 1, "expected_epoch": epoch})).status == 200
+
+
 async def test_sound_moves_to_a_connected_device_and_stays_where_it_was(
     anna: Caller, session_id: str, phone: str
 ) -> None:

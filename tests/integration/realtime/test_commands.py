@@ -43,6 +43,18 @@ async def test_a_command_that_is_sent_again_is_done_once_even_by_another_server(
     await close(phone, again, desk)
 
 
+async def test_a_revision_of_another_life_of_the_store_is_a_conflict(nodes: tuple[Node, Node]) -> None:
+    phone, desk, session_id = await opened(nodes)
+    state = (await phone.call("seek", {"session_id": session_id, "position": 7.0}))["state"]
+    seek = {"session_id": session_id, "position": 8.0, "expected_revision": state["revision"]}
+    answer = await phone.call_with("seek", {**seek, "expected_epoch": state["epoch"] - 1})
+    assert (answer["error"]["code"], answer["error"]["state"]) == ("conflict", {**state, "cause": None})
+    answer = await phone.call_with("play", {"session_id": session_id, "expected_epoch": state["epoch"] + 1})
+    assert answer["error"]["code"] == "conflict"
+    assert (await phone.call("seek", {**seek, "expected_epoch": state["epoch"]}))["ok"]
+    await close(phone, desk)
+
+
 async def test_sleep_is_seen_by_all_and_pauses_when_its_time_comes(nodes: tuple[Node, Node]) -> None:
     phone, desk, session_id = await opened(nodes)
     answer = await desk.call("sleep", {"session_id": session_id, "after": 0.2})

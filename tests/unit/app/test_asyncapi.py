@@ -109,9 +109,7 @@ def test_the_table_of_what_clients_send_has_every_event_with_its_fields() -> Non
     table = rows("Events a client sends")
     assert set(table) == set(EVENTS)
     for name, event in EVENTS.items():
-        known = (
-            {"command_id", "expected_revision"} if "expected_revision" in event.model.model_fields else {"command_id"}
-        )
+        known = {"command_id", *({"expected_revision", "expected_epoch"} & event.model.model_fields.keys())}
         asked = set(fields(event.model.__name__)) - known
         given = set(fields(CLIENT_EVENTS[name].ack.__name__)) - {"ok", "server_time"}
         missing = [field for field in asked | given if f"`{field}" not in table[name]]

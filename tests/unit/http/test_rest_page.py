@@ -26,7 +26,7 @@ def _table(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 def _fields(route: Route) -> str:
     fields = route.fields.model_fields.items() if route.fields is not None else ()
     outside = [(name, field) for name, field in fields if name not in route.path_names]
-    common = ("command_id", "expected_revision")
+    common = ("command_id", "expected_revision", "expected_epoch")
     return ", ".join(
         f"`{field.alias or name}{'' if field.is_required() else '?'}`" for name, field in outside if name not in common
     )

@@ -119,6 +119,15 @@ def test_the_expected_revision_is_demanded_exactly(command: Command) -> None:
     assert not isinstance(decide(make_state(), Pause(), expected_revision=5), Rejection)
 
 
+def test_a_revision_of_another_life_is_not_the_expected_one() -> None:
+    state = make_state(epoch=8)
+    for expected_epoch in (7, 9):
+        answer = decide(state, Pause(), expected_revision=5, expected_epoch=expected_epoch)
+        assert isinstance(answer, Rejection) and (answer.code, answer.state) == (Code.CONFLICT, state)
+        assert f"is in epoch 8, not {expected_epoch}." in answer.message
+    assert not isinstance(decide(state, Pause(), expected_revision=5, expected_epoch=8), Rejection)
+
+
 # play
 
 

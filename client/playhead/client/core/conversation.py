@@ -146,7 +146,7 @@ class Conversation:
             Underway(
                 command_id=command_id,
                 event=wish.event,
-                payload=wish.payload,
+                payload=self.sessions.pinned(wish.payload),
                 lane=lane,
                 answer=ANSWERS.get(wish.event, Accepted),
                 press=None if wish.command is None or server_ms is None else Press(wish.command, server_ms),

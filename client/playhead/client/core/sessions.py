@@ -9,7 +9,7 @@ Bounded: of the sessions that nobody follows here, the one that changed longest 
 from collections.abc import Iterator
 from enum import Enum
 
-from playhead.client.core.wire import Order, State
+from playhead.client.core.wire import Order, Payload, State
 
 SESSIONS_MAX = 64
 """As many live sessions as a listener may have."""
@@ -46,6 +46,13 @@ class Sessions:
     def order(self, session_id: str) -> Order | None:
         state = self._states.get(session_id)
         return None if state is None else state.order
+
+    def pinned(self, payload: Payload) -> Payload:
+        """An expected revision with the epoch that it is of: the command may be sent in a later one."""
+        order = self.order(payload.get("session_id", ""))
+        if order is None or "expected_revision" not in payload:
+            return payload
+        return {"expected_epoch": order[0], **payload}
 
     def take(self, state: State) -> Taken:
         """Holds the state if it is the later one."""

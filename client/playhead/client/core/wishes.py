@@ -1,6 +1,7 @@
 """What a device may ask for: the event, its payload, and what it means to the playhead. One function a command.
 
-Places are in seconds. `expected_revision`: refuse with `conflict` unless the session is exactly there.
+Places are in seconds. `expected_revision`: refuse with `conflict` unless the session is exactly there, in the epoch of
+the press.
 What only the server can foretell (a place of the history) has no meaning here: nothing is predicted.
 """
 

@@ -193,6 +193,19 @@ def test_a_lost_ack_is_asked_for_with_a_guard_when_the_store_has_begun_a_new_lif
     assert phone.waiting("seek")[0]["expected_revision"] == 5
 
 
+def test_an_expected_revision_is_that_of_the_epoch_in_which_it_was_seen(phone: Driven) -> None:
+    phone.lose()
+    phone.press(wishes.seek(SESSION_ID, 20.5, expected_revision=5))
+    phone.press(wishes.pause(SESSION_ID))
+    phone.reopen()
+    phone.snapshot(make_state(epoch=9))
+    (seek,) = phone.waiting("seek")
+    assert (seek["expected_revision"], seek["expected_epoch"]) == (5, 7)
+    phone.answer("seek", refused("conflict", state=wire(make_state(epoch=9))))
+    (pause,) = phone.waiting("pause")
+    assert not pause.keys() & {"expected_revision", "expected_epoch"}
+
+
 def test_a_command_waits_for_the_line_no_longer_than_it_may() -> None:
     driven = Driven()
     command_id = driven.press()
