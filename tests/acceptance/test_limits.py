@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from playhead.runtime.limits import COMMAND_RATE
 from tests.integration.realtime.raw import RawSocket, open_raw
 from tests.support.sockets import Client
 from tests.support.system import RunningSystem
+from tests.support.systems import StartSystem
 
 FLOOD = 10_000
 GROWTH_BYTES_MAX = 16 * 1024**2
@@ -68,6 +70,23 @@ async def test_ten_thousand_commands_in_a_row_hold_up_nobody_and_each_is_answere
     after = await served(flooder, "join", {"session_id": session_id})
     assert after["state"]["revision"] == taken[-1]
     await desk.close()
+
+
+@pytest.mark.parametrize("burst", [1, 3])
+async def test_how_fast_a_socket_may_send_is_what_the_settings_say(make_system: StartSystem, burst: int) -> None:
+    settings = {"PLAYHEAD_CONNECTION_EVENTS_PER_S": "1", "PLAYHEAD_CONNECTION_EVENTS_BURST": str(burst)}
+    system = make_system(None, helper_commands=(), settings=settings)
+    await asyncio.to_thread(system.start)
+    async with open_raw(system.base_url, token=system.token()) as socket:
+        began_s = time.monotonic()
+        for _ in range(burst):
+            assert (await socket.call("clock", {"t0": 0}))["ok"]
+        refused = (await socket.call("clock", {"t0": 0}))["error"]
+        # one a second: the next is due a second after the first, and some of that has passed
+        elapsed_ms = (time.monotonic() - began_s) * 1_000
+        assert refused["code"] == "overloaded"
+        assert 1_000 - elapsed_ms - 1 <= refused["retry_after_ms"] <= 1_000
+        assert (await served(socket, "clock", {"t0": 0}))["ok"]
 
 
 async def served(socket: RawSocket, event: str, payload: object) -> dict[str, Any]:

@@ -90,6 +90,8 @@ class RunningSystem:
     listener_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     script_id: str = ""
     helper_commands: tuple[str, ...] = ("flush", "worker")
+    settings: dict[str, str] = field(default_factory=dict)
+    """Of every process, by variable; before our own."""
     servers: list[Process] = field(default_factory=list)
     helpers: list[Process] = field(default_factory=list)
     """In the order of `helper_commands`."""
@@ -128,6 +130,7 @@ class RunningSystem:
             "PLAYHEAD_LOG_FORMAT": "console",
             "PLAYHEAD_SHUTDOWN_GRACE_S": "5",
             "PLAYHEAD_DRAIN_S": "2",
+            **self.settings,
         }
 
     @property

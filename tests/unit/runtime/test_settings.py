@@ -88,6 +88,10 @@ def test_media_keys_keep_their_order_because_the_first_signs(environment: pytest
         ("PORT", "http", "integer"),
         ("DATABASE_POOL_SIZE_MAX", "0", "1"),
         ("UPLOAD_BYTES_MAX", "0", "1"),
+        ("CONNECTION_EVENTS_PER_S", "0", "1"),
+        ("CONNECTION_EVENTS_PER_S", "10001", "10000"),
+        ("CONNECTION_EVENTS_BURST", "0", "1"),
+        ("CONNECTION_EVENTS_BURST", "100001", "100000"),
         ("SHUTDOWN_GRACE_S", "-1", "0"),
         ("SHUTDOWN_GRACE_S", "nan", ""),
         ("LOG_FORMAT", "xml", "json"),
@@ -176,6 +180,16 @@ def test_a_wrong_secret_is_not_repeated_in_its_error(environment: pytest.MonkeyP
         load()
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(("per_s", "burst"), [(1, 1), (10_000, 100_000)])
+def test_at_their_limits_the_events_of_a_socket_may_be_limited(
+    environment: pytest.MonkeyPatch, per_s: int, burst: int
+) -> None:
+    environment.setenv("PLAYHEAD_CONNECTION_EVENTS_PER_S", str(per_s))
+    environment.setenv("PLAYHEAD_CONNECTION_EVENTS_BURST", str(burst))
+    settings = load()
+    assert (settings.connection_events_per_s, settings.connection_events_burst) == (per_s, burst)
 
 
 def test_settings_cannot_be_changed() -> None:
