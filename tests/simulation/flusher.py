@@ -35,8 +35,8 @@ class NodeJournal:
     async def done(self, taken: Sequence[Taken]) -> None:
         await self._store.call(lambda: self._stream.done(taken))
 
-    async def bury(self, taken: Taken, reason: str) -> None:
-        await self._store.call(lambda: self._stream.bury(taken, reason))
+    async def bury(self, taken: Taken, reason: str) -> int:
+        return await self._store.call(lambda: self._stream.bury(taken, reason))
 
     async def backlog(self) -> Backlog:
         return await self._store.call(self._stream.backlog)

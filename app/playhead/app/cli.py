@@ -22,6 +22,7 @@ from playhead.auth.tokens import issue
 from playhead.db import DatabaseUnavailable, LoginError, MigrationError, ensure_logins, migrate
 from playhead.runtime.logging import configure
 from playhead.runtime.settings import Settings, SettingsError, load
+from playhead.sessions.keys import dead_letter_id
 from playhead.sessions.single_node import LeaseRefused
 from playhead.sessions.store import StoreUnavailable
 from playhead.storage import StorageFailed
@@ -29,6 +30,8 @@ from playhead.storage import StorageFailed
 SERVER_SETTINGS = ("redis_url", "jwt_key", "media_keys")
 TOKEN_HOURS = 12.0
 TOKEN_HOURS_MAX = 10 * 366 * 24.0
+LETTERS_SHOWN = 100
+LETTERS_SHOWN_MAX = 1_000_000
 
 FORESEEN = (
     SettingsError,
@@ -68,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("serve", _serve, "Serve REST, sockets, media and the player page.")
     add("flush", _flush, "Take what the servers have acknowledged from the journal to PostgreSQL.")
+    _add_letter_options(add("dead-letters", _dead_letters, "Look into what PostgreSQL has refused of the journal."))
     add("worker", _worker, "Turn uploads into HLS.")
     migrating = add("migrate", _migrate, "Bring the database up to date and make the logins that processes use.")
     migrating.add_argument("--reset-logins", action="store_true", help="give existing logins a new password")
@@ -88,6 +92,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(developing)
     return parser
+
+
+def _add_letter_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
+    listing = actions.add_parser("list", help="show them, one a line: its name, when, what it is of, and why")
+    listing.add_argument("--limit", type=_limit, default=LETTERS_SHOWN, help=f"at most so many ({LETTERS_SHOWN})")
+    for name, text in (("retry", "put them back into the journal"), ("drop", "delete them")):
+        action = actions.add_parser(name, help=text)
+        which = action.add_mutually_exclusive_group(required=True)
+        which.add_argument("names", type=_letter_name, nargs="*", default=[], metavar="NAME", help="as `list` shows it")
+        which.add_argument("--all", action="store_true", help="all that are there now")
+
+
+def _letter_name(text: str) -> str:
+    try:
+        dead_letter_id(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= LETTERS_SHOWN_MAX:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {LETTERS_SHOWN_MAX}, not {text}")
+    return int(text)
 
 
 def _hours(text: str) -> float:
@@ -138,6 +167,17 @@ def _flush(_options: argparse.Namespace) -> int:
     if settings.store == "memory":
         raise CommandFailed("With PLAYHEAD_STORE=memory the server stores all by itself: there is nothing to flush.")
     return _async(settings, flush(settings))
+
+
+def _dead_letters(options: argparse.Namespace) -> int:
+    from playhead.app.dead_letters import dead_letters
+
+    settings = load(required=("redis_url",))
+    if settings.store == "memory":
+        raise CommandFailed(
+            "With PLAYHEAD_STORE=memory what PostgreSQL refuses is not acknowledged: nothing is left over."
+        )
+    return _async(settings, dead_letters(settings, options))
 
 
 def _worker(_options: argparse.Namespace) -> int:

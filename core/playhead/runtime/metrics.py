@@ -47,6 +47,7 @@ class Metrics:
     journal_entries: Gauge
     journal_oldest_seconds: Gauge
     journal_buried: Counter
+    journal_dead_forgotten: Counter
     journal_dead_entries: Gauge
     jobs: Counter
     segments: Counter
@@ -108,7 +109,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         ),
         wall_clock_offset_seconds=make.gauge(
             "wall_clock_offset_seconds",
-            "The machine's wall clock less server time; nothing follows it.",
+            "The machine's wall clock less server time; followed only where there is no Redis.",
             "livemostrecent",
         ),
         cache_away=make.gauge(
@@ -124,6 +125,9 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
             "journal_oldest_seconds", "Age of the oldest entry that PostgreSQL has not.", "livemax"
         ),
         journal_buried=make.counter("journal_buried", "Entries that PostgreSQL refused; each is a bug."),
+        journal_dead_forgotten=make.counter(
+            "journal_dead_forgotten", "Dead letters that were forgotten because there were too many."
+        ),
         journal_dead_entries=make.gauge("journal_dead_entries", "Entries in the dead letters.", "livemax"),
         jobs=make.counter("jobs", "Transcode jobs by result.", "result"),
         segments=make.counter("segments", "Segments encoded.", "rung"),

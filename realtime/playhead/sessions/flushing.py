@@ -35,6 +35,9 @@ CLAIM_INTERVAL_S = 2.0
 MEASURE_INTERVAL_S = 5.0
 RETRY_WAIT_S = 0.25
 RETRY_WAIT_MAX_S = 5.0
+DEAD_LETTERS_MAX = 10_000
+"""Of each partition, about 5 MB. Beyond that the oldest goes, with an alarm: what is refused so often is no single
+entry any more."""
 STRANGE_REFUSALS_MAX = 20
 """So many rows refused in a row for no fault of theirs, and none stored: then it is not the rows."""
 ROW_FAULTS = (ValueError, OverflowError, TypeError)
@@ -81,8 +84,11 @@ class Journal(Protocol):
         """They are stored: nobody gets them again."""
         ...
 
-    async def bury(self, taken: Taken, reason: str) -> None:
-        """It cannot be stored: it goes to the dead letters, and nobody gets it again."""
+    async def bury(self, taken: Taken, reason: str) -> int:
+        """It cannot be stored: it goes to the dead letters, and nobody gets it again.
+
+        Answers how many older ones had to go for it: there are never more than DEAD_LETTERS_MAX.
+        """
         ...
 
     async def backlog(self) -> Backlog: ...
@@ -226,8 +232,16 @@ class Flusher:
         return refused
 
     async def _bury(self, row: Taken, reason: str) -> None:
-        await self._journal.bury(row, reason)
+        forgotten = await self._journal.bury(row, reason)
         self._metrics.journal_buried.inc()
+        if forgotten:
+            self._metrics.journal_dead_forgotten.inc(forgotten)
+            log.error(
+                "There are too many dead letters; the oldest was forgotten.",
+                action="dead_letter_forgotten",
+                partition=row.partition,
+                entries=forgotten,
+            )
         log.error(
             "An entry of the journal cannot be stored; it lies in the dead letters.",
             action="entry_buried",

@@ -5,9 +5,11 @@ devices that press play at once meet in it. The number of partitions is fixed fo
 """
 
 import binascii
+import re
 from dataclasses import dataclass
 
 PARTITIONS = 64
+DEAD_LETTER_NAME = re.compile(r"([0-9]{1,2}):([0-9]{1,20}-[0-9]{1,20})")
 
 
 def partition_of(listener_id: str) -> int:
@@ -32,6 +34,19 @@ def journal_key(partition: int) -> str:
 def dead_key(partition: int) -> str:
     """Stream: entries of the journal that PostgreSQL has refused, with the reasons."""
     return f"audio:dead:{{{partition}}}"
+
+
+def dead_letter_name(partition: int, letter_id: str) -> str:
+    """What people call a dead letter, whose id is one of its partition's stream."""
+    return f"{partition}:{letter_id}"
+
+
+def dead_letter_id(name: str) -> tuple[int, str]:
+    """The partition and the id in its stream. Raises ValueError."""
+    found = DEAD_LETTER_NAME.fullmatch(name)
+    if found is None or int(found[1]) >= PARTITIONS:
+        raise ValueError(f"{name!r} is no dead letter's name, such as 7:1795404000000-0")
+    return int(found[1]), found[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from playhead.runtime.clock import Clock
-from playhead.sessions.flushing import CLAIM_IDLE_MS, Backlog, Taken
+from playhead.sessions.flushing import CLAIM_IDLE_MS, DEAD_LETTERS_MAX, Backlog, Taken
 from playhead.sessions.journal import Entry, encode_entry
 from playhead.sessions.keys import partition_of
 from playhead.sessions.memory_store import MemoryStore
@@ -50,9 +50,14 @@ class MemoryJournal:
         for row in taken:
             self._pending.pop(row.entry_id, None)
 
-    async def bury(self, taken: Taken, reason: str) -> None:
+    async def bury(self, taken: Taken, reason: str) -> int:
         self.dead.append((taken, reason))
         await self.done([taken])
+        beside = [number for number, (row, _) in enumerate(self.dead) if row.partition == taken.partition]
+        forgotten = beside[:-DEAD_LETTERS_MAX]
+        for number in reversed(forgotten):
+            del self.dead[number]
+        return len(forgotten)
 
     async def backlog(self) -> Backlog:
         pending = [row.committed_at_ms for _, row in self._pending.values()]

@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from redis.typing import EncodableT, FieldT
 
 from playhead.runtime.redis import connect
-from playhead.sessions.flushing import CLAIM_IDLE_MS, Backlog, Taken
+from playhead.sessions.flushing import CLAIM_IDLE_MS, DEAD_LETTERS_MAX, Backlog, Taken
 from playhead.sessions.journal import Entry, decode_entry
 from playhead.sessions.keys import PARTITIONS, dead_key, journal_key
 from playhead.sessions.redis_store import unavailable_when_down
@@ -152,12 +152,17 @@ class RedisJournal:
                 pipe.xack(journal_key(partition), GROUP, *entry_ids)
             await pipe.execute()
 
-    async def bury(self, taken: Taken, reason: str) -> None:
+    async def bury(self, taken: Taken, reason: str) -> int:
         fields: dict[FieldT, EncodableT] = {name: value for name, value in taken.fields.items()}
         fields |= {ENTRY_ID_FIELD: taken.entry_id, REASON_FIELD: reason}
-        async with unavailable_when_down(self._client):
-            await self._client.xadd(dead_key(taken.partition), fields)
+        key = dead_key(taken.partition)
+        async with unavailable_when_down(self._client), self._client.pipeline() as pipe:
+            pipe.xlen(key)
+            pipe.xadd(key, fields, maxlen=DEAD_LETTERS_MAX, approximate=False)
+            pipe.xlen(key)
+            before, _, after = await pipe.execute()
         await self.done([taken])
+        return int(before + 1 - after)
 
     async def backlog(self) -> Backlog:
         async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
@@ -166,7 +171,7 @@ class RedisJournal:
                 pipe.xrange(journal_key(partition), count=1)
                 pipe.xlen(dead_key(partition))
             answers = await pipe.execute()
-        oldest = [_committed_at_ms(rows[0][0]) for rows in answers[1::3] if rows]
+        oldest = [committed_at_ms(rows[0][0]) for rows in answers[1::3] if rows]
         return Backlog(entries=sum(answers[0::3]), oldest_at_ms=min(oldest, default=None), dead=sum(answers[2::3]))
 
     async def leave(self) -> None:
@@ -176,7 +181,7 @@ class RedisJournal:
             await pipe.execute()
 
 
-def _committed_at_ms(entry_id: bytes) -> int:
+def committed_at_ms(entry_id: bytes) -> int:
     """A stream's ids begin with the server's time."""
     return int(entry_id.partition(b"-")[0])
 
@@ -186,13 +191,14 @@ def _taken(partition: int, row: tuple[bytes, Mapping[bytes, bytes]]) -> Taken:
     return Taken(
         partition=partition,
         entry_id=entry_id.decode(),
-        committed_at_ms=_committed_at_ms(entry_id),
+        committed_at_ms=committed_at_ms(entry_id),
         fields=fields,
-        entry=_decoded(fields),
+        entry=decoded(fields),
     )
 
 
-def _decoded(fields: Mapping[bytes, bytes]) -> Entry | None:
+def decoded(fields: Mapping[bytes, bytes]) -> Entry | None:
+    """None for what is no entry."""
     try:
         return decode_entry(fields)
     except (ValueError, KeyError, TypeError):

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from playhead.db import DatabaseUnavailable, InvalidValue
 from playhead.runtime.metrics import create_metrics
+from playhead.sessions import memory_journal
 from playhead.sessions.flushing import (
     BATCH_MAX,
     CLAIM_IDLE_MS,
@@ -176,6 +177,17 @@ async def test_a_row_that_is_to_blame_goes_to_the_dead_letters_and_the_others_ar
     assert str(error) in bench.journal.dead[0][1]
     assert await bench.left() == 0
     assert bench.value("journal_buried_total") == 2
+
+
+async def test_of_too_many_dead_letters_the_oldest_are_forgotten_with_an_alarm(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_journal, "DEAD_LETTERS_MAX", 2)
+    entries = bench.add(3)
+    bench.rows.refuse = refusing(InvalidValue("a rule"), *entries)
+    await bench.flusher.turn()
+    assert [taken.entry for taken, _ in bench.journal.dead] == entries[1:]
+    assert (bench.value("journal_buried_total"), bench.value("journal_dead_forgotten_total")) == (3, 1)
 
 
 async def test_a_bad_row_alone_goes_to_the_dead_letters(bench: Bench) -> None:
