@@ -49,8 +49,14 @@ async def test_a_revision_of_another_life_of_the_store_is_a_conflict(nodes: tupl
     seek = {"session_id": session_id, "position": 8.0, "expected_revision": state["revision"]}
     answer = await phone.call_with("seek", {**seek, "expected_epoch": state["epoch"] - 1})
     assert (answer["error"]["code"], answer["error"]["state"]) == ("conflict", {**state, "cause": None})
-    answer = await phone.call_with("play", {"session_id": session_id, "expected_epoch": state["epoch"] + 1})
-    assert answer["error"]["code"] == "conflict"
+    other = {"expected_epoch": state["epoch"] + 1}
+    entry_id = f"{state['epoch']}-{state['revision']}"
+    for event, payload in (
+        ("play", {"session_id": session_id}),
+        ("play", {"script_id": state["script_id"]}),
+        ("restore", {"session_id": session_id, "entry_id": entry_id}),
+    ):
+        assert await refused(phone, event, {**payload, **other}) == "conflict"
     assert (await phone.call("seek", {**seek, "expected_epoch": state["epoch"]}))["ok"]
     await close(phone, desk)
 
