@@ -250,6 +250,49 @@ async def test_a_second_server_is_refused_in_words(
     assert system.readiness()["status"] == "ready"
 
 
+async def refused(server: Process) -> str:
+    """What a server says that does not start."""
+    server.start()
+    assert server.popen is not None
+    assert await asyncio.to_thread(server.popen.wait, 60) == 1
+    assert "Traceback" not in server.log()
+    return server.log()
+
+
+async def test_a_server_with_redis_is_refused_beside_it(
+    system: RunningSystem, free_ports: Callable[[], int], valkey_url: str
+) -> None:
+    phone = await Client.open(system.base_url, system.token(), "phone")
+    state = await played(phone, system, position=7.0)
+    second, _ = another(system, free_ports)
+    second.environment.pop("PLAYHEAD_STORE")
+    second.environment["PLAYHEAD_REDIS_URL"] = valkey_url
+    assert "Stop it before servers with Redis are started" in await refused(second)
+    assert (await phone.call("pause", {"session_id": state["session_id"]}))["ok"]
+    await phone.close()
+
+
+async def test_beside_servers_with_redis_none_may_keep_sessions_in_its_memory(
+    make_system: StartSystem, free_ports: Callable[[], int], valkey_url: str
+) -> None:
+    system = await started(make_system(valkey_url, servers=2, helper_commands=()))
+    second, _ = another(system, free_ports)
+    second.environment.pop("PLAYHEAD_REDIS_URL")
+    second.environment["PLAYHEAD_STORE"] = "memory"
+    assert "Stop them before you use PLAYHEAD_STORE=memory" in await refused(second)
+    # one that stops leaves the lease to the other
+    assert await asyncio.to_thread(system.servers[1].stop) == 0
+    assert "Stop them before you use PLAYHEAD_STORE=memory" in await refused(second)
+    assert await asyncio.to_thread(system.servers[0].stop) == 0
+    second.start()
+    try:
+        async with asyncio.timeout(60):
+            while "Serving." not in second.log():
+                await asyncio.sleep(0.05)
+    finally:
+        await asyncio.to_thread(second.stop)
+
+
 async def test_a_frozen_server_that_was_replaced_acknowledges_nothing_any_more_and_ends(
     system: RunningSystem, free_ports: Callable[[], int], tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from playhead.app.node import exclusive_node
-from playhead.app.outgrowing import Outgrowing
+from playhead.app.shared_lease import SharedLease
 from playhead.cache import Backend, RedisBackend
 from playhead.db import Database, JournalRepository, LeaseRepository, SessionRepository
 from playhead.http.health import Check, NotReady, clock_check, valkey_check
@@ -96,11 +96,11 @@ async def _in_redis(
     bus = RedisBus(store.client, on_packet, on_gap)
     store.on_moved = bus.reopen
     lost = asyncio.Event()
-    outgrowing = Outgrowing(LeaseRepository(opened), store, lost)
+    lease = SharedLease(LeaseRepository(opened), store, lost)
 
     async def open_now(_service: SessionService, _sweeper: Sweeper) -> None:
         bus.start()
-        await outgrowing.start()
+        await lease.start()
 
     try:
         yield Stores(
@@ -115,13 +115,13 @@ async def _in_redis(
             checks={
                 "valkey": valkey_check(store.client),
                 "clock": clock_check(clock),
-                "lease": outgrowing.check,
+                "lease": lease.check,
             },
             shared_cache=RedisBackend(store.client),
             lost=lost,
         )
     finally:
-        await outgrowing.stop()
+        await lease.stop()
         await bus.stop()
         await store.stop()
 

@@ -9,7 +9,7 @@ from playhead.db.bookmarks import Bookmark, BookmarkRefusal, BookmarkRepository
 from playhead.db.errors import DATABASE_AWAY, DatabaseUnavailable, InvalidValue
 from playhead.db.job_queue import QUEUE_CHANNEL
 from playhead.db.journal import JournalEntry, JournalRepository, OfflineStretch
-from playhead.db.leases import HeldBy, LastLease, LeaseLost, LeaseRepository
+from playhead.db.leases import SERVERS_NODE, HeldBy, LeaseLost, LeaseRepository
 from playhead.db.listening import ListeningRepository, Played, PlayedDay
 from playhead.db.logins import LoginError, Logins, ensure_logins, stored_logins
 from playhead.db.migrate import MigrationError, migrate
@@ -30,6 +30,7 @@ from playhead.db.sessions import SessionRepository
 __all__ = [
     "DATABASE_AWAY",
     "QUEUE_CHANNEL",
+    "SERVERS_NODE",
     "Bookmark",
     "BookmarkRefusal",
     "BookmarkRepository",
@@ -43,7 +44,6 @@ __all__ = [
     "InvalidValue",
     "JournalEntry",
     "JournalRepository",
-    "LastLease",
     "LeaseLost",
     "LeaseRepository",
     "ListeningRepository",

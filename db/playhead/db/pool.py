@@ -40,6 +40,8 @@ from playhead.db.migrate import read_migrations
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+NOT_MIGRATED = (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
+"""What a database answers that has not been migrated."""
 Claims = Mapping[str, str]
 """The verified claims of a token, of which `sub` counts: the listener's id. Other claims give no rights here."""
 
@@ -139,7 +141,7 @@ class Database(ServiceDatabase):
                 applied = await connection.fetchval(
                     "select exists (select from playhead.migrations where version = $1)", self._newest.version
                 )
-        except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        except NOT_MIGRATED:
             applied = False
         if not applied:
             raise DatabaseUnavailable(f"The database lacks {self._newest.name}. Run `playhead migrate`.")

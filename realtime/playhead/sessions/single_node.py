@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from playhead.db import DatabaseUnavailable, HeldBy
+from playhead.db import SERVERS_NODE, DatabaseUnavailable, HeldBy
 from playhead.runtime.clock import elapsed_s
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.store import StoreUnavailable
@@ -30,7 +30,7 @@ RELEASE_TIMEOUT_S = 1.0
 TAKE_MARGIN_S = 2.0
 """What a start waits beyond the time that the lease of a dead process still runs."""
 
-REFUSED = "another process keeps the sessions in its memory"
+REFUSED = "another process answers for the sessions"
 NOT_OPEN = "PostgreSQL does not answer, so the sessions that it holds cannot be taken over yet"
 EXPIRED = "PostgreSQL has not confirmed for too long that this is the only process with the sessions"
 LOST = "another process has taken the sessions over; this one ends"
@@ -47,7 +47,7 @@ class Leases(Protocol):
 
 
 class LeaseRefused(Exception):
-    """Another process keeps the sessions of this database in its memory, and only one may. Stop it, or use Redis."""
+    """Others answer for the sessions of this database: a process from its memory, or servers with Redis. Stop them."""
 
 
 class SingleNode:
@@ -178,7 +178,7 @@ class SingleNode:
         """PostgreSQL came back, and the lease is not free: it is waited for as at the start, and then given up."""
         if self._refused_since_s is None:
             self._refused_since_s = elapsed_s()
-            log.warning("Another process keeps the sessions.", action="lease_refused", node=held_by.node)
+            log.warning("Another process answers for the sessions.", action="lease_refused", node=held_by.node)
         elif elapsed_s() - self._refused_since_s > self._lease_s + TAKE_MARGIN_S:
             self.lose()
 
@@ -189,6 +189,8 @@ class SingleNode:
 
 
 def _refusal(held_by: HeldBy) -> str:
+    if held_by.node == SERVERS_NODE:
+        return "Servers with Redis answer for the sessions here. Stop them before you use PLAYHEAD_STORE=memory."
     return (
         f"Another process keeps the sessions of this database in its memory ({held_by.node}), and with "
         "PLAYHEAD_STORE=memory there may be only one. Stop it first; for several processes use Redis."

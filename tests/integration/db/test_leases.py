@@ -9,7 +9,7 @@ from msgspec import structs
 
 from playhead.db.errors import DatabaseUnavailable
 from playhead.db.journal import JournalRepository
-from playhead.db.leases import HeldBy, LeaseLost, LeaseRepository, require
+from playhead.db.leases import SERVERS_NODE, HeldBy, LeaseLost, LeaseRepository, require
 from playhead.db.limits import EPOCHS_MAX
 from playhead.db.migrate import Connection
 from playhead.db.pool import Database
@@ -98,11 +98,7 @@ async def test_no_session_of_a_process_that_had_the_lease_is_later_than_what_is_
     leases: LeaseRepository, owner: Connection, database: Database, scripts: ScriptRepository
 ) -> None:
     """Whatever anybody's clock says: a store in memory raises its epoch when it is in doubt."""
-    assert await leases.latest() is None
     epoch = await take(leases, ONE, "here", lease_s=15.0)
-    last = await leases.latest()
-    assert last is not None and (last.node, last.epoch) == ("here", epoch + EPOCHS_MAX)
-    assert 0 < last.for_s <= 15.0
     # a session from a store whose clock is hours ahead, and then a lease that was in doubt many times
     script_id = (await uploaded(scripts)).script_id
     ahead = session(script_id, epoch=epoch + 9_000_000)
@@ -112,9 +108,61 @@ async def test_no_session_of_a_process_that_had_the_lease_is_later_than_what_is_
     doubted = structs.replace(ahead, epoch=epoch + 1_000)
     await JournalRepository(database, ONE).store([entry(doubted)])
     await leases.release(ONE)
-    last = await leases.latest()
-    assert last is not None and last.epoch > doubted.epoch and last.for_s <= 0
+    told = await leases.share(LONG_S)
+    assert told == epoch + EPOCHS_MAX > doubted.epoch
+    assert await leases.share(LONG_S) == told, "and stays what it is, however often it is renewed"
     await owner.execute("delete from audio_sessions where id = $1", ahead.session_id)
+
+
+async def test_all_servers_with_redis_have_it_together_and_no_process_beside_them(
+    leases: LeaseRepository, owner: Connection
+) -> None:
+    assert await leases.share(LONG_S) == await leases.share(LONG_S)
+    refusal = await leases.take(ONE, "here", LONG_S)
+    assert isinstance(refusal, HeldBy) and refusal.node == SERVERS_NODE and LONG_S - 60 < refusal.for_s <= LONG_S
+    await owner.execute(EXPIRE)
+    assert isinstance(await leases.share(LONG_S), int), "it ran out, and nobody has taken it"
+    await owner.execute(EXPIRE)
+    await take(leases, ONE, "here")
+    refusal = await leases.share(LONG_S)
+    assert isinstance(refusal, HeldBy) and refusal.node == "here"
+    assert await leases.renew(ONE, LONG_S)
+
+
+async def test_a_process_whose_lease_ran_out_stores_nothing_beside_servers_with_redis(
+    leases: LeaseRepository, owner: Connection, database: Database, scripts: ScriptRepository
+) -> None:
+    state = session((await uploaded(scripts)).script_id)
+    await take(leases, ONE)
+    await owner.execute(EXPIRE)
+    await leases.share(LONG_S)
+    assert not await leases.renew(ONE, LONG_S)
+    with pytest.raises(LeaseLost):
+        await JournalRepository(database, ONE).store([entry(state)])
+
+
+async def test_a_server_with_redis_that_stops_leaves_the_others_time_to_renew_it(leases: LeaseRepository) -> None:
+    await leases.share(LONG_S)
+    await leases.leave(0.0)
+    await take(leases, ONE)
+    await leases.leave(0.0)
+    assert isinstance(await leases.share(LONG_S), HeldBy), "another's is left alone"
+    await leases.release(ONE)
+    await leases.share(1.0)
+    await leases.leave(LONG_S)
+    refusal = await leases.take(ONE, "here", LONG_S)
+    assert isinstance(refusal, HeldBy) and refusal.for_s <= 1.0, "it is never made longer by that"
+
+
+async def test_in_a_database_that_is_not_migrated_there_is_none_yet(leases: LeaseRepository, owner: Connection) -> None:
+    """A server may start before that: its readiness says what to do."""
+    await owner.execute("alter table audio_store_lease rename to away")
+    try:
+        for ask in (leases.take(ONE, "here", LONG_S), leases.renew(ONE, LONG_S), leases.share(LONG_S)):
+            with pytest.raises(DatabaseUnavailable, match="playhead migrate"):
+                await ask
+    finally:
+        await owner.execute("alter table away rename to audio_store_lease")
 
 
 # commits

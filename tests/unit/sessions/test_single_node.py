@@ -238,6 +238,18 @@ async def test_a_process_that_started_without_postgresql_gives_up_when_the_lease
             await node.lost.wait()
 
 
+async def test_a_stop_does_not_wait_for_a_lease_that_cannot_be_given_back(
+    leases: HeldLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_holder: str) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(single_node, "RELEASE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(leases, "release", hang)
+    async with asyncio.timeout(5), started(make_node(leases)):
+        pass
+
+
 async def test_a_lease_that_cannot_be_given_back_runs_out_by_itself(leases: HeldLeases) -> None:
     async with started(make_node(leases)):
         leases.down = True
