@@ -1,0 +1,99 @@
+"""The head of a request, as far as it decides whose connection it is: a websocket of ours, or aiohttp's.
+
+What is not understood is nobody's websocket: aiohttp gets every byte, and answers.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+HEAD_BYTES_MAX = 16_384
+HEADERS_MAX = 100
+END = b"\r\n\r\n"
+WEBSOCKET_VERSION = "13"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A GET that asks for a websocket. `headers`: as they came, names in lower case."""
+
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    address: str
+
+    def header(self, name: str) -> str:
+        """All of that name, joined as HTTP allows; "" where there is none."""
+        return ",".join(value for found, value in self.headers if found == name)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The first value of each parameter."""
+        return {name: values[0] for name, values in parse_qs(self.target.partition("?")[2]).items()}
+
+    @property
+    def asks_for_websocket(self) -> bool:
+        """RFC 6455 section 4.2.1, of `Connection` a list: Firefox says `keep-alive, Upgrade`."""
+        connection = [option.strip() for option in self.header("connection").lower().split(",")]
+        return "upgrade" in connection and self.header("upgrade").strip().lower() == "websocket"
+
+    @property
+    def key(self) -> str | None:
+        """What proves that the other end speaks websocket; None where the version is another, or there is none."""
+        key = self.header("sec-websocket-key").strip()
+        right = self.header("sec-websocket-version").strip() == WEBSOCKET_VERSION
+        return key if right and len(key) == 24 and key.isascii() and key.isprintable() else None
+
+    def environ(self) -> dict[str, Any]:
+        """As WSGI names it."""
+        path, _, query = self.target.partition("?")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": path,
+            "RAW_URI": self.target,
+            "QUERY_STRING": query,
+            "SCRIPT_NAME": "",
+            "REMOTE_ADDR": self.address,
+            "SERVER_PROTOCOL": "HTTP/1.1",
+        }
+        for name, value in self.headers:
+            key = "HTTP_" + name.upper().replace("-", "_")
+            environ[key] = f"{environ[key]},{value}" if key in environ else value
+        environ["wsgi.url_scheme"] = environ.get("HTTP_X_FORWARDED_PROTO", "http")
+        return environ
+
+
+class Environ(Mapping[str, Any]):
+    """A head's environ, made anew whenever it is looked at: it is asked for once, and kept as long as the socket."""
+
+    __slots__ = ("_head",)
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+
+    def __getitem__(self, key: str) -> Any:
+        return self._head.environ()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._head.environ())
+
+    def __len__(self) -> int:
+        return len(self._head.environ())
+
+
+def read_head(data: bytes, address: str) -> Head | None:
+    """The head that `data` begins with, all of it there; None: no GET that we understand."""
+    lines = data[: data.index(END)].decode("latin-1").split("\r\n")
+    method, _, rest = lines[0].partition(" ")
+    target, _, version = rest.partition(" ")
+    if method != "GET" or version != "HTTP/1.1" or len(lines) > HEADERS_MAX + 1:
+        return None
+    headers = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            return None
+        headers.append((name.lower(), value.strip(" \t")))
+    if any(name == "transfer-encoding" or (name == "content-length" and value != "0") for name, value in headers):
+        return None
+    return Head(target, tuple(headers), address)

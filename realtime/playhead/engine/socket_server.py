@@ -1,0 +1,205 @@
+"""python-socketio's server and rooms on the engine: its interface, handlers and manager, by shorter ways.
+
+| what                  | here                                                                                    |
+| --------------------- | --------------------------------------------------------------------------------------- |
+| an event              | its handler runs where the packet comes in; its ack is written at once                  |
+| an emit to a room     | encoded and framed once, written to every socket; no task, and nothing waits            |
+| a packet that is none | ends the connection, as do attachments that do not fit, or that are asked for too many  |
+"""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import socketio
+from socketio.async_manager import AsyncManager
+from socketio.async_server import task_reference_holder
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT
+
+from playhead.engine import inline
+from playhead.engine.packets import Outgoing
+from playhead.engine.server import EngineServer, Unparsable
+
+RESERVED = ("connect", "disconnect", "*")
+"""What the library calls its own handlers for: no events of clients."""
+ATTACHMENTS_MAX = 10
+"""Of one packet of a client."""
+
+
+@functools.lru_cache(maxsize=1_024)
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function)
+
+
+def outgoing(encoded: str | list[str | bytes]) -> list[Outgoing]:
+    """What a packet of Socket.IO becomes: one message, and one for each attachment."""
+    return [Outgoing(part) for part in (encoded if isinstance(encoded, list) else [encoded])]
+
+
+class Rooms(AsyncManager):
+    """The library's rooms. An emit without a callback is one encoding, and a write per member."""
+
+    async def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: str | list[str] | None = None,
+        callback: Callable[..., Any] | None = None,
+        to: Any = None,
+        **options: Any,
+    ) -> None:
+        if callback is not None:
+            await super().emit(event, data, namespace, room, skip_sid, callback, to, **options)
+            return
+        room = to or room
+        members = tuple(self._members(namespace, room))
+        if not members:
+            return
+        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
+        packet = self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments])
+        messages = outgoing(packet.encode())
+        skipped = skip_sid if isinstance(skip_sid, list) else (skip_sid,)
+        sessions = self.server.eio.sockets
+        for sid, eio_sid in members:
+            if sid not in skipped and (session := sessions.get(eio_sid)) is not None:
+                for message in messages:
+                    session.send(message)
+
+    def _members(self, namespace: str, room: Any) -> Iterable[tuple[str, str]]:
+        if isinstance(room, list | tuple | set | frozenset):
+            return self.get_participants(namespace, list(room)) if room else ()
+        found = self.rooms.get(namespace, {}).get(room)
+        return () if found is None else found.items()
+
+
+class SocketServer(socketio.AsyncServer):
+    """`socketio.AsyncServer` with the options of `EngineServer`."""
+
+    eio: EngineServer
+
+    def __init__(self, client_manager: AsyncManager | None = None, **options: Any) -> None:
+        super().__init__(client_manager=client_manager or Rooms(), **options)
+
+    def _engineio_server_class(self) -> type[EngineServer]:
+        return EngineServer
+
+    async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None:
+            if pkt.packet_type == CONNECT_ERROR and isinstance(pkt.data, str):
+                # the protocol has an object there, and the official client reads its `message`
+                pkt.data = {"message": pkt.data}
+            for message in outgoing(pkt.encode()):
+                session.send(message)
+
+    async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
+        if eio_sid in self._binary_packet or isinstance(data, bytes):
+            await self._attachment(eio_sid, data)
+            return
+        try:
+            packet = self.packet_class(encoded_packet=data)
+        except (ValueError, RecursionError, TypeError) as error:
+            raise Unparsable from error
+        kind = packet.packet_type
+        if kind == EVENT:
+            await self._handle_event(eio_sid, packet.namespace, packet.id, packet.data)
+        elif kind == CONNECT:
+            await self._handle_connect(eio_sid, packet.namespace, packet.data)
+        elif kind == DISCONNECT:
+            await self._handle_disconnect(eio_sid, packet.namespace, self.reason.CLIENT_DISCONNECT)
+        elif kind == ACK:
+            await self._acked(eio_sid, packet)
+        elif kind in (BINARY_EVENT, BINARY_ACK):
+            await self._with_attachments(eio_sid, packet)
+        else:
+            raise Unparsable(CONNECT_ERROR)
+
+    async def _with_attachments(self, eio_sid: str, packet: Any) -> None:
+        """The attachments follow, each in a message of its own."""
+        known = self.manager.sid_from_eio_sid(eio_sid, packet.namespace or "/") is not None
+        if not known or packet.attachment_count > ATTACHMENTS_MAX:
+            raise Unparsable
+        self._binary_packet[eio_sid] = packet
+        if packet.attachment_count == 0:
+            await self._complete(eio_sid)
+
+    async def _attachment(self, eio_sid: str, data: str | bytes) -> None:
+        packet = self._binary_packet.get(eio_sid)
+        if packet is None or isinstance(data, str):
+            self._binary_packet.pop(eio_sid, None)
+            raise Unparsable
+        held_bytes = sum(map(len, packet.attachments)) + len(data)
+        try:
+            complete = held_bytes <= self.eio.max_http_buffer_size and packet.add_attachment(data)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            self._binary_packet.pop(eio_sid, None)
+            raise Unparsable from error
+        if held_bytes > self.eio.max_http_buffer_size:
+            self._binary_packet.pop(eio_sid, None)
+            raise Unparsable
+        if complete:
+            await self._complete(eio_sid)
+
+    async def _complete(self, eio_sid: str) -> None:
+        packet = self._binary_packet.pop(eio_sid)
+        if packet.packet_type == BINARY_EVENT:
+            await self._handle_event(eio_sid, packet.namespace, packet.id, packet.data)
+        else:
+            await self._acked(eio_sid, packet)
+
+    async def _acked(self, eio_sid: str, packet: Any) -> None:
+        if not isinstance(packet.data, list):
+            raise Unparsable
+        await self._handle_ack(eio_sid, packet.namespace, packet.id, packet.data)
+
+    async def _handle_event(self, eio_sid: str, namespace: str | None, ack_id: int | None, data: Any) -> None:
+        if not isinstance(data, list) or not data or not isinstance(data[0], str) or data[0] in RESERVED:
+            raise Unparsable
+        name = namespace or "/"
+        sid = self.manager.sid_from_eio_sid(eio_sid, name)
+        if not self.manager.is_connected(sid, name):
+            return
+        handled = self._handle_event_internal(self, sid, eio_sid, data, name, ack_id)
+        if not self.async_handlers:
+            await handled
+        else:
+            self._start(handled)
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Beside whatever else the connection sends; a task of its own as soon as it waits."""
+        task = inline.run(self._guarded(coroutine), asyncio.get_running_loop())
+        if task is not None:
+            task_reference_holder.add(task)
+            task.add_done_callback(task_reference_holder.discard)
+
+    async def _guarded(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            await coroutine
+        except Exception:
+            self.logger.exception("message async handler error")
+
+    async def _handle_event_internal(
+        self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, ack_id: int | None
+    ) -> None:
+        answer = await server._trigger_event(data[0], namespace, sid, *data[1:])
+        if ack_id is None or answer is self.not_handled:
+            return
+        arguments = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
+        await server._send_packet(eio_sid, self.packet_class(ACK, namespace=namespace, id=ack_id, data=arguments))
+
+    async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+        handler, arguments = self._get_event_handler(event, namespace, args)
+        if handler is None or event in self.reserved_events or not _is_coroutine_function(handler):
+            return await super()._trigger_event(event, namespace, *args)
+        try:
+            return await handler(*arguments)
+        except asyncio.CancelledError:
+            return None
+
+    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        self._binary_packet.pop(eio_sid, None)
+        await super()._handle_eio_disconnect(eio_sid, reason)
