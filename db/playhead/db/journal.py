@@ -7,6 +7,7 @@ batch again changes nothing. Must not know: where the journal is kept, and who i
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from playhead.db.codecs import time_from_ms
@@ -126,6 +127,8 @@ class JournalRepository:
     def __init__(self, database: ServiceDatabase, lease_holder: str | None = None) -> None:
         self._database = database
         self._lease_holder = lease_holder
+        self._server_began_at: datetime | None = None
+        """Of the PostgreSQL that has stored it."""
         self._stored: dict[str, frozenset[Slot]] = {}
         """The slots of each session as they were last stored here. Amounts only grow: these need not be sent again."""
 
@@ -140,7 +143,6 @@ class JournalRepository:
         if not entries:
             return
         moves, offline, slots = _moves(entries), _offline(entries), _slots(entries)
-        listening = _listening(entries, {key: told - self._stored.get(key, _NONE) for key, told in slots.items()})
         # somebody waits for what is stored under a lease, and a renewal of that for its end
         alone = self._lease_holder is not None
         transaction = self._database.as_service_at_once() if alone else self._database.as_service_batch()
@@ -152,11 +154,20 @@ class JournalRepository:
             if moves:
                 await _send(connection, STORE_MOVES, moves)
                 await _forget(connection, moves)
+            await self._meet(connection)
+            listening = _listening(entries, {key: told - self._stored.get(key, _NONE) for key, told in slots.items()})
             if listening:
                 await _send(connection, STORE_LISTENING, listening)
             if offline:
                 await _send(connection, STORE_OFFLINE, offline)
         self._remember(slots)
+
+    async def _meet(self, connection: Connection) -> None:
+        """What one server has stored, another one, after a failover, need not have."""
+        began_at = await connection.fetchval("select pg_postmaster_start_time()")
+        if began_at != self._server_began_at:
+            self._stored.clear()
+            self._server_began_at = began_at
 
     def _remember(self, slots: Mapping[str, frozenset[Slot]]) -> None:
         """Called after the commit: what was rolled back must be sent again."""

@@ -2,18 +2,23 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from msgspec import structs
 
-from playhead.db.errors import InvalidValue
+from playhead.app.embedded import EmbeddedPostgres
+from playhead.db.errors import DatabaseUnavailable, InvalidValue
 from playhead.db.journal import JournalRepository
 from playhead.db.limits import ENTRIES_MAX
-from playhead.db.migrate import Connection
+from playhead.db.logins import ensure_logins
+from playhead.db.migrate import Connection, migrate, owner_connection
+from playhead.db.pool import open_database
 from playhead.db.scripts import ScriptRepository
 from playhead.db.sessions import SessionRepository
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
@@ -124,6 +129,33 @@ async def test_what_was_rolled_back_at_the_commit_is_stored_when_it_is_sent_agai
     assert await listening(owner, state.session_id) == {1: 5}
     await journal.store([entry(structs.replace(state, revision=2, played_slots=((1, 5), (2, 1))))])
     assert await listening(owner, state.session_id) == {1: 5, 2: 1}
+
+
+async def test_another_server_that_is_behind_is_told_all_amounts_anew(
+    start_postgres: Callable[..., EmbeddedPostgres], tmp_path: Path
+) -> None:
+    """As after a failover to a replica: what one server has stored another need not have."""
+    server = start_postgres()
+    await migrate(server.url())
+    logins = await ensure_logins(server.url(), tmp_path)
+    async with open_database(logins.app_url, logins.service_url, connections_max=1) as database:
+        journal = JournalRepository(database)
+        state = session((await uploaded(ScriptRepository(database))).script_id, played_slots=((1, 5), (2, 5)))
+        await journal.store([entry(state)])
+        async with owner_connection(server.url()) as owner:
+            await owner.execute("delete from audio_listening where slot = 1")
+            await journal.store([entry(structs.replace(state, revision=2, played_slots=((1, 5), (2, 6))))])
+            assert await listening(owner, state.session_id) == {2: 6}, "what is stored is not sent again"
+        server.kill()
+        server.start()
+        later = structs.replace(state, revision=3, played_slots=((1, 5), (2, 6), (3, 1)))
+        async with asyncio.timeout(30):
+            while True:
+                with suppress(DatabaseUnavailable):
+                    await journal.store([entry(later)])
+                    break
+        async with owner_connection(server.url()) as owner:
+            assert await listening(owner, state.session_id) == {1: 5, 2: 6, 3: 1}
 
 
 async def test_a_row_of_a_deleted_script_is_left_out_and_the_others_are_stored(
