@@ -97,6 +97,12 @@ class SharedLease:
             except (DatabaseUnavailable, StoreUnavailable):
                 # nothing is known of the lease meanwhile
                 since_s = elapsed_s()
+            except LeaseRefused:
+                raise
+            except Exception:
+                # sessions in Redis do not depend on PostgreSQL, whatever it says
+                log.exception("The lease was not renewed.", action="lease_failed")
+                since_s = elapsed_s()
             await asyncio.sleep(pause_s)
 
     def _wait_for(self, held_by: HeldBy, since_s: float) -> None:

@@ -32,6 +32,7 @@ class Leases:
         self.up = True
         self.for_s = list(for_s) or [-1.0]
         self.left_s: list[float] = []
+        self.error: Exception = DatabaseUnavailable("away")
         self.asked = asyncio.Event()
 
     async def share(self, _lease_s: float) -> int | HeldBy:
@@ -39,7 +40,7 @@ class Leases:
             await asyncio.sleep(0)
         self.asked.set()
         if not self.up:
-            raise DatabaseUnavailable("away")
+            raise self.error
         for_s = self.for_s.pop(0) if len(self.for_s) > 1 else self.for_s[0]
         return LATER if for_s <= 0 else HeldBy(node="before", for_s=for_s)
 
@@ -174,15 +175,20 @@ async def test_a_server_that_stops_leaves_of_the_lease_what_the_others_need_to_r
     assert leases.left_s == [shared_lease.LEFT_S]
 
 
-async def test_it_renews_the_lease_again_and_again_and_serves_on_while_postgresql_is_away(
-    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error", [DatabaseUnavailable("away"), ValueError("a bug, or what PostgreSQL never said before")]
+)
+async def test_it_renews_the_lease_again_and_again_and_serves_on_whatever_postgresql_says(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(shared_lease, "RENEW_INTERVAL_S", 0.01)
     leases = Leases()
+    leases.error = error
     async with opened(valkey_url, leases, monkeypatch) as made:
-        for leases.up in (False, True):
-            for _ in range(3):
-                leases.asked.clear()
-                await leases.asked.wait()
+        async with asyncio.timeout(20):
+            for leases.up in (False, True):
+                for _ in range(3):
+                    leases.asked.clear()
+                    await leases.asked.wait()
         assert not made.lost.is_set()
         await made.checks["lease"]()
