@@ -88,7 +88,6 @@ async def test_a_device_that_is_back_in_time_plays_on(valkey_url: str) -> None:
         desk = await Client.open(node.url, make_token(), "desk")
         await played(phone)
         await phone.drop()
-        again = await Client.open(node.url, make_token(), "phone")
 
         async def waited_for() -> bool:
             (state,) = await node.service.live_states(LISTENER_ID)
@@ -98,6 +97,7 @@ async def test_a_device_that_is_back_in_time_plays_on(valkey_url: str) -> None:
             return not await waited_for()
 
         await eventually(waited_for)
+        again = await Client.open(node.url, make_token(), "phone")
         clock.advance(2 * GRACE_S)
         await eventually(over)
         await desk.refute_event("state", playing=False)
