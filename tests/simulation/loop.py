@@ -10,13 +10,37 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, TypeVarTuple, Unpack
 
 Ts = TypeVarTuple("Ts")
 
 US_PER_S = 1_000_000
 US_PER_MS = 1_000
+
+
+class _Handle(asyncio.TimerHandle):
+    """As asyncio's, without what only its debug mode needs: a schedule makes a thousand of them."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+        when_s: float,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when_s
+        self._scheduled = False
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -28,8 +52,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.steps = 0
         """Callbacks run so far: what a schedule costs."""
         self._on_error = on_error
-        self._soon: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
+        self._soon: deque[_Handle] = deque()
+        self._timers: list[tuple[int, int, _Handle]] = []
         self._timer_count = 0
         self._halted = False
 
@@ -57,9 +81,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     self.now_us, _, handle = heapq.heappop(timers)
                 else:
                     break
-                if not handle.cancelled():
+                if not handle._cancelled:
                     self.steps += 1
-                    handle._run()
+                    try:
+                        handle._context.run(handle._callback, *handle._args)
+                    except Exception as error:
+                        self._on_error({"message": f"Exception in {handle._callback!r}", "exception": error})
         finally:
             asyncio._set_running_loop(None)
         if not self._halted:
@@ -82,7 +109,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context, self.now_us / US_PER_S)
         self._soon.append(handle)
         return handle
 
@@ -99,7 +126,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _timer(
         self, when_us: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when_us / US_PER_S, callback, args, self, context)
+        timer = _Handle(callback, args, self, context, when_us / US_PER_S)
         # timers of the same moment run in the order in which they were set
         self._timer_count += 1
         heapq.heappush(self._timers, (when_us, self._timer_count, timer))
