@@ -140,8 +140,12 @@ class System:
     @asynccontextmanager
     async def store(self) -> AsyncIterator["redis.Redis"]:
         """A bare client of the state store, which opens no epoch."""
-        async with redis.Redis.from_url(self.valkey.url) as client:
+        client = redis.Redis.from_url(self.valkey.url)
+        try:
             yield client
+        finally:
+            # not `async with client`, which closes in the background when it is cancelled
+            await client.aclose()
 
     async def sync_valkey(self, append_sync: AppendSync) -> None:
         """Restarts the state store on its data, with another `appendfsync`."""
