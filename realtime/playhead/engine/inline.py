@@ -97,8 +97,8 @@ async def _go_on(continued: Awaitable[Any]) -> Any:
     return await continued
 
 
-_standin = Standin()
-"""The next coroutine's: it is made anew only after one that waits, which keeps it."""
+_spare: Standin | None = None
+"""One that stands for nothing any more. Who waits keeps its own, and one within another has its own."""
 
 
 def run(
@@ -110,8 +110,9 @@ def run(
 
     Raises what the coroutine raises before it waits.
     """
-    global _standin
-    standin, context = _standin, contextvars.copy_context()
+    global _spare
+    standin, _spare = _spare or Standin(), None
+    context = contextvars.copy_context()
     as_task = cast("asyncio.Task[Any]", standin)
     outer = asyncio.current_task(loop)
     if outer is not None:
@@ -120,16 +121,15 @@ def run(
     try:
         waits_for = context.run(coroutine.send, None)
     except StopIteration:
-        standin._cancelled = 0
+        standin._cancelled, _spare = 0, standin
         return None
     except BaseException:
-        standin._cancelled = 0
+        standin._cancelled, _spare = 0, standin
         raise
     finally:
         _leave(loop, as_task)
         if outer is not None:
             _enter(loop, outer)
-    _standin = Standin()
     task = loop.create_task(go_on(_Continued(coroutine, waits_for)), context=context)
     standin.become(task)
     return task

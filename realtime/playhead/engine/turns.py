@@ -24,49 +24,64 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 class Turns:
     """`pause(True)`: enough for now; `pause(False)`: go on. The work may not raise."""
 
-    __slots__ = ("_loop", "_pause", "_task", "_waiting", "paused")
+    __slots__ = ("_loop", "_pause", "_running", "_task", "_waiting", "paused")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pause: Callable[[bool], None]) -> None:
         self._loop = loop
         self._pause = pause
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[Work] | None = None
+        self._running = False
         self.paused = False
 
     @property
     def busy(self) -> bool:
         """Whether what comes next has to wait."""
-        return self._waiting is not None
+        return self._running or self._waiting is not None
 
     def __len__(self) -> int:
         return 0 if self._waiting is None else len(self._waiting)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Handles what came, now. Only where nothing is `busy`."""
-        self._task = inline.run(work, self._loop, self._go_on)
+        self._running = True
+        try:
+            self._task = inline.run(work, self._loop, self._go_on)
+        finally:
+            self._running = False
         if self._task is not None:
-            self._waiting = deque()
+            self._waiting = self._waiting or deque()
+        elif self._waiting is not None:
+            # it has asked for something itself, as one does that ends its own connection
+            self._task = inline.run(self._rest(), self._loop)
 
     def queue(self, work: Work) -> bool:
         """After what is busy. False: too many wait."""
-        assert self._waiting is not None
-        if len(self._waiting) >= WAITING_CUT:
+        if len(self) >= WAITING_CUT:
             return False
-        self._waiting.append(work)
-        if not self.paused and len(self._waiting) >= WAITING_MAX:
+        self._wait(work)
+        if not self.paused and len(self) >= WAITING_MAX:
             self.paused = True
             self._pause(True)
         return True
 
     def last(self, work: Work) -> None:
         """After all that waits, however much: nothing comes after it."""
-        if self._waiting is None:
-            self.run(work())
+        if self.busy:
+            self._wait(work)
         else:
-            self._waiting.append(work)
+            self.run(work())
+
+    def _wait(self, work: Work) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(work)
 
     async def _go_on(self, first: Awaitable[None]) -> None:
         await first
+        await self._rest()
+
+    async def _rest(self) -> None:
         waiting = self._waiting
         assert waiting is not None
         while waiting:

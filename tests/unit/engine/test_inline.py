@@ -73,6 +73,27 @@ async def test_a_timeout_that_was_begun_inline_still_strikes() -> None:
     assert task is not None and await task == "too late"
 
 
+async def test_one_within_another_has_timeouts_of_its_own() -> None:
+    ended = asyncio.Event()
+
+    async def inner() -> None:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            ended.set()
+
+    async def outer() -> str:
+        run(inner())
+        await ended.wait()
+        return "not disturbed"
+
+    task = run(outer())
+    assert task is not None
+    async with asyncio.timeout(5):
+        assert await task == "not disturbed"
+
+
 async def test_a_timeout_that_ends_inline_leaves_nothing_behind() -> None:
     async def handler() -> None:
         async with asyncio.timeout(0):

@@ -121,3 +121,24 @@ async def test_the_end_comes_at_once_or_after_what_waits(waits: bool) -> None:
         future.set_result(None)
         await connection.idle()
     assert connection.order[-1] == "end ends"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("end_waits", [False, True])
+async def test_what_ends_its_own_connection_is_handled_to_its_end_before(waits: bool, end_waits: bool) -> None:
+    connection = Connection()
+    loop = asyncio.get_running_loop()
+    future, end = loop.create_future(), loop.create_future()
+    rest = connection.work("rest", future if waits else None)
+
+    async def handle() -> None:
+        connection.turns.last(connection.work("end", end if end_waits else None))
+        await rest()
+
+    connection.take(handle)
+    for waited_for in (future, end):
+        waited_for.set_result(None)
+        await asyncio.sleep(0)
+    await connection.idle()
+    assert connection.order == ["rest begins", "rest ends", "end begins", "end ends"]
+    assert not connection.turns.busy and len(connection.turns) == 0
