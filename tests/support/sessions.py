@@ -2,7 +2,7 @@
 
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -68,12 +68,17 @@ class HeldScripts:
 
 
 class HeldRows:
-    """Rows of sessions in memory, fenced as in PostgreSQL. `down`: every call fails as if PostgreSQL were away."""
+    """Rows of sessions in memory, fenced as in PostgreSQL. `down`: every call fails as if PostgreSQL were away.
+
+    `unread`: sessions whose row cannot be read. `step_in`: what another process does while the next row is read.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[str, SessionState] = {}
         self.entries: dict[str, list[Move]] = {}
         self.down = False
+        self.unread: set[str] = set()
+        self.step_in: Callable[[], Awaitable[None]] | None = None
 
     def keep(self, *states: SessionState) -> None:
         for state in states:
@@ -83,6 +88,11 @@ class HeldRows:
 
     async def get(self, session_id: str) -> SessionState | None:
         self._answer()
+        if session_id in self.unread:
+            raise DatabaseUnavailable("The connection was lost.")
+        if (step_in := self.step_in) is not None:
+            self.step_in = None
+            await step_in()
         return self.rows.get(session_id)
 
     async def latest(self, listener_id: str, script_id: str) -> SessionState | None:

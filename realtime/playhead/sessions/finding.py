@@ -35,7 +35,13 @@ class SessionFinder:
 
     async def session(self, listener_id: str, session_id: str, command_id: str | None = None) -> View:
         """That session alone, live or just ended, if the store has it."""
-        return await self._taken_over(listener_id, lambda: self._store.load(listener_id, session_id, command_id))
+        loaded = await self._store.load(listener_id, session_id, command_id)
+        if all(state.epoch == loaded.epoch or state.ended_at_ms is not None for state in loaded.states):
+            return View.of(loaded)
+        # one that comes from another epoch may find that its device sounds in another session by now
+        view = await self.live(listener_id, session_id, command_id)
+        held = view.session(session_id)
+        return replace(view, sessions=() if held is None else (held,))
 
     async def live(self, listener_id: str, session_id: str | None = None, command_id: str | None = None) -> View:
         """All live sessions; `session_id` as well, if the store has it as one that has just ended."""
@@ -56,21 +62,21 @@ class SessionFinder:
             if view is not None:
                 return view
         # whoever wins all the time takes it over as well; a commit on what was loaded is lost like these
-        held = tuple(Held(state=state, expected_version=state.version) for state in loaded.states)
-        return View(epoch=loaded.epoch, sessions=held, answer=loaded.answer)
+        return View.of(loaded)
 
     async def by_id(self, listener_id: str, session_id: str, view: View) -> Held | None:
         """The session in `view`, or the listener's row of a live session that the store has lost."""
-        for held in view.sessions:
-            if held.state.session_id == session_id:
-                return held
+        if (held := view.session(session_id)) is not None:
+            return held
         row = await self._archive.get(session_id)
         if row is None or row.listener_id != listener_id or not self._alive(row):
             return None
-        others = (await self._store.live(listener_id)).states
-        if any(other.script_id == row.script_id for other in others):
-            return None
-        return await self._reviver.bring_back(listener_id, row, view.epoch, others)
+        # taken over like any other: what is written beside the row must not be older than theirs
+        now = await self.live(listener_id)
+        if (held := now.live(row.script_id)) is not None:
+            # of the script another session lives, or somebody else was faster to bring this one back
+            return held if held.state.session_id == session_id else None
+        return await self._reviver.bring_back(listener_id, row, now.epoch, now.live_states)
 
     async def unended(self, listener_id: str, session_id: str, view: View) -> Held | None:
         """The session in `view`, or its row where only its end is missing: it may be long over.
@@ -95,8 +101,7 @@ class SessionFinder:
             return live
         last = await self.last(listener_id, script.script_id)
         if last is not None and self._alive(last):
-            others = [held.state for held in view.sessions if held.state.ended_at_ms is None]
-            return await self._reviver.bring_back(listener_id, last, view.epoch, others)
+            return await self._reviver.bring_back(listener_id, last, view.epoch, view.live_states)
         place_ms = 0 if last is None else resume_ms(last)
         rate = DEFAULT_RATE if last is None else last.rate
         state = start(

@@ -3,14 +3,17 @@
 The store may have lost its last changes, or all of them. What it has is compared with the row, and the later one wins;
 either way the session is written once in the new epoch, as it is. So its order is higher than that of every state that
 was lost, and devices that had seen one of those show what is true again. While PostgreSQL is away nothing is taken
-over: a row that wins may be there. Must not know: commands, devices' sockets.
+over: a row that wins may be there. One that comes later than the others, when its row can be read again, may find that
+its device sounds in another session by then: all live ones are looked at together, and the one that changed last plays
+on. Must not know: commands, devices' sockets.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
-from msgspec.structs import replace
+from msgspec import structs
 
 from playhead.db import DatabaseUnavailable
 from playhead.playback.commands import Lost
@@ -46,6 +49,21 @@ class View:
     sessions: tuple[Held, ...]
     answer: bytes | None = None
 
+    @classmethod
+    def of(cls, loaded: Loaded) -> "View":
+        """What was loaded, as it is."""
+        held = tuple(Held(state=state, expected_version=state.version) for state in loaded.states)
+        return cls(epoch=loaded.epoch, sessions=held, answer=loaded.answer)
+
+    @property
+    def live_states(self) -> tuple[SessionState, ...]:
+        """All live sessions in it."""
+        return tuple(held.state for held in self.sessions if held.state.ended_at_ms is None)
+
+    def session(self, session_id: str) -> Held | None:
+        """The session, live or just ended."""
+        return next((held for held in self.sessions if held.state.session_id == session_id), None)
+
     def live(self, script_id: str) -> Held | None:
         """The live session of the script."""
         found = (row for row in self.sessions if row.state.script_id == script_id and row.state.ended_at_ms is None)
@@ -61,24 +79,32 @@ class Reviver:
         self._clock = clock
 
     async def take_over(self, listener_id: str, loaded: Loaded) -> View | None:
-        """What was loaded, all of it in the epoch of now; None when somebody else was faster: load again."""
-        held = [Held(state=state, expected_version=state.version) for state in loaded.states]
-        changes = []
-        for number, stored in enumerate(loaded.states):
-            newest = stored if stored.epoch == loaded.epoch else await self._newest(stored)
-            if newest is None or stored.epoch == loaded.epoch or stored.ended_at_ms is not None:
-                continue
-            version = max(stored.version, newest.version) + 1
-            taken = replace(newest, epoch=loaded.epoch, version=version)
-            changes.append(Change(after=taken, expected_version=stored.version))
-            held[number] = Held(state=taken, expected_version=version)
-        if changes:
-            committed = await self._store.commit(listener_id, loaded.epoch, changes, self._packets(changes))
-            if committed is Committed.LOST:
-                return None
-            if committed is not Committed.DONE:
-                held = [Held(state=state, expected_version=state.version) for state in loaded.states]
-        return View(epoch=loaded.epoch, sessions=tuple(held), answer=loaded.answer)
+        """What was loaded, all of it in the epoch of now; None when somebody else was faster: load again.
+
+        `loaded`: all live sessions of the listener.
+        """
+        live = [state for state in loaded.states if state.ended_at_ms is None]
+        taken = await self._taken([state for state in live if state.epoch != loaded.epoch], loaded.epoch)
+        if not taken:
+            return View.of(loaded)
+        changes = _together(live, taken, self._clock.now_ms())
+        packets = self._packets([change for change in changes if change.written])
+        committed = await self._store.commit(listener_id, loaded.epoch, changes, packets, live=len(live))
+        if committed is Committed.LOST:
+            return None
+        if committed is not Committed.DONE:
+            return View.of(loaded)
+        after = {change.after.session_id: change.after for change in changes}
+        return View.of(replace(loaded, states=tuple(after.get(state.session_id, state) for state in loaded.states)))
+
+    async def _taken(self, old: Sequence[SessionState], epoch: int) -> Mapping[str, SessionState]:
+        """Sessions of another epoch as they go into this one, by id; without those that PostgreSQL does not tell of."""
+        found = await asyncio.gather(*(self._newest(stored) for stored in old))
+        return {
+            stored.session_id: structs.replace(newest, epoch=epoch, version=max(stored.version, newest.version) + 1)
+            for stored, newest in zip(old, found, strict=True)
+            if newest is not None
+        }
 
     async def _newest(self, stored: SessionState) -> SessionState | None:
         """The stored state, or its row where that is later; None: PostgreSQL does not tell."""
@@ -98,7 +124,7 @@ class Reviver:
         now_ms = self._clock.now_ms()
         connections = await self._store.connections(listener_id, now_ms)
         devices = {connection.device_id for connection in connections}
-        state = as_it_comes_back(replace(row, epoch=epoch, version=row.version + 1), others, devices, now_ms)
+        state = as_it_comes_back(structs.replace(row, epoch=epoch, version=row.version + 1), others, devices, now_ms)
         # all of them, as what one of them begins to sound on meanwhile must be seen
         beside = [Change(after=_beside(other, state, now_ms), expected_version=other.version) for other in others]
         changes = [Change(after=state, expected_version=None), *beside]
@@ -132,14 +158,35 @@ def as_it_comes_back(
 
 
 def _beside(other: SessionState, back: SessionState, now_ms: int) -> SessionState:
-    """Another session beside the one that comes back: paused, if both would sound on one device."""
+    """Another session beside the one that comes back: paused, if both would sound on one device.
+
+    One that has stayed in its epoch is not touched: its row may be later. It gives way when it is taken over.
+    """
     both = back.playing and other.playing and other.active_device_id == back.active_device_id
-    if not both:
+    if not both or other.epoch != back.epoch:
         return other
-    return replace(_paused(other, now_ms), epoch=back.epoch, version=other.version + 1)
+    return structs.replace(_paused(other, now_ms), epoch=back.epoch, version=other.version + 1)
+
+
+def _together(live: Sequence[SessionState], taken: Mapping[str, SessionState], now_ms: int) -> list[Change]:
+    """What becomes of all live sessions when some are `taken` over: of those on one device the last changed plays on.
+
+    All of them, those that change first: what one of the others begins to sound on meanwhile must be seen.
+    """
+    epoch = next(iter(taken.values())).epoch
+    after = [taken.get(state.session_id, state) for state in live]
+    sounding = [state for state in after if state.playing and state.active_device_id and state.epoch == epoch]
+    last = {state.active_device_id: state for state in sorted(sounding, key=lambda state: state.changed_at_ms)}
+    changes = []
+    for stored, state in zip(live, after, strict=True):
+        silent = state in sounding and last[state.active_device_id] is not state
+        version = stored.version + 1 if state is stored else state.version
+        found = structs.replace(_paused(state, now_ms), version=version) if silent else state
+        changes.append(Change(after=found, expected_version=stored.version))
+    return sorted(changes, key=lambda change: not change.written)
 
 
 def _paused(state: SessionState, now_ms: int) -> SessionState:
     """Where it was last heard of: nobody knows how long it has sounded after that."""
-    still = replace(state, absent_since_ms=None, absent_until_ms=None, revision=state.revision + 1)
+    still = structs.replace(state, absent_since_ms=None, absent_until_ms=None, revision=state.revision + 1)
     return stopped(still, left_ms(state), now_ms)

@@ -272,8 +272,7 @@ class SessionService:
 
     async def live_states(self, listener_id: str) -> tuple[SessionState, ...]:
         """The listener's live sessions, taken over into this life of the store."""
-        view = await self._finder.live(listener_id)
-        return tuple(held.state for held in view.sessions if held.state.ended_at_ms is None)
+        return (await self._finder.live(listener_id)).live_states
 
 
 def _of_script(principal: Principal, script_id: str, command: Command, origin: Origin, **options: Any) -> Wish:

@@ -50,10 +50,11 @@ class CountingStore(MemoryStore):
         for listener_id in self._sessions:
             (self._sessions.get(listener_id, 0) or {}).pop(session_id, None)
 
-    def go_back(self, state: SessionState) -> None:
-        """As after a crash that lost the last writes: one session is in an earlier state."""
+    def go_back(self, *states: SessionState) -> None:
+        """As after a crash that lost the last writes: these sessions as they were, and no others."""
         until_ms = self._clock.now_ms() + SESSION_TTL_MS
-        self._sessions.put(state.listener_id, {state.session_id: (until_ms, state)}, until_ms)
+        rows = {state.session_id: (until_ms, state) for state in states}
+        self._sessions.put(states[0].listener_id, rows, until_ms)
 
     async def commit(
         self,
