@@ -29,6 +29,23 @@ def latest_states(world: "World") -> dict[str, SessionState]:
     return found
 
 
+def sounding_twice(world: "World", listener_id: str) -> list[SessionState]:
+    """Sessions of the listener that sound on one device.
+
+    What only a row has sounds nowhere until it is brought back. Nor does what the store has from an earlier life, while
+    it could not be compared with its row: whoever takes it over will find what sounds by then, and is judged for it.
+    """
+    epoch, here, rows = world.valkey.epoch, world.valkey.sessions(), latest_states(world)
+    mine = [
+        rows[session_id]
+        for session_id, state in here.items()
+        if state.listener_id == listener_id and state.epoch == epoch
+    ]
+    sounding = [row for row in mine if row.playing and not row.ended_at_ms]
+    speakers = [row.active_device_id for row in sounding]
+    return [row for row in sounding if speakers.count(row.active_device_id) > 1]
+
+
 # rule 1
 
 
@@ -102,7 +119,15 @@ def _judge_limits(world: "World") -> None:
 
 
 def judge_quiet(world: "World") -> None:
-    for judge in (_judge_converged, _judge_limits, _judge_acked, _judge_history, _judge_deadlines, _judge_listened):
+    for judge in (
+        _judge_converged,
+        _judge_limits,
+        _judge_acked,
+        _judge_history,
+        _judge_speakers,
+        _judge_deadlines,
+        _judge_listened,
+    ):
         if world.failure is None:
             judge(world)
 
@@ -168,6 +193,17 @@ def _judge_history(world: "World") -> None:
                 continue
             if entry.entry_id not in ids and not full[entry.refused]:
                 world.fail("rule 3", f"{entry} is not in the history of {session_id}")
+
+
+# devices
+
+
+def _judge_speakers(world: "World") -> None:
+    """Whatever could not be compared before: at rest no device sounds in two sessions."""
+    for listener_id in {device.listener_id for device in world.devices}:
+        both = sounding_twice(world, listener_id)
+        if both:
+            world.fail("section 4", f"a device sounds in two sessions, and nobody does anything: {both}")
 
 
 # deadlines

@@ -19,7 +19,7 @@ from playhead.playback.state import SessionState
 from playhead.realtime.convergence import Convergence
 from playhead.sessions import committing, memory_notes, memory_store, reviving
 from playhead.sessions.presence import Presence
-from playhead.sessions.store import Committed, Loaded
+from playhead.sessions.store import Change, Committed, Loaded
 from tests.simulation import sockets
 
 
@@ -82,6 +82,20 @@ def _fits_any(known: dict[str, SessionState], change: Any) -> bool:
 
 async def _not_written(self: committing.Committer, wish: committing.Wish, *arguments: Any) -> Committed:
     return Committed.DONE if isinstance(wish.command, Seek) else await _write(self, wish, *arguments)
+
+
+def _not_silenced(view: reviving.View, sounding: SessionState, *_arguments: Any) -> list[Change]:
+    """The other live sessions, as they are."""
+    return [
+        Change(after=held.state, expected_version=held.expected_version)
+        for held in view.sessions
+        if held.state.session_id != sounding.session_id and held.state.ended_at_ms is None
+    ]
+
+
+def _as_they_were(live: Any, taken: Any, _now_ms: int) -> list[Change]:
+    changes = [Change(after=taken.get(one.session_id, one), expected_version=one.version) for one in live]
+    return sorted(changes, key=lambda change: not change.written)
 
 
 async def _due_and_forgotten(self: memory_store.MemoryStore, now_ms: int, limit: int) -> Any:
@@ -204,6 +218,17 @@ MUTATIONS: dict[str, Mutation] = {
         rule="section 4",
         broken="what one process has taken to look at is nobody else's any more",
         place=(memory_store.MemoryStore, "due", _due_and_forgotten),
+    ),
+    "others-play-on": Mutation(
+        rule="section 4",
+        broken="what a device begins to play does not silence what it has played before",
+        place=(committing, "_others", _not_silenced),
+    ),
+    "late-sessions-play-on": Mutation(
+        rule="section 4",
+        broken="a session that is taken over late plays on beside what its device plays by then",
+        place=(reviving, "_together", _as_they_were),
+        from_seed=1_069_508,
     ),
     "sessions-do-not-end": Mutation(
         rule="section 4",

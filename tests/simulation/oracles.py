@@ -69,17 +69,9 @@ class Oracles:
         """A device sounds in at most one session."""
         if not commit.after.playing:
             return
-        # what only a row has sounds nowhere until it is brought back
-        here = self._world.valkey.sessions()
-        rows = endings.latest_states(self._world).values()
-        mine = [
-            row
-            for row in rows
-            if row.session_id in here and row.listener_id == commit.listener_id and row.playing and not row.ended_at_ms
-        ]
-        speakers = [row.active_device_id for row in mine]
-        if len(speakers) != len(set(speakers)):
-            self._world.fail("section 4", f"a device sounds in two sessions: {mine}")
+        both = endings.sounding_twice(self._world, commit.listener_id)
+        if both:
+            self._world.fail("section 4", f"a device sounds in two sessions: {both}")
 
     # answers
 

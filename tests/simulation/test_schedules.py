@@ -6,7 +6,10 @@ from tests.simulation.workers import PROCESSES, ask, shares
 
 SCHEDULES = 5_000
 FIRST_SEED = 1
-SEEDS_THAT_FAILED: dict[int, str] = {}
+SEEDS_THAT_FAILED: dict[int, str] = {
+    1_119_354: "a session that came back took its neighbours from a store that was behind their rows",
+    1_069_508: "a session that was taken over later than another sounded on the same device",
+}
 """Seeds that once broke a rule, and how. The schedules of earlier seeds change with every change of the simulation."""
 
 
@@ -23,8 +26,10 @@ def test_five_thousand_schedules_break_no_rule() -> None:
 
 @pytest.mark.timeout(120)
 def test_seeds_that_once_broke_a_rule_no_longer_do() -> None:
-    answers = ask(*[("seeds", seed, 1) for seed in list(SEEDS_THAT_FAILED)[:PROCESSES]])
-    assert [seed for answer in answers for seed in answer.result["failed"]] == []
+    seeds = list(SEEDS_THAT_FAILED)
+    for first in range(0, len(seeds), PROCESSES):
+        answers = ask(*[("seeds", seed, 1) for seed in seeds[first : first + PROCESSES]])
+        assert [seed for answer in answers for seed in answer.result["failed"]] == []
 
 
 @pytest.mark.timeout(120)
