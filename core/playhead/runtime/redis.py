@@ -4,6 +4,7 @@ Only a primary is talked to. After a failover the address may lead to a replica 
 and what it tells may be old.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -67,6 +68,26 @@ async def leave_server(client: Redis) -> None:
     await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
     for connection in list(pool._available_connections):
         # without a wait, in which somebody else could take it
+        await connection.disconnect(nowait=True)
+
+
+async def take_over(client: Redis, protocol: asyncio.Protocol) -> asyncio.StreamWriter:
+    """A new connection, opened as each of the client's is, whose bytes from here on are the protocol's alone.
+
+    Keep the writer: the transport is closed with it. redis-py has no public way to it, so that a new release may need
+    another one here.
+    """
+    connection: Any = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    try:
+        await connection.connect()
+        reader, writer = connection._reader, connection._writer
+        if reader._buffer or reader.at_eof() or connection._parser._reader.has_data():
+            raise LostConnection("The server closed the connection, or sent what nobody had asked for.")
+        connection._reader = connection._writer = None
+        writer.transport.set_protocol(protocol)
+        assert isinstance(writer, asyncio.StreamWriter)
+        return writer
+    finally:
         await connection.disconnect(nowait=True)
 
 

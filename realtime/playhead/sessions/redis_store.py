@@ -7,7 +7,7 @@ the store (restart, failover): the library is loaded and every partition's epoch
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -16,11 +16,11 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
-from redis.typing import EncodableT, FieldT
 
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
+from playhead.runtime.multiplexed import Multiplexed, Part
 from playhead.runtime.redis import REFUSED_BY_REPLICA, ask, connect, info_field, leave_server
 from playhead.sessions.journal import Entry, encode_extra
 from playhead.sessions.keys import PARTITIONS, ListenerKeys, deadlines_key, epoch_key
@@ -48,19 +48,19 @@ from playhead.sessions.store import (
 )
 
 log = structlog.get_logger(__name__)
+FAILURES = (RedisError, OSError, TimeoutError)
 LIBRARY = files("playhead.sessions").joinpath("functions.lua").read_text()
 
 
 @asynccontextmanager
-async def unavailable_when_down(client: Redis, on_demoted: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
-    """Turns every failure to talk to the store into StoreUnavailable. `on_demoted`: the server is a replica now."""
+async def unavailable_when_down(client: Redis) -> AsyncIterator[None]:
+    """Turns every failure to talk to the store into StoreUnavailable."""
     try:
         yield
     except REFUSED_BY_REPLICA as error:
-        on_demoted()
         await leave_server(client)
         raise StoreUnavailable(str(error)) from error
-    except (RedisError, OSError, TimeoutError) as error:
+    except FAILURES as error:
         raise StoreUnavailable(str(error)) from error
 
 
@@ -73,11 +73,14 @@ class RedisStore:
         self._opened_run_id: str | None = None
         self._opening = asyncio.Lock()
         self.client: Redis = connect(url, self._open_epochs)
+        """For whoever needs connections of its own, or commands now and then; the store itself does not use it."""
+        self.calls = Multiplexed(url, self._open_epochs)
         self.on_moved: Callable[[], None] = lambda: None
         """Called when the server turns out to be no primary any more, and when another one answers than before: who
         still listens to the old one may hear nothing any more."""
 
     async def stop(self) -> None:
+        await self.calls.aclose()
         await self.client.aclose()
 
     async def _open_epochs(self, connection: AbstractConnection) -> None:
@@ -92,21 +95,40 @@ class RedisStore:
                 await ask(connection, "FCALL", "open_1", 1, epoch_key(partition), run_id, now_ms)
             if self._opened_run_id is not None:
                 log.warning("The state store has started anew; its epoch grows.", action="store_epoch_opened")
+                self.calls.leave()
                 self.on_moved()
             self._opened_run_id = run_id
 
-    def _reached(self) -> AbstractAsyncContextManager[None]:
-        return unavailable_when_down(self.client, lambda: self.on_moved())
+    async def _call(self, *command: Part) -> Any:
+        """The answer of one command. Raises StoreUnavailable."""
+        try:
+            return await self.calls.call(*command)
+        except FAILURES as error:
+            raise await self._unavailable(error) from error
+
+    async def _calls(self, *commands: Sequence[Part]) -> list[Any]:
+        """The answers of several, as they are sent together. Raises as `_call` does."""
+        try:
+            return await self.calls.calls(commands)
+        except FAILURES as error:
+            raise await self._unavailable(error) from error
+
+    async def _unavailable(self, error: Exception) -> StoreUnavailable:
+        if isinstance(error, REFUSED_BY_REPLICA):
+            self.on_moved()
+            await leave_server(self.client)
+        return StoreUnavailable(str(error))
 
     async def _function(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-        async with self._reached():
-            try:
-                return await self.client.fcall(name, len(keys), *keys, *args)
-            except ResponseError as error:
-                if "Function not found" not in str(error):
-                    raise
-                await self.client.function_load(LIBRARY, replace=True)
-                return await self.client.fcall(name, len(keys), *keys, *args)
+        try:
+            return await self.calls.call("FCALL", name, len(keys), *keys, *args)
+        except ResponseError as error:
+            if "Function not found" not in str(error):
+                raise await self._unavailable(error) from error
+        except FAILURES as error:
+            raise await self._unavailable(error) from error
+        await self._call("FUNCTION", "LOAD", "REPLACE", LIBRARY)
+        return await self._call("FCALL", name, len(keys), *keys, *args)
 
     async def _epoch(self, keys: ListenerKeys, raw: bytes | None) -> int:
         """The partition's epoch; opened here when the store was emptied under us."""
@@ -122,12 +144,10 @@ class RedisStore:
 
     async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
         keys = ListenerKeys(listener_id)
-        async with self._reached(), self.client.pipeline(transaction=False) as pipe:
-            pipe.hget(keys.epoch, "epoch")
-            pipe.hget(keys.session(session_id), "state")
-            if command_id is not None:
-                pipe.get(keys.answer(command_id))
-            epoch, raw, *answers = await pipe.execute()
+        asked: list[Sequence[Part]] = [("HGET", keys.epoch, "epoch"), ("HGET", keys.session(session_id), "state")]
+        if command_id is not None:
+            asked.append(("GET", keys.answer(command_id)))
+        epoch, raw, *answers = await self._calls(*asked)
         states = () if raw is None else (decode_state(raw),)
         return Loaded(
             epoch=await self._epoch(keys, epoch),
@@ -157,8 +177,7 @@ class RedisStore:
         return found
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
-        async with self._reached():
-            session_id: Any = await self.client.get(ListenerKeys(listener_id).ended(script_id))
+        session_id = await self._call("GET", ListenerKeys(listener_id).ended(script_id))
         if session_id is None:
             return None
         found = (await self.load(listener_id, session_id.decode())).states
@@ -166,10 +185,9 @@ class RedisStore:
 
     async def moves(self, listener_id: str, session_id: str) -> tuple[Move, ...]:
         keys = ListenerKeys(listener_id)
-        async with self._reached(), self.client.pipeline(transaction=False) as pipe:
-            pipe.lrange(keys.moves(session_id), 0, -1)
-            pipe.hvals(keys.conflicts(session_id))
-            moves, conflicts = await pipe.execute()
+        moves, conflicts = await self._calls(
+            ("LRANGE", keys.moves(session_id), 0, -1), ("HVALS", keys.conflicts(session_id))
+        )
         return tuple(Move(**orjson.loads(raw)) for raw in (*moves, *conflicts))
 
     async def commit(
@@ -189,18 +207,20 @@ class RedisStore:
         return Committed(int(await self._function("commit_1", names, [*fixed, *rows, *packets])))
 
     async def publish(self, listener_id: str, packet: bytes) -> None:
-        async with self._reached():
-            await self.client.spublish(ListenerKeys(listener_id).channel, packet)
+        await self._call("SPUBLISH", ListenerKeys(listener_id).channel, packet)
 
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
         keys = ListenerKeys(listener_id)
-        rows: dict[FieldT, EncodableT] = {row.connection_id: orjson.dumps(row) for row in connections}
-        leases = {f"c|{listener_id}|{row.connection_id}": row.expires_at_ms for row in connections}
-        async with self._reached(), self.client.pipeline(transaction=False) as pipe:
-            pipe.hset(keys.presence, mapping=rows)
-            pipe.pexpire(keys.presence, PRESENCE_LEASE_MS * 2)
-            pipe.zadd(keys.deadlines, leases)
-            await pipe.execute()
+        rows: list[Part] = []
+        leases: list[Part] = []
+        for row in connections:
+            rows += (row.connection_id, orjson.dumps(row))
+            leases += (row.expires_at_ms, f"c|{listener_id}|{row.connection_id}")
+        await self._calls(
+            ("HSET", keys.presence, *rows),
+            ("PEXPIRE", keys.presence, PRESENCE_LEASE_MS * 2),
+            ("ZADD", keys.deadlines, *leases),
+        )
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         keys = ListenerKeys(listener_id)
@@ -208,28 +228,23 @@ class RedisStore:
         await self._function("drop_1", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS])
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
-        async with self._reached():
-            rows = [
-                Connection(**orjson.loads(raw)) for raw in await self.client.hvals(ListenerKeys(listener_id).presence)
-            ]
+        presence = await self._call("HVALS", ListenerKeys(listener_id).presence)
+        rows = [Connection(**orjson.loads(raw)) for raw in presence]
         alive = (row for row in rows if row.expires_at_ms > now_ms)
         return tuple(sorted(alive, key=lambda row: (row.connected_at_ms, row.connection_id)))
 
     async def left_at_ms(self, listener_id: str) -> int | None:
-        async with self._reached():
-            raw: Any = await self.client.get(ListenerKeys(listener_id).left)
+        raw = await self._call("GET", ListenerKeys(listener_id).left)
         return None if raw is None else int(raw)
 
     async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
-        async with self._reached(), self.client.pipeline(transaction=False) as pipe:
-            for partition in range(PARTITIONS):
-                pipe.fcall("due_1", 1, deadlines_key(partition), now_ms, now_ms + DUE_CLAIM_MS, limit)
-            answers = await pipe.execute()
+        claimed_until_ms = now_ms + DUE_CLAIM_MS
+        names = [deadlines_key(partition) for partition in range(PARTITIONS)]
+        answers = await self._calls(*(("FCALL", "due_1", 1, name, now_ms, claimed_until_ms, limit) for name in names))
         return tuple(_due(member) for members in answers for member in members)
 
     async def forget_due(self, item: DueSession | LapsedConnection) -> None:
-        async with self._reached():
-            await self.client.zrem(ListenerKeys(item.listener_id).deadlines, _member(item))
+        await self._call("ZREM", ListenerKeys(item.listener_id).deadlines, _member(item))
 
 
 def _answer_keys(keys: ListenerKeys, answer: Answer | None) -> list[str]:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.http.health import run_checks, valkey_check
-from playhead.runtime.redis import CONNECTIONS_MAX, connect
+from playhead.runtime.redis import connect
 from playhead.runtime.store_clock import RedisTime, TimeUnavailable
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_journal import RedisJournal
@@ -24,6 +24,7 @@ from tests.support.proxies import Proxy, proxying
 from tests.support.sessions import SetClock
 from tests.support.states import LISTENER_ID, SESSION_ID, make_state
 
+COMMANDS = 64
 FIRST = make_state(version=1, revision=1)
 
 
@@ -135,32 +136,27 @@ async def test_until_the_address_leads_to_a_primary_nothing_is_answered_not_even
         assert (await run_checks({"valkey": valkey_check(store.client)}))["valkey"] == "ok"
 
 
-async def test_commands_in_flight_at_a_demotion_fail_cleanly_and_their_connections_are_not_used_again(
+async def test_commands_in_flight_at_a_demotion_fail_cleanly_and_their_connection_is_not_used_again(
     pair: Pair,
 ) -> None:
-    """More than there are connections: some wait for one that another command was refused on."""
     async with open_store(pair.address.url) as store:
         epoch = await create(store)
-        await asyncio.gather(*(store.live(LISTENER_ID) for _ in range(CONNECTIONS_MAX)))
         async with redis.asyncio.Redis.from_url(pair.old.url) as client:
             await client.client_pause(60_000, all=False)
-            blocked = [asyncio.create_task(commit(store, epoch)) for _ in range(2 * CONNECTIONS_MAX)]
-            await eventually(lambda: _blocked(client, CONNECTIONS_MAX))
+            blocked = [asyncio.create_task(commit(store, epoch)) for _ in range(COMMANDS)]
+            await eventually(lambda: _blocked(client))
             await pair.demote()
             await client.client_unpause()
             pair.move()
             answers = await asyncio.gather(*blocked, return_exceptions=True)
-        refused = [answer for answer in answers if isinstance(answer, StoreUnavailable)]
-        # who came to the new one found another epoch there; nothing was done, and nothing else was told
-        assert len(refused) >= CONNECTIONS_MAX
-        assert all(answer is Committed.LOST for answer in answers if answer not in refused)
-        loads = await asyncio.gather(*(store.load(LISTENER_ID, SESSION_ID) for _ in range(2 * CONNECTIONS_MAX)))
+        assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+        loads = await asyncio.gather(*(store.load(LISTENER_ID, SESSION_ID) for _ in range(COMMANDS)))
         assert all(loaded.states == () for loaded in loads), "none asked the old one, which has a session"
         await pair.left()
 
 
-async def _blocked(client: Any, count: int) -> bool:
-    return int((await client.info("clients"))["blocked_clients"]) >= count
+async def _blocked(client: Any) -> bool:
+    return int((await client.info("clients"))["blocked_clients"]) > 0
 
 
 async def test_one_connection_in_use_that_did_nothing_meanwhile_is_left_as_well(pair: Pair) -> None:
