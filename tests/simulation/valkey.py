@@ -49,6 +49,20 @@ class Snapshot:
     """What flushers had in hand."""
 
 
+class NotedTimes(Timetable[Any]):
+    """Knows as well since when each time is known: one that is noted late lies in the past already."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.noted_ms: dict[Any, int] = {}
+
+    def put(self, key: Any, at_ms: int) -> None:
+        if self._at_ms.get(key) != at_ms:
+            self.noted_ms[key] = self._clock.now_ms()
+        super().put(key, at_ms)
+
+
 class Valkey(MemoryStore):
     """One primary. `up` is False while nobody can talk to it."""
 
@@ -62,6 +76,7 @@ class Valkey(MemoryStore):
         journal_max: int,
     ) -> None:
         super().__init__(clock, None, epoch, journal_max)
+        self._due: NotedTimes = NotedTimes(clock)
         self.stream = MemoryJournal(self, clock)
         self.up = True
         self.life = 0
@@ -81,9 +96,15 @@ class Valkey(MemoryStore):
     def snapshot(self) -> Snapshot:
         fields: dict[str, Any] = {name: _copied(getattr(self, name)) for name in _EXPIRING}
         fields["_notes"] = _copied_notes(self._notes)
-        fields["_due"] = _copied_times(self._due)
+        fields["_due"] = self._copied_times()
         fields["journal"] = copy(self.journal)
         return Snapshot(len(self.record.commits), self.life, self._epoch, fields, copy(self.stream._pending))
+
+    def _copied_times(self) -> NotedTimes:
+        found = NotedTimes(self._clock)
+        for key, at_ms in self._due._at_ms.items():
+            found.put(key, at_ms)
+        return found
 
     def come_back(self, kind: str, snapshot: Snapshot | None, loses_ms: int) -> None:
         """After a restart: as it was, or as it was then; another life either way."""
@@ -184,7 +205,11 @@ class Valkey(MemoryStore):
         return min(self._due._at_ms.values(), default=None)
 
     def overdue(self, since_ms: int) -> list[object]:
-        return [item for item, at_ms in self._due._at_ms.items() if at_ms < since_ms]
+        """What has been due since before that time, and could be seen to be: a commit that keeps an entry alone
+        notes the deadline of a session that is long idle anew, and nobody has had the time to look at it yet.
+        """
+        noted_ms = self._due.noted_ms
+        return [item for item, at_ms in self._due._at_ms.items() if max(at_ms, noted_ms[item]) < since_ms]
 
     def has_deadline(self, state: SessionState) -> bool:
         return DueSession(listener_id=state.listener_id, session_id=state.session_id) in self._due
@@ -211,13 +236,6 @@ def _copied_notes(notes: Notes) -> Notes:
     found = Notes()
     for name in _NOTES:
         setattr(found, name, _copied(getattr(notes, name)))
-    return found
-
-
-def _copied_times(times: "Timetable[Any]") -> "Timetable[Any]":
-    found: Timetable[Any] = Timetable()
-    for key, at_ms in times._at_ms.items():
-        found.put(key, at_ms)
     return found
 
 
