@@ -125,6 +125,9 @@ class NodeStore:
     async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
         return await self.call(lambda: self._valkey.orders(listener_ids))
 
+    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
+        return await self.call(lambda: self._valkey.epochs(listener_ids))
+
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         return await self.call(lambda: self._valkey.last_ended(listener_id, script_id))
 

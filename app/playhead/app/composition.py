@@ -79,7 +79,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Cl
         signer, verifier = media_signer(settings), token_verifier(settings)
         links = StreamLinks(signer, settings.media_base_url, clock)
         connections = Connections(stores.bus)
-        handlers = Handlers(service, presence, connections, scripts, links, verifier, clock)
+        handlers = Handlers(service, presence, scripts, links, verifier, clock)
         realtime = RealtimeServer(
             verifier=verifier,
             connections=connections,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from playhead.auth.tokens import Principal
+from playhead.realtime.told import Told
 from playhead.runtime.limits import Pace
 from playhead.sessions.requests import Device
 from playhead.sessions.store import Bus, Order
@@ -56,10 +57,10 @@ class Connection:
 
 @dataclass(slots=True)
 class _Here:
-    """A listener's connections on this node, and the latest order of each live session that all of them were told."""
+    """A listener's connections on this node, and what they were told."""
 
     ids: set[str] = field(default_factory=set)
-    told: dict[str, Order] = field(default_factory=dict)
+    told: Told = field(default_factory=Told)
 
 
 class Connections:
@@ -96,19 +97,21 @@ class Connections:
         """Everybody who holds a connection here."""
         return tuple(self._by_listener)
 
-    def told(self, listener_id: str) -> dict[str, Order]:
-        """By session, the latest order that all of the listener's connections here know; kept by whoever tells them.
+    def told(self, listener_id: str) -> Told:
+        """What the listener's connections here know of the sessions; kept by whoever tells them.
 
         Forgotten with the last connection: the next one begins with a snapshot.
         """
         here = self._by_listener.get(listener_id)
-        return {} if here is None else here.told
+        return Told() if here is None else here.told
 
-    def note_snapshot(self, connection: Connection, session_id: str, order: Order) -> None:
+    def answered(self, connection: Connection, session_id: str, order: Order, ended: bool) -> None:
         """This connection was answered with a state; when it is the listener's only one, then all of them know it."""
         here = self._by_listener.get(connection.listener_id)
-        if here is not None and here.ids == {connection.connection_id}:
-            note_told(here.told, session_id, order)
+        if here is None:
+            return
+        tell = here.told.tell_all if here.ids == {connection.connection_id} else here.told.tell_one
+        tell(session_id, order, ended)
 
     async def enter(self, connection: Connection) -> None:
         """Holds the connection; when it returns, every later packet of its listener reaches this node.
@@ -152,8 +155,3 @@ class Connections:
             return
         self._by_listener.pop(listener_id, None)
         await self._bus.unsubscribe(listener_id)
-
-
-def note_told(told: dict[str, Order], session_id: str, order: Order) -> None:
-    """What was told is never taken back by what comes late."""
-    told[session_id] = max(order, told.get(session_id, order))

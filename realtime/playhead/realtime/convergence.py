@@ -6,10 +6,11 @@
 | to the store, see `redis_bus.py`)            | them                                                         |
 | the store has a later order than was told    | that state is sent; looked for every COMPARE_INTERVAL_S, in  |
 | here                                         | batches of one partition, spread over that time              |
-| a session was told of that is live no more,  | `resync`: the devices ask anew, and get what a snapshot says |
-| or the store is behind, or cannot be asked   |                                                              |
+| one of them was told of a session that is    | `resync`: the devices ask anew, and get what a snapshot says |
+| live no more, or the store is behind, or     |                                                              |
+| cannot be asked, or may have lost an end     |                                                              |
 
-Must not know: commands, what is in a state. What was told is kept by `connections.py`, with the listener's sockets.
+Must not know: commands, what is in a state. What was told is in `told.py`, kept with the listener's sockets.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from typing import Any
 import structlog
 
 from playhead.playback.state import SessionState
-from playhead.realtime.connections import Connections, note_told
+from playhead.realtime.connections import Connections
 from playhead.realtime.outbox import Outbox
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.tasks import cancelled
@@ -80,11 +81,8 @@ class Convergence:
 
     def delivered(self, listener_id: str, state: Mapping[str, Any]) -> None:
         """A `state` was sent to all of the listener's sockets here, or is in the ack of the one that made it."""
-        told = self._connections.told(listener_id)
-        if state["ended"]:
-            told.pop(state["session_id"], None)
-        else:
-            note_told(told, state["session_id"], (state["epoch"], state["revision"]))
+        order = (state["epoch"], state["revision"])
+        self._connections.told(listener_id).tell_all(state["session_id"], order, state["ended"])
 
     # gaps
 
@@ -125,6 +123,7 @@ class Convergence:
 
         The store may have lost something as well: connections here that it has lost are told to it again.
         """
+        before = set(self._connections.told(listener_id).some)
         try:
             await self._presence.restore(listener_id)
             states = await self._service.live_states(listener_id)
@@ -140,7 +139,7 @@ class Convergence:
             await self._tell(listener_id, state, "gap")
         await self._outbox.tell(listener_id, "devices", {"devices": devices})
         live = {state.session_id for state in states}
-        if self._forget_gone(listener_id, self._connections.told(listener_id).keys() - live):
+        if self._connections.told(listener_id).forget(before - live):
             await self._resync(listener_id, MISSED)
         return True
 
@@ -173,27 +172,43 @@ class Convergence:
         """Sends what these listeners' devices were not told. Raises StoreUnavailable."""
         if not listener_ids:
             return
-        told = {listener_id: dict(self._connections.told(listener_id)) for listener_id in listener_ids}
+        before = {listener_id: dict(self._connections.told(listener_id).some) for listener_id in listener_ids}
         orders = await self._service.live_orders(listener_ids)
+        doubtful = await self._with_doubtful_ends(listener_ids)
         for listener_id in listener_ids:
-            await self._compare_one(listener_id, told[listener_id], orders.get(listener_id, {}))
+            live = orders.get(listener_id, {})
+            await self._compare_one(listener_id, before[listener_id], live, listener_id in doubtful)
 
-    async def _compare_one(self, listener_id: str, before: Mapping[str, Order], live: Mapping[str, Order]) -> None:
-        """`before`: what was told before the store was asked for what is `live`; packets go on arriving."""
+    async def _with_doubtful_ends(self, listener_ids: Sequence[str]) -> Collection[str]:
+        """Those whose devices were told of an end in an earlier life of the store: this one may have lost it."""
+        ends = {listener_id: self._connections.told(listener_id).ended_epoch for listener_id in listener_ids}
+        told = [listener_id for listener_id, epoch in ends.items() if epoch]
+        epochs = await self._service.epochs(told) if told else {}
+        return {listener_id for listener_id in told if epochs[listener_id] > ends[listener_id]}
+
+    async def _compare_one(
+        self, listener_id: str, before: Mapping[str, Order], live: Mapping[str, Order], doubtful: bool
+    ) -> None:
+        """`before`: what some knew before the store was asked for what is `live`; packets go on arriving.
+
+        `doubtful`: the store may have lost an end that was told here.
+        """
         if not self._connections.of_listener(listener_id):
             return
         told = self._connections.told(listener_id)
-        if any(told.get(session_id, NEVER) < order for session_id, order in live.items()):
+        if any(told.all.get(session_id, NEVER) < order for session_id, order in live.items()):
             for state in await self._service.live_states(listener_id):
-                known = told.get(state.session_id)
+                known = told.all.get(state.session_id)
                 if (known or NEVER) < state.order:
                     await self._tell(listener_id, state, "missed" if known else "untold")
         behind = [session_id for session_id, order in live.items() if order < before.get(session_id, NEVER)]
         for session_id in behind:
-            told[session_id] = live[session_id]
-        if self._forget_gone(listener_id, before.keys() - live.keys()):
+            told.go_back(session_id, live[session_id])
+        if doubtful:
+            told.ended_epoch = 0
+        if told.forget(before.keys() - live.keys()):
             await self._resync(listener_id, MISSED)
-        elif behind:
+        elif behind or doubtful:
             await self._resync(listener_id, BEHIND)
 
     # what both do
@@ -201,12 +216,8 @@ class Convergence:
     async def _tell(self, listener_id: str, state: SessionState, cause: str) -> None:
         self._metrics.states_caught_up.labels(cause).inc()
         await self._outbox.tell(listener_id, "state", state_payload(state))
-        note_told(self._connections.told(listener_id), state.session_id, state.order)
-
-    def _forget_gone(self, listener_id: str, session_ids: Collection[str]) -> bool:
-        """Whether one of these sessions, which are live no more, was not told to have ended up to now."""
-        told = self._connections.told(listener_id)
-        return any([told.pop(session_id, None) is not None for session_id in session_ids])
+        ended = state.ended_at_ms is not None
+        self._connections.told(listener_id).tell_all(state.session_id, state.order, ended)
 
     async def _resync(self, listener_id: str, reason: str) -> None:
         self._metrics.resyncs.labels(reason).inc()

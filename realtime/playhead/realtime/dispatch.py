@@ -102,7 +102,9 @@ class Dispatcher:
         self._running += 1
         self._idle.clear()
         try:
-            return await handler(connection, request)
+            answer = await handler(connection, request)
+            self._note(connection, answer)
+            return answer
         except (StoreUnavailable, DatabaseUnavailable) as error:
             log.warning("A command found no store.", action="command_unavailable", event_name=event, error=str(error))
             detail = DATABASE_AWAY if isinstance(error, DatabaseUnavailable) else None
@@ -114,3 +116,12 @@ class Dispatcher:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+    def _note(self, connection: Connection, answer: Answer) -> None:
+        """Whatever session the answer tells of, its device knows from now on."""
+        if isinstance(answer, Rejection):
+            if (state := answer.state) is not None:
+                self._connections.answered(connection, state.session_id, state.order, state.ended_at_ms is not None)
+        elif (told := answer.get("state")) is not None:
+            order = (told["epoch"], told["revision"])
+            self._connections.answered(connection, told["session_id"], order, told["ended"])

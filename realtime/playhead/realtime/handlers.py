@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from playhead.auth.tokens import InvalidToken, TokenVerifier
 from playhead.playback.commands import Command, Origin
 from playhead.playback.rejections import Code, Rejection
-from playhead.realtime.connections import Connection, Connections, GivenStream
+from playhead.realtime.connections import Connection, GivenStream
 from playhead.runtime.clock import Clock
 from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, seconds, state_payload
@@ -53,7 +53,6 @@ class Handlers:
         self,
         service: SessionService,
         presence: Presence,
-        connections: Connections,
         scripts: Scripts,
         links: StreamLinks,
         verifier: TokenVerifier,
@@ -61,7 +60,6 @@ class Handlers:
     ) -> None:
         self._service = service
         self._presence = presence
-        self._connections = connections
         self._scripts = scripts
         self._links = links
         self._verifier = verifier
@@ -75,8 +73,6 @@ class Handlers:
             snapshot = await self._service.join_script(connection.principal, request.script_id or "")
         if isinstance(snapshot, Rejection):
             return snapshot
-        if (state := snapshot.state) is not None:
-            self._connections.note_snapshot(connection, state.session_id, state.order)
         return {**_snapshot(snapshot), "devices": await self._presence.devices(listener_id)}
 
     async def play(self, connection: Connection, request: PlayRequest) -> Answer:

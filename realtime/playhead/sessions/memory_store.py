@@ -141,6 +141,10 @@ class MemoryStore:
             for listener_id in listener_ids
         }
 
+    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
+        self._guard()
+        return dict.fromkeys(listener_ids, self._epoch)
+
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         await self._certain(listener_id)
         states = [state for state in self._known(listener_id).values() if state.script_id == script_id]

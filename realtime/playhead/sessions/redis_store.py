@@ -176,6 +176,16 @@ class RedisStore:
             found.update({listener_id: _orders(row) for listener_id, row in zip(listeners, rows, strict=True)})
         return found
 
+    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
+        """One answer for each partition that the listeners are in."""
+        keys = {listener_id: ListenerKeys(listener_id) for listener_id in listener_ids}
+        partitions = {each.epoch: each for each in keys.values()}
+        answers = await self._calls(*(("HGET", name, "epoch") for name in partitions)) if partitions else []
+        epochs = {}
+        for each, raw in zip(partitions.values(), answers, strict=True):
+            epochs[each.epoch] = await self._epoch(each, raw)
+        return {listener_id: epochs[each.epoch] for listener_id, each in keys.items()}
+
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         session_id = await self._call("GET", ListenerKeys(listener_id).ended(script_id))
         if session_id is None:

@@ -270,6 +270,10 @@ class SessionService:
         """The order of every live session of these listeners, by listener and session."""
         return await self._store.orders(listener_ids)
 
+    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
+        """The life of the store that each of these listeners' sessions is in."""
+        return await self._store.epochs(listener_ids)
+
     async def live_states(self, listener_id: str) -> tuple[SessionState, ...]:
         """The listener's live sessions, taken over into this life of the store."""
         return (await self._finder.live(listener_id)).live_states

@@ -155,6 +155,10 @@ class SessionStore(Protocol):
         """
         ...
 
+    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
+        """The epoch that the next commit for each of these listeners must name."""
+        ...
+
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         """The listener's session of the script that ended last, if that was less than `ENDED_TTL_MS` ago."""
         ...

@@ -196,13 +196,13 @@ async def test_what_devices_know_from_events_or_from_a_snapshot_is_not_sent_agai
     await pair[0].close()
 
     async def gone() -> bool:
-        return not nodes[0].connections.told(LISTENER_ID)
+        return not nodes[0].connections.told(LISTENER_ID).some
 
     await eventually(gone)
     again = await Client.open(nodes[0].url, make_token(), "phone")
     joined = await again.call("join", {"script_id": SCRIPT_ID})
     for node in nodes:
-        assert await node.service.live_orders([LISTENER_ID]) == {LISTENER_ID: node.connections.told(LISTENER_ID)}, (
+        assert await node.service.live_orders([LISTENER_ID]) == {LISTENER_ID: node.connections.told(LISTENER_ID).all}, (
             "all that is live is known"
         )
         await node.realtime._convergence.compare([LISTENER_ID])

@@ -136,6 +136,17 @@ async def test_an_emptied_store_has_no_sessions_and_a_higher_epoch(valkey_url: s
         await create(store)
 
 
+async def test_whoever_asks_an_emptied_store_for_its_epoch_alone_begins_a_higher_one(valkey_url: str) -> None:
+    clock = SetClock()
+    async with open_store(valkey_url, clock) as store:
+        created = await create(store)
+        await store.client.flushall()
+        clock.advance(1)
+        found = await store.epochs([LISTENER_ID])
+        assert found[LISTENER_ID] > created.epoch
+        assert found == {LISTENER_ID: (await store.live(LISTENER_ID)).epoch}
+
+
 async def test_sessions_that_lived_elsewhere_meanwhile_are_of_an_older_life_here(valkey_url: str) -> None:
     async with open_store(valkey_url) as store:
         created = await create(store)
@@ -180,6 +191,7 @@ def calls(store: RedisStore) -> dict[str, Callable[[], Awaitable[Any]]]:
         "load": lambda: store.load(LISTENER_ID, SESSION_ID),
         "live": lambda: store.live(LISTENER_ID),
         "orders": lambda: store.orders([LISTENER_ID]),
+        "epochs": lambda: store.epochs([LISTENER_ID]),
         "last_ended": lambda: store.last_ended(LISTENER_ID, SCRIPT_ID),
         "commit": lambda: store.commit(LISTENER_ID, 1, [change], [b"packet"]),
         "publish": lambda: store.publish(LISTENER_ID, b"packet"),

@@ -225,6 +225,14 @@ async def test_orders_of_very_many_listeners_are_found_at_once(line: Line) -> No
     assert revisions == [[number + 1] for number in range(20)] + [[]] * 280
 
 
+async def test_epochs_are_those_that_the_next_commits_must_name(line: Line) -> None:
+    await commit(line, (FIRST, None))
+    listeners = [LISTENER_ID, neighbour(), OTHER_LISTENER_ID]
+    found = await line.store.epochs(listeners)
+    assert found == {listener_id: (await line.store.live(listener_id)).epoch for listener_id in listeners}
+    assert await line.store.epochs([]) == {}
+
+
 # the limit
 
 

@@ -6,96 +6,16 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry
 
-from playhead.playback.state import SessionState
 from playhead.realtime import convergence
-from playhead.realtime.connections import Connection, Connections
-from playhead.realtime.convergence import BATCH_LISTENERS_MAX, Convergence
-from playhead.runtime.metrics import create_metrics
+from playhead.realtime.convergence import BATCH_LISTENERS_MAX
+from playhead.realtime.told import Told
 from playhead.sessions.codec import state_payload
 from playhead.sessions.keys import partition_of
-from playhead.sessions.presence import Presence
-from playhead.sessions.requests import Device
-from playhead.sessions.service import SessionService
-from playhead.sessions.store import Change, Committed, StoreUnavailable
-from tests.support.sessions import HeldRows, HeldScripts, SetClock, make_principal, new_id
-from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID, OTHER_SCRIPT_ID, OTHER_SESSION_ID, make_state
-from tests.unit.sessions.world import CountingStore
-
-FIRST = make_state(epoch=NOW_MS, revision=1, version=1)
-SECOND = replace(FIRST, session_id=OTHER_SESSION_ID, script_id=OTHER_SCRIPT_ID)
-
-
-class Store(CountingStore):
-    """A memory store that can be away, counts what it is asked, and lets a test step in between two questions."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.down = False
-        self.asked: list[tuple[str, ...]] = []
-        self.meanwhile: SessionState | None = None
-
-    async def live(self, *arguments: Any) -> Any:
-        if self.down:
-            raise StoreUnavailable("away")
-        return await super().live(*arguments)
-
-    async def orders(self, listener_ids: Any) -> Any:
-        self.asked.append(tuple(listener_ids))
-        return await super().orders(listener_ids)
-
-
-class Desk:
-    """The listener's phone on this node, and what is sent to all of the listener's sockets."""
-
-    def __init__(self) -> None:
-        self.registry, clock = CollectorRegistry(), SetClock()
-        self.sent: list[tuple[str, str, dict[str, Any]]] = []
-        self.store = Store(clock, epoch=NOW_MS)
-        presence = Presence(self.store, clock, connections_max=8)
-        service = SessionService(self.store, HeldRows(), HeldScripts(), presence, clock, new_id)
-        self.connections = Connections(self.store)
-        metrics = create_metrics(self.registry)
-        self.convergence = Convergence(self.connections, service, presence, self, metrics)  # type: ignore[arg-type]
-
-    async def tell(self, listener_id: str, event: str, data: dict[str, Any]) -> None:
-        self.sent.append((listener_id, event, data))
-        await asyncio.sleep(0)
-
-    async def connect(self, connection_id: str = "c1", listener_id: str = LISTENER_ID) -> Connection:
-        connection = Connection(
-            connection_id=connection_id,
-            principal=make_principal(listener_id),
-            device=Device(id="phone", name="n", kind="phone"),
-            last_packet_at_ms=NOW_MS,
-        )
-        await self.connections.enter(connection)
-        return connection
-
-    async def quietly(self, state: SessionState, expected_version: int | None = None) -> SessionState:
-        """Commits it, and its packet is lost."""
-        change = Change(after=state, expected_version=expected_version)
-        assert await self.store.commit(state.listener_id, NOW_MS, [change], []) is Committed.DONE
-        return state
-
-    async def told(self, state: SessionState, expected_version: int | None = None) -> SessionState:
-        """Commits it, and its packet arrives."""
-        await self.quietly(state, expected_version)
-        self.convergence.delivered(state.listener_id, state_payload(state))
-        return state
-
-    async def compare(self) -> list[tuple[str, str, int]]:
-        """Who was sent which state then: listener, session, revision; or what else."""
-        self.sent.clear()
-        await self.convergence.compare([LISTENER_ID, OTHER_LISTENER_ID])
-        return [
-            (listener_id, data["session_id"], data["revision"]) if event == "state" else (listener_id, event, 0)
-            for listener_id, event, data in self.sent
-        ]
-
-    def counted(self, name: str, **labels: str) -> float:
-        return self.registry.get_sample_value(f"playhead_{name}_total", labels) or 0.0
+from playhead.sessions.store import StoreUnavailable
+from tests.support.sessions import new_id
+from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID
+from tests.unit.realtime.world import FIRST, SECOND, Desk, following
 
 
 @pytest.fixture
@@ -104,10 +24,6 @@ async def desk() -> AsyncIterator[Desk]:
     await desk.connect()
     yield desk
     await desk.convergence.stop()
-
-
-def following(state: SessionState, **fields: Any) -> SessionState:
-    return replace(state, revision=state.revision + 1, version=state.version + 1, **fields)
 
 
 # comparison
@@ -137,10 +53,10 @@ async def test_a_session_that_nobody_here_was_told_of_is_sent(desk: Desk) -> Non
 
 async def test_who_is_not_connected_here_is_sent_nothing_and_nothing_is_kept_of_them(desk: Desk) -> None:
     await desk.told(replace(FIRST, session_id=new_id(), listener_id=OTHER_LISTENER_ID))
-    assert desk.connections.told(OTHER_LISTENER_ID) == {}
+    assert desk.connections.told(OTHER_LISTENER_ID) == Told()
     await desk.told(FIRST)
     await desk.connections.leave("c1")
-    assert desk.connections.told(LISTENER_ID) == {} and desk.connections.listeners() == ()
+    assert desk.connections.told(LISTENER_ID) == Told() and desk.connections.listeners() == ()
     await desk.connect("c2")
     assert await desk.compare() == [(LISTENER_ID, FIRST.session_id, 1)], "the next one begins anew"
 
@@ -153,20 +69,20 @@ async def test_an_event_that_comes_late_takes_nothing_back(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("alone", [True, False])
-async def test_a_snapshot_is_known_to_all_only_where_one_is_all(desk: Desk, alone: bool) -> None:
+async def test_an_answer_is_known_to_all_only_where_one_is_all(desk: Desk, alone: bool) -> None:
     phone = desk.connections.get("c1")
     assert phone is not None
     if not alone:
         await desk.connect("c2")
     await desk.quietly(FIRST)
-    desk.connections.note_snapshot(phone, FIRST.session_id, FIRST.order)
+    desk.connections.answered(phone, FIRST.session_id, FIRST.order, ended=False)
     assert await desk.compare() == ([] if alone else [(LISTENER_ID, FIRST.session_id, 1)])
 
 
 async def test_an_end_that_was_told_is_over(desk: Desk) -> None:
     await desk.told(FIRST)
     await desk.told(following(FIRST, ended_at_ms=NOW_MS, playing=False), 1)
-    assert desk.connections.told(LISTENER_ID) == {}
+    assert desk.connections.told(LISTENER_ID) == Told(ended_epoch=NOW_MS)
     assert await desk.compare() == []
 
 
@@ -175,6 +91,40 @@ async def test_an_end_that_was_lost_lets_the_devices_ask_once(desk: Desk) -> Non
     await desk.quietly(following(FIRST, ended_at_ms=NOW_MS, playing=False), 1)
     assert await desk.compare() == [(LISTENER_ID, "resync", 0)]
     assert desk.sent[0][2] == {"reason": "missed"} and desk.counted("resyncs", reason="missed") == 1
+    assert await desk.compare() == []
+
+
+async def test_an_end_that_was_lost_is_found_though_only_one_device_had_heard_of_the_session(desk: Desk) -> None:
+    await desk.answered(FIRST)
+    await desk.quietly(FIRST)
+    await desk.quietly(following(FIRST, ended_at_ms=NOW_MS, playing=False), 1)
+    assert await desk.compare() == [(LISTENER_ID, "resync", 0)] and desk.sent[0][2] == {"reason": "missed"}
+    assert await desk.compare() == []
+
+
+async def test_a_store_that_lost_what_one_device_was_answered_lets_the_devices_ask(desk: Desk) -> None:
+    await desk.told(FIRST)
+    await desk.answered(following(FIRST))
+    assert await desk.compare() == [(LISTENER_ID, "resync", 0)] and desk.sent[0][2] == {"reason": "store_behind"}
+    assert await desk.compare() == []
+
+
+@pytest.mark.parametrize("to_all", [True, False])
+async def test_an_end_that_a_new_life_of_the_store_may_have_lost_lets_the_devices_ask_once(
+    desk: Desk, to_all: bool
+) -> None:
+    """Its row may be live all the same: then whoever asks brings it back."""
+    await desk.told(FIRST)
+    over = following(FIRST, ended_at_ms=NOW_MS, playing=False)
+    if to_all:
+        await desk.told(over, 1)
+    else:
+        await desk.quietly(over, 1)
+        await desk.answered(over)
+        assert await desk.compare() == [(LISTENER_ID, "resync", 0)], "the other one was not told"
+    assert await desk.compare() == []
+    desk.store.raise_epoch(NOW_MS + 1)
+    assert await desk.compare() == [(LISTENER_ID, "resync", 0)] and desk.sent[0][2] == {"reason": "store_behind"}
     assert await desk.compare() == []
 
 
@@ -252,116 +202,3 @@ async def test_the_rounds_go_on_after_a_failure(desk: Desk, monkeypatch: pytest.
     async with asyncio.timeout(5):
         while not desk.sent:
             await asyncio.sleep(0)
-
-
-# gaps
-
-
-async def events(desk: Desk, count: int) -> list[str]:
-    """The events sent once there are so many."""
-    async with asyncio.timeout(5):
-        while len(desk.sent) < count:
-            await asyncio.sleep(0)
-    return [event for _, event, _ in desk.sent]
-
-
-async def test_after_a_gap_states_and_devices_are_sent_whatever_was_told(desk: Desk) -> None:
-    await desk.told(FIRST)
-    desk.convergence.start()
-    desk.convergence.suspect(LISTENER_ID)
-    assert await events(desk, 2) == ["state", "devices"]
-    assert desk.counted("states_caught_up", cause="gap") == 1
-    await desk.quietly(following(FIRST, ended_at_ms=NOW_MS, playing=False), 1)
-    desk.sent.clear()
-    desk.convergence.suspect(LISTENER_ID)
-    assert await events(desk, 2) == ["devices", "resync"]
-
-
-async def test_a_gap_that_cannot_be_closed_is_told_once(desk: Desk) -> None:
-    await desk.connect("c2", OTHER_LISTENER_ID)
-    desk.store.down = True
-    desk.convergence.start()
-    for _ in range(3):
-        desk.convergence.suspect(LISTENER_ID)
-    desk.convergence.suspect(OTHER_LISTENER_ID)
-    assert await events(desk, 2) == ["resync", "resync"]
-    assert [(listener_id, data) for listener_id, _, data in desk.sent] == [
-        (LISTENER_ID, {"reason": "gap"}),
-        (OTHER_LISTENER_ID, {"reason": "gap"}),
-    ]
-    assert desk.counted("resyncs", reason="gap") == 2
-
-
-async def test_a_gap_is_closed_when_the_store_answers_again_without_another_word_to_the_devices(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(convergence, "RETRY_INTERVAL_S", 0.001)
-    await desk.told(FIRST)
-    desk.store.down = True
-    desk.convergence.start()
-    desk.convergence.suspect(LISTENER_ID)
-    assert await events(desk, 1) == ["resync"]
-    desk.store.down = False
-    assert await events(desk, 3) == ["resync", "state", "devices"]
-    desk.store.down = True
-    desk.convergence.suspect(LISTENER_ID)
-    assert (await events(desk, 4))[3:] == ["resync"], "another gap is told again"
-
-
-async def test_of_many_open_gaps_one_is_tried_while_the_store_is_away_and_then_all(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(convergence, "RETRY_INTERVAL_S", 0.001)
-    listeners = [new_id() for _ in range(20)]
-    for number, listener_id in enumerate(listeners):
-        await desk.connect(f"m{number}", listener_id)
-    desk.store.down = True
-    desk.convergence.start()
-    for listener_id in listeners:
-        desk.convergence.suspect(listener_id)
-    assert len(await events(desk, 20)) == 20
-    tried: list[str] = []
-    catch_up = desk.convergence.catch_up
-
-    async def counting(listener_id: str) -> bool:
-        tried.append(listener_id)
-        return await catch_up(listener_id)
-
-    monkeypatch.setattr(desk.convergence, "catch_up", counting)
-    async with asyncio.timeout(5):
-        while len(tried) < 5:
-            await asyncio.sleep(0.001)
-    assert set(tried) == {listeners[0]}
-    desk.store.down = False
-    assert (await events(desk, 40))[20:] == ["devices"] * 20
-
-
-async def test_a_gap_that_fails_keeps_no_other_one_open(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    catch_up = desk.convergence.catch_up
-
-    async def broken(listener_id: str) -> bool:
-        if listener_id == OTHER_LISTENER_ID:
-            raise ValueError("a bug")
-        return await catch_up(listener_id)
-
-    monkeypatch.setattr(desk.convergence, "catch_up", broken)
-    await desk.connect("c2", OTHER_LISTENER_ID)
-    desk.convergence.start()
-    desk.convergence.suspect(OTHER_LISTENER_ID)
-    desk.convergence.suspect(LISTENER_ID)
-    assert await events(desk, 1) == ["devices"]
-
-
-async def test_an_open_gap_of_a_listener_who_has_gone_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convergence, "RETRY_INTERVAL_S", 0.001)
-    await desk.connect("c2", OTHER_LISTENER_ID)
-    desk.store.down = True
-    desk.convergence.start()
-    desk.convergence.suspect(OTHER_LISTENER_ID)
-    assert await events(desk, 1) == ["resync"]
-    await desk.connections.leave("c2")
-    desk.convergence.suspect(LISTENER_ID)
-    assert await events(desk, 2) == ["resync", "resync"]
-    desk.store.down = False
-    await events(desk, 3)
-    assert [row[:2] for row in desk.sent[2:]] == [(LISTENER_ID, "devices")]

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict
 
@@ -13,14 +14,16 @@ from playhead.playback.rejections import REASONS, Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import EVENTS, Answer, Handlers, bind
+from playhead.realtime.told import Told
 from playhead.realtime.wire import MALFORMED_EVENT, TOO_LARGE_EVENT
 from playhead.runtime.limits import COMMAND_RATE
 from playhead.runtime.metrics import create_metrics
+from playhead.sessions.codec import state_payload
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
 from playhead.sessions.store import StoreUnavailable
 from tests.support.sessions import SetClock, make_principal
-from tests.support.states import NOW_MS, make_state
+from tests.support.states import LISTENER_ID, NOW_MS, make_state
 
 GOOD = {"place": 1.5}
 
@@ -243,3 +246,39 @@ def test_every_event_of_the_protocol_has_its_handler() -> None:
     }  # fmt: skip
     assert all(callable(getattr(Handlers, event.handler)) for event in EVENTS.values())
     assert callable(bind)
+
+
+# what a device knows from its answers
+
+STATE = make_state()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"state": state_payload(STATE)}, Rejection(code=Code.CONFLICT, state=STATE)],
+)
+async def test_a_session_that_an_answer_tells_of_is_known_here(desk: Desk, answer: Answer) -> None:
+    desk.outcome = answer
+    await desk.send("go", GOOD)
+    assert desk.connections.told(LISTENER_ID).all == {STATE.session_id: STATE.order}, "it is the only connection"
+    await desk.connect("c2")
+    later = replace(STATE, revision=STATE.revision + 1)
+    desk.outcome = {"state": state_payload(later)}
+    await desk.send("go", GOOD)
+    told = desk.connections.told(LISTENER_ID)
+    assert (told.all, told.some) == ({STATE.session_id: STATE.order}, {STATE.session_id: later.order})
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_an_end_that_an_answer_tells_of_is_known_by_its_epoch(desk: Desk, refused: bool) -> None:
+    over = replace(STATE, ended_at_ms=NOW_MS)
+    desk.outcome = Rejection(code=Code.SESSION_ENDED, state=over) if refused else {"state": state_payload(over)}
+    await desk.send("go", GOOD)
+    assert desk.connections.told(LISTENER_ID) == Told(ended_epoch=STATE.epoch)
+
+
+@pytest.mark.parametrize("answer", [{"state": None}, {}, Rejection(code=Code.NOT_FOUND)])
+async def test_an_answer_without_a_session_tells_of_none(desk: Desk, answer: Answer) -> None:
+    desk.outcome = answer
+    await desk.send("go", GOOD)
+    assert desk.connections.told(LISTENER_ID) == Told()
