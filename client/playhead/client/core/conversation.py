@@ -315,6 +315,8 @@ class Conversation:
             self._joins.refresh(self._now_ms)
         elif taken is Taken.GAP and not self._commands.busy(state.session_id):
             self._joins.refresh(self._now_ms, state)
+        if not state.ended:
+            self._joins.doubt_rivals(state, self._now_ms)
         if self._reporter is not None:
             self._report_on(self._reporter, state, sounding)
 

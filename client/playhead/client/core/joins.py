@@ -80,6 +80,12 @@ class Joins:
         if any(_live_of(one, other) for one in self._followed for other in self._sessions if _rival(state, other)):
             self.refresh(-math.inf, state)
 
+    def doubt_rivals(self, state: State, now_ms: float) -> None:
+        """A script has one live session: whatever else is held as live has ended unseen, and a snapshot tells."""
+        for other in self._sessions:
+            if _rival(state, other) and not other.ended:
+                self.refresh(now_ms, other)
+
     def unfollow(self, session_id: str) -> None:
         state = self._sessions.get(session_id)
         for one in tuple(self._followed):

@@ -44,6 +44,25 @@ def test_after_a_gap_a_snapshot_is_asked_for(phone: Driven) -> None:
     assert [payload["seen"] for payload in phone.waiting("join")] == [{"epoch": 7, "revision": 8}]
 
 
+def test_of_two_live_sessions_of_a_script_a_snapshot_tells_which_is_over(phone: Driven) -> None:
+    """The end of the first one was lost on its way."""
+    phone.advance(5_000)
+    begun = make_state(session_id=OTHER_SESSION_ID, revision=1)
+    phone.hear_state(begun)
+    assert len(phone.waiting("join")) == 1
+    phone.snapshot(begun)
+    assert phone.core.state(SESSION_ID) is None and phone.core.state(OTHER_SESSION_ID) == begun
+    phone.advance(5_000)
+    assert phone.waiting("join") == []
+
+
+def test_a_session_that_follows_one_that_has_ended_asks_for_nothing(phone: Driven) -> None:
+    phone.advance(5_000)
+    phone.hear_state(make_state(revision=6, ended=True))
+    phone.hear_state(make_state(session_id=OTHER_SESSION_ID, revision=1))
+    assert phone.waiting("join") == []
+
+
 def test_a_gap_that_an_own_command_will_fill_is_none(phone: Driven) -> None:
     phone.advance(4_000)
     phone.press()

@@ -273,6 +273,20 @@ def test_a_second_live_session_of_a_script_that_was_just_played_is_doubted(follo
     assert [state.session_id for state in desk.sessions] == [OTHER_SESSION_ID]
 
 
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("session", [True, False])
+def test_what_another_live_session_of_its_script_has_followed_is_asked_for(session: bool, ended: bool) -> None:
+    desk = Desk()
+    desk.sessions.take(make_state(ended=ended))
+    desk.follow(session=session)
+    desk.tick()
+    desk.answer(snapshot(make_state(ended=ended)))
+    rival = make_state(session_id=OTHER_SESSION_ID)
+    desk.sessions.take(rival)
+    desk.joins.doubt_rivals(rival, 500)
+    assert desk.joins.due_ms == (math.inf if ended else REFRESH_GAP_MS)
+
+
 def test_a_session_that_cannot_be_joined_is_not_shown_any_more() -> None:
     desk = Desk()
     desk.sessions.take(make_state())
