@@ -133,7 +133,7 @@ class Node:
 
     def _serve(self, handlers: Handlers, scripts: NodeScripts, links: StreamLinks) -> RealtimeServer:
         module: Any = realtime_server
-        module.socketio = _Library(self.sockets)
+        module.SocketServer = lambda **_options: self.sockets
         module.Drain = partial(Drain, uniform=self._chance.uniform)
         module.Convergence = self._converge
         return RealtimeServer(
@@ -252,21 +252,10 @@ class NodeConvergence(Convergence):
             await self.compare(batch)
 
 
-class _Library:
-    """Stands where the module of RealtimeServer has the library."""
-
-    def __init__(self, sockets: SocketServer) -> None:
-        self._sockets = sockets
-
-    def AsyncServer(self, **_options: object) -> SocketServer:
-        return self._sockets
-
-
 def stand_in_for_the_network() -> None:
     """From now on nodes of this process have simulated sockets."""
     module: Any = realtime_server
     module.RawSockets, module.Watch, module.StreamRenewals = LinkSockets, NoWatch, NoWatch
-    module.check_frames = lambda *_arguments: None
 
 
 _SIGNER = MediaSigner({"kid": "k" * 32})

@@ -155,7 +155,7 @@ async def start_node(
     node.bus.start()
     node.presence.start()
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = node.realtime.site(runner, "127.0.0.1", 0)
     await site.start()
     node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:

@@ -93,6 +93,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Cl
             rate=Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst),
             cors_origins=settings.cors_origins,
             public_url=settings.public_base_url,
+            write_bytes_max=settings.socket_write_bytes_max,
         )
         sweeper = Sweeper(store, service, presence, clock)
         await stores.open(service, sweeper)

@@ -63,7 +63,7 @@ async def serve(settings: Settings) -> int:
         )
         await runner.setup()
         try:
-            await _listen(runner, settings)
+            await _listen(parts.realtime.site(runner, settings.host, settings.port, BACKLOG_CONNECTIONS), settings)
             log.info("Serving.", action="serving", host=settings.host, port=settings.port)
             await _first(stop, parts.stores.lost)
             log.info("Stopping.", action="stopping")
@@ -86,8 +86,7 @@ async def _first(*events: asyncio.Event) -> None:
         task.cancel()
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG_CONNECTIONS)
+async def _listen(site: web.BaseSite, settings: Settings) -> None:
     try:
         await site.start()
     except (OSError, UnicodeError) as error:

@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     connection_events_burst: int = Field(
         COMMAND_RATE.burst, ge=1, le=100_000, description="Events that one socket may send at once."
     )
+    socket_write_bytes_max: int = Field(
+        262_144, ge=16_384, le=67_108_864, description="Bytes that may wait for a socket to read them; then it is cut."
+    )
     drain_s: float = Field(
         5.0,
         ge=0,

@@ -19,7 +19,7 @@ _leave = asyncio.tasks._leave_task
 class Standin:
     """The current task, while there is none."""
 
-    __slots__ = ("_cancelled", "task")
+    __slots__ = ("__weakref__", "_cancelled", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[Any] | None = None

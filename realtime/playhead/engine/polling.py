@@ -12,7 +12,7 @@
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
@@ -117,8 +117,7 @@ def _upgrade(server: "EngineServer", request: web.Request, head: Head) -> web.St
 
 def take_over(request: web.Request) -> tuple[asyncio.Transport, bytes]:
     """The connection of a request, which aiohttp takes for lost from now on; and what came after the request."""
-    protocol, transport = request.protocol, request.transport
-    assert isinstance(transport, asyncio.Transport)
+    protocol, transport = request.protocol, cast(asyncio.Transport, request.transport)
     tail = bytes(protocol._message_tail)
     protocol.transport = None
     protocol.connection_lost(None)

@@ -10,13 +10,14 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import socketio
+from bidict import bidict
 from socketio.async_manager import AsyncManager
 from socketio.async_server import task_reference_holder
-from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 
 from playhead.engine import inline
 from playhead.engine.packets import Outgoing
@@ -39,7 +40,43 @@ def outgoing(encoded: str | list[str | bytes]) -> list[Outgoing]:
 
 
 class Rooms(AsyncManager):
-    """The library's rooms. An emit without a callback is one encoding, and a write per member."""
+    """The library's rooms. An emit without a callback is one encoding, and a write per member.
+
+    It keeps the rooms of each connection, too: the library looks through all there are whenever one leaves.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entered: dict[tuple[str, str], dict[str | None, None]] = {}
+
+    def basic_enter_room(self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None) -> None:
+        if eio_sid is None and namespace not in self.rooms:
+            raise ValueError("sid is not connected to requested namespace")
+        if sid != room and self.is_sid_room(namespace, room):
+            raise ValueError("cannot enter a sid room")
+        rooms = self.rooms.setdefault(namespace, {})
+        if room not in rooms:
+            # only that of everybody is asked in both directions; a bidict is three times as large as a dict
+            rooms[room] = bidict() if room is None else {}
+        rooms[room][sid] = rooms[None][sid] if eio_sid is None else eio_sid
+        self._entered.setdefault((namespace, sid), {})[room] = None
+
+    def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
+        super().basic_leave_room(sid, namespace, room)
+        self._entered.get((namespace, sid), {}).pop(room, None)
+
+    def basic_disconnect(self, sid: str, namespace: str, **_options: Any) -> None:
+        for room in self._entered.pop((namespace, sid), {}):
+            super().basic_leave_room(sid, namespace, room)
+        self.callbacks.pop(sid, None)
+        for pending in (self.pending_connect, self.pending_disconnect):
+            if sid in pending.get(namespace, ()):
+                pending[namespace].remove(sid)
+                if not pending[namespace]:
+                    del pending[namespace]
+
+    def get_rooms(self, sid: str, namespace: str) -> list[str]:
+        return [room for room in self._entered.get((namespace, sid), {}) if room is not None]
 
     async def emit(
         self,
@@ -60,8 +97,7 @@ class Rooms(AsyncManager):
         if not members:
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
-        packet = self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments])
-        messages = outgoing(packet.encode())
+        messages = self.server.encoded(EVENT, [event, *arguments], namespace)
         skipped = skip_sid if isinstance(skip_sid, list) else (skip_sid,)
         sessions = self.server.eio.sockets
         for sid, eio_sid in members:
@@ -69,11 +105,16 @@ class Rooms(AsyncManager):
                 for message in messages:
                     session.send(message)
 
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        yield from tuple(self._members(namespace, room))
+
     def _members(self, namespace: str, room: Any) -> Iterable[tuple[str, str]]:
-        if isinstance(room, list | tuple | set | frozenset):
-            return self.get_participants(namespace, list(room)) if room else ()
-        found = self.rooms.get(namespace, {}).get(room)
-        return () if found is None else found.items()
+        """Who is in a room, or in one of several, as it is now: not a copy."""
+        rooms = self.rooms.get(namespace, {})
+        if not isinstance(room, list | tuple | set | frozenset):
+            members: Iterable[tuple[str, str]] = rooms.get(room, {}).items()
+            return members
+        return {sid: eio_sid for name in room for sid, eio_sid in rooms.get(name, {}).items()}.items()
 
 
 class SocketServer(socketio.AsyncServer):
@@ -87,6 +128,19 @@ class SocketServer(socketio.AsyncServer):
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
 
+    def encoded(self, kind: int, data: list[Any], namespace: str, ack_id: int | None = None) -> list[Outgoing]:
+        """An event or an ack as messages. Whether it holds bytes shows when it cannot be written as text."""
+        packet_class = self.packet_class
+        if packet_class.encode is Packet.encode:
+            try:
+                text = packet_class.json.dumps(data, separators=(",", ":"))
+            except TypeError:
+                pass
+            else:
+                where = "" if namespace == "/" else f"{namespace},"
+                return [Outgoing(f"{kind}{where}{'' if ack_id is None else ack_id}{text}")]
+        return outgoing(packet_class(kind, namespace=namespace, id=ack_id, data=data).encode())
+
     async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
         session = self.eio.sockets.get(eio_sid)
         if session is not None:
@@ -97,7 +151,7 @@ class SocketServer(socketio.AsyncServer):
                 session.send(message)
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        if eio_sid in self._binary_packet or isinstance(data, bytes):
+        if eio_sid in self._binary_packet or (isinstance(data, bytes) and self.packet_class.uses_binary_events):
             await self._attachment(eio_sid, data)
             return
         try:
@@ -189,7 +243,9 @@ class SocketServer(socketio.AsyncServer):
         if ack_id is None or answer is self.not_handled:
             return
         arguments = [] if answer is None else list(answer) if isinstance(answer, tuple) else [answer]
-        await server._send_packet(eio_sid, self.packet_class(ACK, namespace=namespace, id=ack_id, data=arguments))
+        if (session := self.eio.sockets.get(eio_sid)) is not None:
+            for message in self.encoded(ACK, arguments, namespace, ack_id):
+                session.send(message)
 
     async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         handler, arguments = self._get_event_handler(event, namespace, args)

@@ -45,6 +45,18 @@ class _Silence:
 class WebSocket(WSListener):
     """`session`: whose packets these are. `upgrades`: it is probed first. `is_over`: no frame counts any more."""
 
+    __slots__ = (
+        "_parts",
+        "_parts_bytes",
+        "_parts_type",
+        "_server",
+        "_session",
+        "_transport",
+        "_upgrades",
+        "is_over",
+        "slot",
+    )
+
     def __init__(self, server: "EngineServer", session: Session, upgrades: bool) -> None:
         self._server = server
         self._session = session
@@ -241,6 +253,8 @@ class _Transport:
 
 class _Protocol(WSProtocol):
     """picows' own, which reads no more at once than it has to, and nothing after what is no frame."""
+
+    __slots__ = ()
 
     def get_buffer(self, size_hint: int) -> memoryview:
         buffer: memoryview = super().get_buffer(size_hint)

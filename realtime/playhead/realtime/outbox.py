@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import socketio
-
+from playhead.engine.socket_server import SocketServer
 from playhead.realtime.closings import CloseCode, closing_payload
 from playhead.realtime.connections import Connections
 from playhead.realtime.raw_sockets import RawSockets
@@ -13,7 +12,7 @@ from playhead.runtime.metrics import Metrics
 class Outbox:
     """Events from the server, counted by name."""
 
-    def __init__(self, sio: socketio.AsyncServer, connections: Connections, metrics: Metrics) -> None:
+    def __init__(self, sio: SocketServer, connections: Connections, metrics: Metrics) -> None:
         self._sio = sio
         self._sockets = RawSockets(sio)
         self._connections = connections
@@ -42,4 +41,4 @@ class Outbox:
         await self.send(connection_id, "closing", closing_payload(code))
         await self._sio.disconnect(connection_id)
         if socket_id is not None:
-            await self._sockets.close(socket_id)
+            self._sockets.close(socket_id)

@@ -1,22 +1,19 @@
-"""The Engine.IO sockets under the Socket.IO server: what python-engineio leaves open, closed here.
+"""The sockets under the Socket.IO server, also of those that have not been let in.
 
-Its `close` only queues a CLOSE packet, which some clients take for good and others do not heed. `close` here ends the
-writer instead, which closes the websocket: every client then reconnects. `cut` ends the TCP connection at once.
+`close` closes the transport after what was written: no packet says so, for clients take one for good. They reconnect.
+`cut` ends the TCP connection at once.
 """
 
-import asyncio
-import time
 from collections.abc import Iterator
 
-import socketio
-
-POLL_S = 0.02
+from playhead.engine.sessions import Session, reason
+from playhead.engine.socket_server import SocketServer
 
 
 class RawSockets:
-    """Every socket of this node, also of those that have not been let in."""
+    """Every socket of this node."""
 
-    def __init__(self, sio: socketio.AsyncServer) -> None:
+    def __init__(self, sio: SocketServer) -> None:
         self._sio = sio
 
     def ids(self) -> tuple[str, ...]:
@@ -34,49 +31,27 @@ class RawSockets:
 
     def awaits_pong(self, socket_id: str) -> bool:
         """Whether a ping was sent that has not been answered."""
-        socket = self._sio.eio.sockets.get(socket_id)
-        return socket is not None and socket.last_ping is not None
-
-    def queued(self, socket_id: str) -> int:
-        """Packets that wait to be read by the other end."""
-        socket = self._sio.eio.sockets.get(socket_id)
-        return 0 if socket is None else int(socket.queue.qsize())
+        return any(session.awaits_pong for session in self._sessions(socket_id))
 
     def is_gone(self, connection_id: str) -> bool:
         """Whether the connection has closed under us."""
-        socket = self._sio.eio.sockets.get(self.socket_id(connection_id))
-        return socket is None or socket.closing or socket.closed
+        return self.socket_id(connection_id) not in self._sio.eio.sockets
 
-    async def close(self, socket_id: str) -> None:
-        """Closes the transport, after what is queued; clients reconnect."""
-        socket = self._sio.eio.sockets.get(socket_id)
-        if socket is None:
-            return
-        await socket.close(wait=False, abort=True, reason=self._sio.eio.reason.SERVER_DISCONNECT)
-        socket.queue.put_nowait(None)
+    def close(self, socket_id: str) -> None:
+        """Closes the transport, after what was written; clients reconnect."""
+        for session in self._sessions(socket_id):
+            session.end(reason.SERVER_DISCONNECT)
 
-    async def cut(self, socket_id: str) -> None:
+    def cut(self, socket_id: str) -> None:
         """Ends the TCP connection without waiting for the other end."""
-        socket = self._sio.eio.sockets.get(socket_id)
-        if socket is None:
-            return
-        for transport in self._transports([socket_id]):
-            transport.abort()
-        await socket.close(wait=False, abort=True, reason=self._sio.eio.reason.TRANSPORT_ERROR)
+        for session in self._sessions(socket_id):
+            session.end(reason.TRANSPORT_ERROR, cut=True)
 
     async def close_all(self, timeout_s: float) -> None:
         """Closes every socket; what has not gone after `timeout_s` is cut."""
-        transports = list(self._transports(self.ids()))
-        for socket_id in self.ids():
-            await self.close(socket_id)
-        deadline_s = time.monotonic() + timeout_s
-        while any(not transport.is_closing() for transport in transports) and time.monotonic() < deadline_s:
-            await asyncio.sleep(POLL_S)
-        for transport in transports:
-            transport.abort()
+        await self._sio.eio.close_all(timeout_s)
 
-    def _transports(self, socket_ids: "tuple[str, ...] | list[str]") -> Iterator[asyncio.WriteTransport]:
-        for socket_id in socket_ids:
-            request = self._sio.environ.get(socket_id, {}).get("aiohttp.request")
-            if request is not None and request.transport is not None:
-                yield request.transport
+    def _sessions(self, socket_id: str) -> Iterator[Session]:
+        session = self._sio.eio.sockets.get(socket_id)
+        if session is not None:
+            yield session

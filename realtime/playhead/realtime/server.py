@@ -1,4 +1,4 @@
-"""The Socket.IO server of one node, on python-socketio over aiohttp.
+"""The Socket.IO server of one node, on python-socketio over our own engine.
 
 Handlers run one after the other per connection (`async_handlers=False`): the library's default of a task per event
 would let a pause overtake a seek. Rooms are per listener and local; what other nodes commit comes over the bus.
@@ -7,19 +7,20 @@ would let a pause overtake a seek. Rooms are per listener and local; what other 
 import asyncio
 from typing import Any
 
-import socketio
 import structlog
 from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from playhead.auth.tokens import TokenVerifier
 from playhead.db import DatabaseUnavailable
+from playhead.engine.front import Site
+from playhead.engine.server import WRITE_BYTES_MAX
+from playhead.engine.socket_server import SocketServer
 from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.convergence import Convergence
 from playhead.realtime.dispatch import GOING_AWAY, Dispatcher
 from playhead.realtime.drain import Drain
-from playhead.realtime.frames import check_frames
 from playhead.realtime.handshake import admit, refused
 from playhead.realtime.origins import Origins
 from playhead.realtime.outbox import Outbox
@@ -50,7 +51,7 @@ DRAIN_GRACE_S = 90.0
 CLOSED_BY_THE_DEVICE = ("client disconnect", "transport close")
 """Reasons of the library for an end that came from the other side; any other one came from silence, or from us."""
 TRANSPORT_BYTES_MAX = 1_000_000
-"""Past it the transport itself closes the connection; below, a packet that is too large is answered."""
+"""Past it the transport itself closes the connection; up to it, a packet that is too large is answered."""
 
 
 class RealtimeServer:
@@ -72,6 +73,7 @@ class RealtimeServer:
         cors_origins: tuple[str, ...] = (),
         grace_s: float = GRACE_S,
         public_url: str | None = None,
+        write_bytes_max: int = WRITE_BYTES_MAX,
     ) -> None:
         self._verifier = verifier
         self._connections = connections
@@ -84,18 +86,18 @@ class RealtimeServer:
         self._rate = rate
         self._stopping = False
         self._leaving: set[asyncio.Task[None]] = set()
-        self._sio = socketio.AsyncServer(
-            async_mode="aiohttp",
+        self._sio = SocketServer(
             async_handlers=False,
             serializer=WirePacket,
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIMEOUT_S,
             max_http_buffer_size=TRANSPORT_BYTES_MAX,
+            write_bytes_max=write_bytes_max,
+            on_ended=lambda ending: metrics.sockets_ended.labels(ending.value).inc(),
             cors_allowed_origins=Origins(public_url, cors_origins).allow,
             logger=False,
             engineio_logger=False,
         )
-        check_frames(self._sio, metrics)
         self._sockets = RawSockets(self._sio)
         self._outbox = Outbox(self._sio, connections, metrics)
         self._convergence = Convergence(connections, service, presence, self._outbox, metrics)
@@ -107,11 +109,15 @@ class RealtimeServer:
         self._sio.on("*", self._event)
 
     def attach(self, app: web.Application) -> None:
-        """Serves Socket.IO at `/socket.io/` of `app`. Called from the event loop that serves it."""
+        """Serves Socket.IO at `/socket.io/` of `app`; it listens at a `site`. Called from the loop that serves it."""
         self._sio.attach(app)
         self._convergence.start()
         self._streams.start()
         self._watch.start()
+
+    def site(self, runner: web.BaseRunner, host: str | None, port: int, backlog: int = 128) -> web.BaseSite:
+        """Where the application of `runner` and its sockets listen, on one port."""
+        return Site(runner, self._sio.eio, host, port, backlog=backlog)
 
     @property
     def draining(self) -> bool:

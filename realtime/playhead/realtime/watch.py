@@ -7,15 +7,14 @@
 | its token has expired                       | told so and disconnected: the same token would not help again  |
 | the address of its stream runs out soon     | gets a newer one (`stream_renewals.py`)                        |
 | floods (`runtime.limits`)                   | told so and disconnected, to come back later                   |
-| does not read, QUEUED_PACKETS_MAX wait      | cut: it reconnects and gets the state as it is                 |
 """
 
 import asyncio
 import time
 
-import socketio
 import structlog
 
+from playhead.engine.socket_server import SocketServer
 from playhead.realtime.closings import CloseCode
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.outbox import Outbox
@@ -32,8 +31,6 @@ ADMISSION_TIMEOUT_S = 10.0
 """How long a socket may stay without an accepted handshake."""
 EXPIRING_S = 60
 """How long before its token runs out a connection is told."""
-QUEUED_PACKETS_MAX = 256
-"""Packets that may wait for one socket: more than any device that reads ever has."""
 
 
 class Watch:
@@ -41,7 +38,7 @@ class Watch:
 
     def __init__(
         self,
-        sio: socketio.AsyncServer,
+        sio: SocketServer,
         connections: Connections,
         outbox: Outbox,
         streams: StreamRenewals,
@@ -85,22 +82,19 @@ class Watch:
             connection_id = self._sockets.connection_id(socket_id)
             if connection_id is not None:
                 strangers.pop(socket_id, None)
-            if self._sockets.queued(socket_id) > QUEUED_PACKETS_MAX:
-                self._metrics.sockets_ended.labels("slow_reader").inc()
-                await self._sockets.cut(socket_id)
-            elif connection_id is None:
-                await self._look_at_stranger(socket_id)
+            if connection_id is None:
+                self._look_at_stranger(socket_id)
             elif (connection := self._connections.get(connection_id)) is not None:
                 if socket_id in self._pinged and not self._sockets.awaits_pong(socket_id):
                     connection.last_packet_at_ms = self._clock.now_ms()
                 await self._look_at(connection)
         self._pinged = {socket_id for socket_id in ids if self._sockets.awaits_pong(socket_id)}
 
-    async def _look_at_stranger(self, socket_id: str) -> None:
+    def _look_at_stranger(self, socket_id: str) -> None:
         since_s = self._strangers.setdefault(socket_id, time.monotonic())
         if time.monotonic() - since_s >= self._admission_timeout_s:
             self._metrics.sockets_ended.labels("not_admitted").inc()
-            await self._sockets.cut(socket_id)
+            self._sockets.cut(socket_id)
 
     async def _look_at(self, connection: Connection) -> None:
         principal, now_ms = connection.principal, self._clock.now_ms()

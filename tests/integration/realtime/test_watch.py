@@ -8,17 +8,18 @@ from typing import Any
 
 import aiohttp
 import pytest
-import socketio
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import LEEWAY_S, Principal
+from playhead.engine.front import Site
+from playhead.engine.socket_server import SocketServer
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
 from playhead.realtime.stream_renewals import StreamRenewals
-from playhead.realtime.watch import EXPIRING_S, QUEUED_PACKETS_MAX, Watch
+from playhead.realtime.watch import EXPIRING_S, Watch
 from playhead.runtime.limits import COMMAND_RATE, FLOOD_FACTOR, FLOOD_S, SECOND_US
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.memory_store import MemoryStore
@@ -28,7 +29,6 @@ from tests.support.sessions import HeldScripts, SetClock
 from tests.support.states import LISTENER_ID, NOW_MS
 
 TIMEOUT_S = 5.0
-PACKET = "x" * 50_000
 SOCKET_PATH = "/socket.io/?EIO=4&transport=websocket"
 
 
@@ -36,7 +36,7 @@ SOCKET_PATH = "/socket.io/?EIO=4&transport=websocket"
 class Node:
     """A Socket.IO server that lets everybody in who asks, and its watch."""
 
-    sio: socketio.AsyncServer
+    sio: SocketServer
     connections: Connections
     sockets: RawSockets
     registry: CollectorRegistry
@@ -56,7 +56,7 @@ class Node:
 
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
-    sio = socketio.AsyncServer(async_mode="aiohttp", async_handlers=False)
+    sio = SocketServer(async_handlers=False)
 
     async def connect(_connection_id: str, _environ: dict[str, Any], _auth: object) -> None:
         """Lets everybody in."""
@@ -66,7 +66,7 @@ async def node() -> AsyncIterator[Node]:
     sio.attach(app)
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = Site(runner, sio.eio, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
     clock = SetClock()
@@ -177,7 +177,7 @@ async def test_a_long_polling_client_hears_why_it_is_ended_as_well(node: Node, h
     await enter(node, connection_id, -LEEWAY_S - 1)
     polling = asyncio.create_task(http.get(address))
     (socket,) = node.sio.eio.sockets.values()
-    while not socket.queue._getters:
+    while socket._poll is None:
         await asyncio.sleep(0)
     await node.watch().look()
     told, gone = (await (await polling).text()).split("\x1e")
@@ -232,23 +232,4 @@ async def test_a_connection_that_floods_is_told_to_come_back_later(node: Node, h
     assert await websocket.receive_str(timeout=TIMEOUT_S) == "41"
     assert (await websocket.receive(timeout=TIMEOUT_S)).type is aiohttp.WSMsgType.CLOSE
     assert node.ended("flooding") == 1
-    await websocket.close()
-
-
-async def test_a_reader_that_does_not_read_is_cut_before_it_fills_the_memory(
-    node: Node, http: aiohttp.ClientSession
-) -> None:
-    websocket, connection_id = await admitted(node, http)
-    await enter(node, connection_id, EXPIRING_S + 1)
-    watch = node.watch()
-    socket_id = node.sockets.ids()[0]
-    for _ in range(100 * QUEUED_PACKETS_MAX):
-        await node.sio.emit("state", PACKET)
-        await asyncio.sleep(0)
-        if node.sockets.queued(socket_id) > QUEUED_PACKETS_MAX:
-            break
-    assert node.ended("slow_reader") == 0
-    await watch.look()
-    assert node.ended("slow_reader") == 1
-    assert node.sockets.is_gone(connection_id)
     await websocket.close()

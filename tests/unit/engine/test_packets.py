@@ -94,7 +94,13 @@ def test_a_head_that_is_not_plain_is_nobodys_websocket(old: bytes, new: bytes) -
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b"Version: 13", b"Version: 8"), (b"dGhlIHNhbXBsZSBub25jZQ==", b"short"), (b"Sec-WebSocket-Key", b"X")],
+    [
+        (b"Version: 13", b"Version: 8"),
+        (b"dGhlIHNhbXBsZSBub25jZQ==", b"short"),
+        (b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ!!"),
+        (b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZXh4"),
+        (b"Sec-WebSocket-Key", b"X"),
+    ],
 )
 def test_a_handshake_without_its_key_has_none(old: bytes, new: bytes) -> None:
     head = read_head(HEAD.replace(old, new), "")

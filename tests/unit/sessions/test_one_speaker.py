@@ -149,26 +149,6 @@ async def test_what_begins_to_sound_while_a_session_is_taken_over_is_seen(world:
     assert not (await live(world))[late.session_id].playing
 
 
-async def test_a_session_that_begins_while_another_is_taken_over_is_seen(world: World) -> None:
-    first = (await world.play()).state
-    paused = (await world.apply(first.session_id, Pause())).state
-    late = (await world.apply(first.session_id, Play())).state
-    world.flush()
-    world.store.begin_another_life(emptied=False)
-    world.store.go_back(paused)
-    world.clock.advance(5_000)
-    began = []
-
-    async def begins() -> None:
-        world.rows.unread.add(late.session_id)
-        began.append((await world.play(OTHER_SCRIPT_ID)).state)
-        world.rows.unread.clear()
-
-    world.store.step_in = begins
-    await live(world)
-    assert await sounding(world) == [began[0].session_id]
-
-
 async def test_a_lost_session_that_somebody_else_is_faster_to_bring_back_is_found(world: World) -> None:
     lost = (await world.play()).state
     world.flush()
