@@ -12,7 +12,7 @@ import pytest
 import socketio
 
 from playhead.app.embedded import EmbeddedValkey
-from playhead.sessions import redis_bus
+from playhead.runtime import subscriptions
 from tests.integration.realtime.raw import open_raw
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import Node, make_token, start_node
@@ -133,7 +133,7 @@ async def test_at_the_limit_of_a_listener_no_further_socket_is_let_in(node: Node
 async def test_while_the_store_is_down_nobody_is_let_in_and_nothing_is_left_of_the_attempt(
     start_valkey: Callable[..., EmbeddedValkey], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_bus, "CONFIRM_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(subscriptions, "CONFIRM_TIMEOUT_S", 0.2)
     valkey = start_valkey()
     async with start_node(valkey.url, HeldRows(), HeldScripts()) as node:
         valkey.kill()

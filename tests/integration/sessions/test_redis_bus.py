@@ -10,7 +10,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.runtime import redis as connections
-from playhead.sessions import redis_bus
+from playhead.runtime import subscriptions
 from playhead.sessions.keys import ListenerKeys
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
@@ -115,7 +115,7 @@ async def test_after_a_restart_of_the_server_every_listener_has_a_gap_and_packet
 async def test_in_an_outage_a_subscription_is_refused_in_time_and_works_again_afterwards(
     start_valkey: Callable[..., EmbeddedValkey], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_bus, "CONFIRM_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(subscriptions, "CONFIRM_TIMEOUT_S", 0.2)
     valkey = start_valkey()
     async with redis_line(valkey.url, SetClock()) as line:
         await line.bus.subscribe(OTHER_LISTENER_ID)
@@ -165,11 +165,11 @@ async def test_a_bus_that_starts_before_its_server_waits_for_it(start_valkey: Ca
 
 
 async def test_a_quiet_connection_is_no_dead_one(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.2)
     async with redis_line(valkey_url, SetClock()) as line:
         await line.bus.subscribe(LISTENER_ID)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
+            async with asyncio.timeout(0.5):
                 await line.gaps.get()
         assert await line.arrived_until(LISTENER_ID, b"marker") == []
 
@@ -204,7 +204,8 @@ async def test_a_writer_that_loses_its_cancellation_leaves_nobody_deaf(
 ) -> None:
     """As one does whose write ends in the very moment in which the connection is lost."""
     assert isinstance(line.bus, RedisBus)
-    write, lost = line.bus._write, 0
+    carrier = line.bus._subscriptions
+    write, lost = carrier._write, 0
 
     async def losing(connection: AbstractConnection) -> None:
         nonlocal lost
@@ -214,7 +215,7 @@ async def test_a_writer_that_loses_its_cancellation_leaves_nobody_deaf(
             lost += 1
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(line.bus, "_write", losing)
+    monkeypatch.setattr(carrier, "_write", losing)
     await line.bus.subscribe(LISTENER_ID)
     for _ in range(3):
         await cut_off(line)

@@ -1,0 +1,296 @@
+"""A client manager for python-socketio over sharded pub/sub: a node receives the messages of rooms that it has.
+
+Owns: which channel a message goes to, and who of this node gets it. Must not know: what the server is for.
+
+    message                                   channel
+    emit to a room, or to a socket            the room's; a node subscribes with its first socket in it
+    emit to everybody or to several rooms,
+    disconnect, enter_room, leave_room,
+    close_room                                one of all nodes
+    the answer to an emit with a callback     that of the node that waits for it
+
+The stock manager has one channel for everything, on which every node parses every message of the cluster. Here an event
+is encoded once, where it is emitted. Pub/sub promises nothing: `on_gap` is told when messages may be missing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+from engineio.packet import MESSAGE
+from engineio.packet import Packet as EnginePacket
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from socketio.async_manager import AsyncManager
+from socketio.async_pubsub_manager import AsyncPubSubManager
+from socketio.packet import EVENT
+from socketio.packet import Packet as SocketPacket
+
+from playhead.runtime.multiplexed import Multiplexed
+from playhead.runtime.subscriptions import NotConfirmed, Subscriptions
+from playhead.runtime.tasks import cancelled
+
+log = structlog.get_logger(__name__)
+
+PING_EVERY_S = 10.0
+TASKS_MAX = 1_000
+"""Handlers and callbacks that run because of other nodes' messages; more of them are waited for, one by one."""
+
+OnGap = Callable[[str, str], Awaitable[None]]
+"""Namespace and room whose messages may be missing. Both empty: any of them."""
+
+
+class Encoded(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """An event as it is sent to sockets: the packet, a text, and its attachments, which are bytes."""
+
+    host_id: str
+    namespace: str
+    room: Any
+    skip_sids: list[str]
+    packets: list[Any]
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What the stock manager tells others, in its own words: text or bytes, as the server's JSON module has it."""
+
+    json: Any
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Of a node to itself."""
+
+    host_id: str
+    sent_s: float
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Encoded | Request | Ping).decode
+
+
+class ShardedManager(AsyncPubSubManager):
+    """`socketio.AsyncServer(client_manager=ShardedManager(…))`; then `start`, and `stop` at the end.
+
+    `client` is used for the subscriptions, `calls` for what is published; their owner ends both. While the store is
+    away events reach this node's sockets only. `emit` and the others do not fail then: other nodes find a gap later.
+    """
+
+    name = "sharded"
+
+    def __init__(self, client: Redis, calls: Multiplexed, on_gap: OnGap, channel: str = "socketio") -> None:
+        super().__init__(channel=channel)
+        self._calls = calls
+        self._gap = on_gap
+        self._places: dict[str, tuple[str, str]] = {}
+        """Namespace and room of each channel that is subscribed to."""
+        self._subscriptions = Subscriptions(client, self._arrived, self._missed)
+        self._pinging: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._quick = {
+            "emit": self._handle_emit,
+            "enter_room": self._handle_enter_room,
+            "leave_room": self._handle_leave_room,
+            "close_room": self._handle_close_room,
+        }
+        self.heard_s: float | None = None
+        """When the last message came, by the loop's clock."""
+        self.ping_s: float | None = None
+        """How long the last ping took to come back."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can arrive."""
+        return self._subscriptions.connected
+
+    def initialize(self) -> None:
+        """By the server, with its first socket. What is listened to begins with `start`."""
+        AsyncManager.initialize(self)
+
+    async def start(self) -> None:
+        """Raises NotConfirmed when the store does not answer; it listens as soon as it does."""
+        self._subscriptions.start()
+        self._pinging = asyncio.create_task(self._ping(), name="sharded-ping")
+        for channel in (self._everybody, self._node(self.host_id)):
+            await self._subscriptions.subscribe(channel)
+
+    def reopen(self) -> None:
+        """Another server has the messages, or will soon; a demoted one does not say so by itself."""
+        self._subscriptions.reopen()
+
+    async def stop(self) -> None:
+        await cancelled(self._pinging)
+        for task in list(self._tasks):
+            await cancelled(task)
+        await self._subscriptions.stop()
+
+    # rooms and their channels
+
+    @property
+    def _everybody(self) -> str:
+        return f"{self.channel}:all"
+
+    def _node(self, host_id: str) -> str:
+        return f"{self.channel}:node:{host_id}"
+
+    def _room(self, namespace: str, room: Any) -> str:
+        return f"{self.channel}:room:{namespace}:{room}"
+
+    def _channel_to(self, namespace: str, room: Any) -> str:
+        """Several rooms share a message, as a socket that is in two of them gets it once."""
+        return self._everybody if room is None or are_several(room) else self._room(namespace, room)
+
+    async def pre_connect(self, eio_sid: str, namespace: str) -> Any:
+        sid = await super().pre_connect(eio_sid, namespace)
+        if sid is not None:
+            await self._follow(namespace, sid)
+        return sid
+
+    async def enter_room(self, sid: str, namespace: str, room: str, eio_sid: str | None = None) -> None:
+        await super().enter_room(sid, namespace, room, eio_sid=eio_sid)
+        await self._follow(namespace, room)
+
+    async def _handle_enter_room(self, message: dict[str, Any]) -> None:
+        await super()._handle_enter_room(message)
+        namespace, room = message["namespace"], message["room"]
+        if self._has(namespace, room):
+            # without waiting: it is the task that reads who would have to read the confirmation
+            self._want(namespace, room)
+
+    def _has(self, namespace: str, room: str) -> bool:
+        return room in self.rooms.get(namespace, {})
+
+    async def _follow(self, namespace: str, room: str) -> None:
+        """Returns when the room's messages arrive here, or when the store does not answer: then they will later."""
+        if not self._has(namespace, room):
+            return
+        channel = self._want(namespace, room)
+        if not self.connected:
+            return
+        try:
+            await self._subscriptions.subscribe(channel)
+        except NotConfirmed:
+            log.warning("A room has no subscription yet.", action="room_unsubscribed")
+
+    def _want(self, namespace: str, room: str) -> str:
+        channel = self._room(namespace, room)
+        if channel not in self._places:
+            self._places[channel] = (namespace, room)
+            self._subscriptions.want(channel)
+        return channel
+
+    def basic_leave_room(self, sid: str, namespace: str, room: str) -> None:
+        super().basic_leave_room(sid, namespace, room)
+        if room is not None and not self._has(namespace, room):
+            channel = self._room(namespace, room)
+            if self._places.pop(channel, None) is not None:
+                self._subscriptions.unsubscribe(channel)
+
+    # what is told
+
+    async def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str | None = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Any = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `AsyncServer.emit`. With a callback each socket gets a packet of its own, as the stock manager does it."""
+        room = to or room
+        if callback is not None or kwargs.get("ignore_queue"):
+            await super().emit(event, data, namespace, room, skip_sid=skip_sid, callback=callback, **kwargs)
+            return
+        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
+        packet_class = SocketPacket if self.server is None else self.server.packet_class
+        packets = packet_class(EVENT, namespace=namespace or "/", data=[event, *arguments]).encode()
+        packets = packets if isinstance(packets, list) else [packets]
+        skip_sids = [sid for sid in (skip_sid if isinstance(skip_sid, list) else [skip_sid]) if sid is not None]
+        rooms = list(room) if are_several(room) else room
+        message = Encoded(self.host_id, namespace or "/", rooms, skip_sids, packets)
+        await self._deliver(message)
+        await self._send(self._channel_to(message.namespace, rooms), encode(message))
+
+    async def _publish(self, data: dict[str, Any]) -> None:
+        """What the stock manager tells others."""
+        if data["method"] == "callback":
+            channel = self._node(data["host_id"])
+        elif data["method"] == "emit":
+            channel = self._channel_to(data["namespace"], data["room"])
+        else:
+            channel = self._everybody
+        await self._send(channel, encode(Request(self.json.dumps(data))))
+
+    async def _send(self, channel: str, content: bytes) -> None:
+        try:
+            await self._calls.call("SPUBLISH", channel, content)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("Other nodes were not told.", action="room_unpublished", error=str(error))
+
+    # what is heard
+
+    async def _arrived(self, channel: str, content: bytes) -> None:
+        now_s = self.heard_s = asyncio.get_running_loop().time()
+        message = decode(content)
+        if isinstance(message, Ping):
+            self.ping_s = now_s - message.sent_s
+        elif isinstance(message, Request):
+            await self._handle(self.json.loads(message.json))
+        elif message.host_id != self.host_id:
+            await self._deliver(message)
+
+    async def _handle(self, request: dict[str, Any]) -> None:
+        method = request["method"]
+        if method == "callback":
+            await self._begin(self._handle_callback(request))
+        elif request["host_id"] == self.host_id:
+            return
+        elif method == "disconnect":
+            await self._begin(self._handle_disconnect(request))
+        elif method in self._quick:
+            await self._quick[method](request)
+
+    async def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Handlers of the application may wait for a subscription, which the task that reads must not."""
+        task = asyncio.create_task(logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if len(self._tasks) > TASKS_MAX:
+            await task
+
+    async def _deliver(self, message: Encoded) -> None:
+        """To the sockets of this node. One that cannot be sent to costs the others nothing."""
+        if message.namespace not in self.rooms:
+            return
+        for sid, eio_sid in list(self.get_participants(message.namespace, message.room)):
+            if sid in message.skip_sids:
+                continue
+            try:
+                for packet in message.packets:
+                    await self.server._send_eio_packet(eio_sid, EnginePacket(MESSAGE, packet))
+            except Exception:
+                log.exception("A socket was not sent an event.", action="event_undelivered")
+
+    async def _missed(self, channel: str) -> None:
+        await self._gap(*self._places.get(channel, ("", "")))
+
+    async def _ping(self) -> None:
+        """Shows that messages come back, also when nobody has anything to say."""
+        while True:
+            await self._send(self._node(self.host_id), encode(Ping(self.host_id, asyncio.get_running_loop().time())))
+            await asyncio.sleep(PING_EVERY_S)
+
+
+def are_several(room: Any) -> bool:
+    """Rooms instead of one, as the stock manager tells them apart."""
+    return hasattr(room, "__len__") and not isinstance(room, str)
+
+
+async def logged(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("What another node asked for failed.", action="room_request_failed")

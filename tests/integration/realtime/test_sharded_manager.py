@@ -1,0 +1,297 @@
+"""Rooms over two nodes: real servers of python-socketio, real clients, one real Valkey."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis.asyncio
+import socketio
+from aiohttp import web
+
+from playhead.app.embedded import EmbeddedValkey
+from playhead.realtime import sharded_manager
+from playhead.realtime.sharded_manager import ShardedManager
+from playhead.runtime.multiplexed import Multiplexed
+from playhead.runtime.redis import connect
+from tests.integration.sessions.lines import eventually
+
+ARRIVAL_TIMEOUT_S = 5.0
+
+
+@dataclass(slots=True)
+class Node:
+    """One server, with what a handler of it was told."""
+
+    server: Any
+    manager: ShardedManager
+    url: str = ""
+    gaps: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+    gone: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+
+
+@dataclass(slots=True)
+class Socket:
+    """A client that keeps what it was sent."""
+
+    client: Any
+    sid: str = ""
+    events: asyncio.Queue[tuple[Any, ...]] = field(default_factory=asyncio.Queue)
+
+    async def expect(self, *event: Any) -> None:
+        async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+            assert await self.events.get() == event
+
+
+@asynccontextmanager
+async def start_node(valkey_url: str) -> AsyncIterator[Node]:
+    gaps: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    async def on_gap(namespace: str, room: str) -> None:
+        gaps.put_nowait((namespace, room))
+
+    client, calls = connect(valkey_url), Multiplexed(valkey_url)
+    manager = ShardedManager(client, calls, on_gap)
+    node = Node(socketio.AsyncServer(client_manager=manager, async_mode="aiohttp"), manager, gaps=gaps)
+
+    async def disconnected(sid: str, _reason: str) -> None:
+        node.gone.put_nowait(sid)
+
+    async def connected(_sid: str, _environ: Any) -> None:
+        """Lets everybody in."""
+
+    node.server.on("connect", connected)
+    node.server.on("disconnect", disconnected)
+    app = web.Application()
+    node.server.attach(app)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    node.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[attr-defined]
+    await manager.start()
+    try:
+        yield node
+    finally:
+        await node.server.shutdown()
+        await runner.cleanup()
+        await manager.stop()
+        await calls.aclose()
+        await client.aclose()
+
+
+Cluster = tuple[Node, Node, Callable[[Node], Any]]
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def nodes(valkey_url: str, stack: AsyncExitStack) -> tuple[Node, Node]:
+    one, two = [await stack.enter_async_context(start_node(valkey_url)) for _ in range(2)]
+    return one, two
+
+
+async def join(stack: AsyncExitStack, node: Node, *rooms: str) -> Socket:
+    """A socket of that node, in those rooms."""
+    socket = Socket(socketio.AsyncClient(reconnection=False))
+
+    def arrived(*event: Any) -> str:
+        socket.events.put_nowait(event)
+        return f"{socket.sid} has it"
+
+    socket.client.on("*", arrived)
+    await socket.client.connect(node.url, transports=["websocket"])
+    stack.push_async_callback(socket.client.disconnect)
+    socket.sid = socket.client.get_sid("/")
+    for room in rooms:
+        await node.server.enter_room(socket.sid, room)
+    return socket
+
+
+async def channels(valkey_url: str) -> set[str]:
+    client: Any = redis.asyncio.Redis.from_url(valkey_url)
+    async with client:
+        return {name.decode() for name in await client.execute_command("PUBSUB", "SHARDCHANNELS")}
+
+
+async def test_an_event_reaches_its_room_on_every_node_and_nobody_else(
+    nodes: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    one, two = nodes
+    here, there, outside = await join(stack, one, "r"), await join(stack, two, "r"), await join(stack, two, "s")
+    for node in nodes:
+        await node.server.emit("said", {"by": "room"}, room="r")
+        await node.server.emit("said", ("several", b"bytes"), room="r", skip_sid=[here.sid])
+        await node.server.emit("end", room=[here.sid, "r", "s"])
+        await there.expect("said", {"by": "room"})
+        await here.expect("said", {"by": "room"})
+        await there.expect("said", "several", b"bytes")
+        for socket in (here, there, outside):
+            await socket.expect("end")
+    assert all(socket.events.empty() for socket in (here, there, outside)), "each once"
+
+
+async def test_an_event_to_all_or_to_one_socket_finds_it_on_whatever_node(
+    nodes: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    one, two = nodes
+    here, there = await join(stack, one), await join(stack, two)
+    await one.server.emit("one", 1, to=there.sid)
+    await one.server.emit("all", 2)
+    await there.expect("one", 1)
+    for socket in (here, there):
+        await socket.expect("all", 2)
+
+
+async def test_a_node_hears_nothing_of_rooms_that_it_has_no_sockets_in(
+    nodes: tuple[Node, Node], stack: AsyncExitStack, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = nodes
+    heard = []
+    decode = sharded_manager.decode
+    monkeypatch.setattr(sharded_manager, "decode", lambda content: heard.append(content) or decode(content))  # type: ignore[func-returns-value]
+    first, second = await join(stack, two, "r"), await join(stack, two, "r")
+    await one.server.emit("before", room="elsewhere")
+    await one.server.emit("in", room="r")
+    await first.expect("in")
+    assert [content for content in heard if b"before" in content] == []
+    room = two.manager._room("/", "r")
+    await two.server.leave_room(first.sid, "r")
+    assert room in await channels(valkey_url)
+    await two.server.leave_room(second.sid, "r")
+
+    async def left() -> bool:
+        return room not in await channels(valkey_url)
+
+    await eventually(left)
+    await first.client.disconnect()
+
+    async def gone() -> bool:
+        return two.manager._room("/", first.sid) not in await channels(valkey_url)
+
+    await eventually(gone)
+    assert two.manager._room("/", second.sid) in await channels(valkey_url)
+
+
+async def test_rooms_are_entered_left_and_closed_from_other_nodes(
+    nodes: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    one, two = nodes
+    there = await join(stack, two)
+
+    async def there_is(present: bool) -> None:
+        async def seen() -> bool:
+            return ("r" in two.server.rooms(there.sid)) is present
+
+        await eventually(seen)
+
+    for _ in range(2):
+        await one.server.enter_room(there.sid, "r")
+        await there_is(True)
+        await two.server.emit("in", room="r")
+        await there.expect("in")
+        await one.server.leave_room(there.sid, "r")
+        await there_is(False)
+    await two.server.enter_room(there.sid, "r")
+    await one.server.close_room("r")
+    await there_is(False)
+    await one.server.emit("closed", room="r")
+    await one.server.emit("last", to=there.sid)
+    await there.expect("last")
+
+
+async def test_a_socket_of_another_node_is_disconnected_and_its_handler_is_told(
+    nodes: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    one, two = nodes
+    there = await join(stack, two, "r")
+    await one.server.disconnect(there.sid)
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        assert await two.gone.get() == there.sid
+    assert two.manager._places == {}
+
+
+async def test_a_callback_runs_where_it_was_given_whichever_node_has_the_socket(
+    nodes: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    one, two = nodes
+    there = await join(stack, two)
+    answer = await one.server.call("asked", 7, to=there.sid, timeout=ARRIVAL_TIMEOUT_S)
+    await there.expect("asked", 7)
+    assert answer == f"{there.sid} has it"
+
+
+async def test_after_an_outage_every_room_has_a_gap_and_events_arrive_again(
+    start_valkey: Callable[..., EmbeddedValkey], stack: AsyncExitStack
+) -> None:
+    valkey = start_valkey()
+    one, two = [await stack.enter_async_context(start_node(valkey.url)) for _ in range(2)]
+    here, there = await join(stack, one, "r"), await join(stack, two, "r")
+    valkey.kill()
+    await one.server.emit("alone", room="r")
+    await here.expect("alone")
+    valkey.start()
+    gaps: set[tuple[str, str]] = set()
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        while len(gaps) < 3:
+            gaps.add(await two.gaps.get())
+    assert gaps == {("", ""), ("/", "r"), ("/", there.sid)}
+    await one.server.emit("again", room="r")
+    await there.expect("again")
+
+
+async def test_a_room_may_have_a_number_for_a_name(nodes: tuple[Node, Node], stack: AsyncExitStack) -> None:
+    one, two = nodes
+    there = await join(stack, two)
+    await two.server.enter_room(there.sid, 5)
+    await one.server.emit("five", room=5)
+    await there.expect("five")
+
+
+async def test_when_another_server_has_the_messages_it_listens_there_and_has_gaps(
+    nodes: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    one, two = nodes
+    there = await join(stack, two, "r")
+    await one.server.emit("first", room="r")
+    await there.expect("first")
+    assert two.gaps.empty(), "to enter is no gap"
+    two.manager.reopen()
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        while await two.gaps.get() != ("/", "r"):
+            pass
+    await one.server.emit("again", room="r")
+    await there.expect("again")
+
+
+async def test_who_takes_too_many_requests_of_others_waits_for_them(
+    nodes: tuple[Node, Node], stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharded_manager, "TASKS_MAX", 1)
+    one, two = nodes
+    sockets = [await join(stack, two) for _ in range(5)]
+    for socket in sockets:
+        await one.server.disconnect(socket.sid)
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        assert {await two.gone.get() for _ in sockets} == {socket.sid for socket in sockets}
+
+
+async def test_its_health_is_how_long_ago_it_heard_and_how_long_a_ping_takes(
+    valkey_url: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharded_manager, "PING_EVERY_S", 0.01)
+    node = await stack.enter_async_context(start_node(valkey_url))
+
+    async def pinged() -> bool:
+        return node.manager.ping_s is not None and node.manager.heard_s is not None
+
+    await eventually(pinged)
+    assert node.manager.connected
+    assert node.manager.ping_s is not None and 0 <= node.manager.ping_s < ARRIVAL_TIMEOUT_S
