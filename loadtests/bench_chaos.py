@@ -93,6 +93,8 @@ async def _rounds(
             seen.take(drill, wrong)
         told = f"{len(seen.kills)} kills, {seen.answers} answers, {seen.resent} after a repeat"
         print("\n  ".join([f"{told}, {len(seen.wrong)} wrong", *wrong[:WRONG_SHOWN]]), file=sys.stderr, flush=True)
+        if wrong:
+            print(drill.record.stories(wrong), file=sys.stderr, flush=True)
 
 
 async def _outage(system: System, seen: Seen, seconds: float) -> None:

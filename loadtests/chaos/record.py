@@ -97,6 +97,18 @@ class SessionRecord:
         lived = (loss for loss in losses if self.began_at_s <= loss.until_s and loss.since_s <= self.ended_at_s)
         return min((loss.since_s for loss in lived), default=math.inf)
 
+    def story(self) -> str:
+        """All of it in the order of time, a line each, for whoever looks for the cause of what is wrong."""
+        states = [(state["anchored_at"] / 1000, f"state {order}: {state}") for order, state in self.states.items()]
+        asked = [
+            (
+                row.asked_at_s,
+                f"{row.device_id} {row.event} {row.payload}, {row.sends} times, by {row.answered_at_s:.3f}: {row.ack}",
+            )
+            for row in self.asked
+        ]
+        return "\n".join(f"{at_s:.3f} {text}" for at_s, text in sorted(states + asked))
+
 
 @dataclass(slots=True, eq=False)
 class Record:
@@ -165,6 +177,11 @@ class Record:
             session.states[order_of(state)] = state
         elif state["cause"] is not None and state["cause"] != known["cause"]:
             self.contradictions.append(f"two causes of one revision: {known} and {state}")
+
+    def stories(self, wrong: Iterable[str]) -> str:
+        """What is known of each session that `wrong` names."""
+        named = [row for row in self.sessions.values() if any(row.session_id in text for text in wrong)]
+        return "\n".join(f"--- session {row.session_id}\n{row.story()}" for row in named)
 
     def of_listener(self, listener_id: str) -> Iterator[SessionRecord]:
         return (session for session in self.sessions.values() if session.listener_id == listener_id)

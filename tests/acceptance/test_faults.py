@@ -37,7 +37,7 @@ async def system(run_folder: Path) -> AsyncIterator[System]:
 
 
 def explained(wrong: list[str], drill: Drill) -> str:
-    return "\n".join([*wrong[:10], drill.system.logs()])
+    return "\n".join([*wrong[:10], drill.record.stories(wrong), drill.system.logs()])
 
 
 async def test_no_kill_loses_what_was_acked_when_the_store_syncs_always(system: System) -> None:
