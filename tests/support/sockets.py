@@ -86,6 +86,11 @@ class Client:
         """Ends the TCP connection without a word, as a lost network does."""
         self._client.eio.ws._response.connection.transport.abort()
 
+    def local_port(self) -> int:
+        """Its end of the TCP connection."""
+        port: int = self._client.eio.ws._response.connection.transport.get_extra_info("sockname")[1]
+        return port
+
     async def call(self, event: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Sends an event and answers its ack."""
         answer: dict[str, Any] = await self._client.call(event, payload, timeout=CALL_TIMEOUT_S)

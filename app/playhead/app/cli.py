@@ -8,6 +8,7 @@ Commands that load much import it themselves: `run` would otherwise start a seco
 import argparse
 import asyncio
 import math
+import os
 import sys
 import time
 import uuid
@@ -18,6 +19,7 @@ from typing import Any
 from playhead.app.databases import logins, revealed, service_login
 from playhead.app.development import add_options, run_development
 from playhead.app.errors import CommandFailed
+from playhead.app.processes.place import Place
 from playhead.auth.tokens import issue
 from playhead.db import DatabaseUnavailable, LoginError, MigrationError, ensure_logins, migrate
 from playhead.runtime.logging import configure
@@ -69,7 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=function)
         return command
 
-    add("serve", _serve, "Serve REST, sockets, media and the player page.")
+    serving = add("serve", _serve, "Serve REST, sockets, media and the player page.")
+    serving.add_argument(
+        "--processes", type=int, metavar="N", help="server processes on one port (default: PLAYHEAD_PROCESSES, or 1)"
+    )
     add("flush", _flush, "Take what the servers have acknowledged from the journal to PostgreSQL.")
     _add_letter_options(add("dead-letters", _dead_letters, "Look into what PostgreSQL has refused of the journal."))
     add("worker", _worker, "Turn uploads into HLS.")
@@ -130,16 +135,18 @@ def _hours(text: str) -> float:
     return hours
 
 
-def _async(settings: Settings, main: Coroutine[Any, Any, int]) -> int:
-    configure(settings.log_level, settings.log_format)
+def _async(settings: Settings, main: Coroutine[Any, Any, int], process: str | None = None) -> int:
+    configure(settings.log_level, settings.log_format, process)
     return asyncio.run(main)
 
 
-def _connected(required: Sequence[str] = (), database: Callable[[Settings], object] = logins) -> Settings:
+def _connected(
+    required: Sequence[str] = (), database: Callable[[Settings], object] = logins, **overrides: object
+) -> Settings:
     """The settings of a process that needs the database too, by its own way; all that is missing is told at once."""
     told = []
     try:
-        settings = load(required)
+        settings = load(required, **overrides)
     except SettingsError as error:
         told.append(str(error))
         settings = load()
@@ -152,12 +159,17 @@ def _connected(required: Sequence[str] = (), database: Callable[[Settings], obje
     return settings
 
 
-def _serve(_options: argparse.Namespace) -> int:
+def _serve(options: argparse.Namespace) -> int:
+    given = {} if options.processes is None else {"processes": options.processes}
+    settings = _connected(SERVER_SETTINGS, **given)
+    place = Place.from_environment(os.environ)
+    if place is None and settings.processes > 1:
+        from playhead.app.processes.supervisor import supervise
 
+        return _async(settings, supervise(settings), process="supervisor")
     from playhead.app.serving import serve
 
-    settings = _connected(SERVER_SETTINGS)
-    return _async(settings, serve(settings))
+    return _async(settings, serve(settings, place), process=None if place is None else str(place.slot))
 
 
 def _flush(_options: argparse.Namespace) -> int:

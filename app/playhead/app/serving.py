@@ -2,12 +2,13 @@
 
 Stops in order on SIGTERM or Ctrl-C: not ready; sockets are told to reconnect elsewhere and served until they have; no
 new connections; what is left is closed; requests in flight are answered. What was acknowledged is in the journal.
+One of several processes on one port has its listener from a supervisor (`processes`), which serves the metrics too.
 """
 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -21,38 +22,46 @@ from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
 from playhead.app.machine import media_storage, metrics_server, upload_ingest
 from playhead.app.player_build import source_folder
+from playhead.app.processes.listeners import BACKLOG_CONNECTIONS
+from playhead.app.processes.place import Place
 from playhead.app.signals import stop_requested
 from playhead.app.stores import server_clock
 from playhead.cache import Cache
 from playhead.db import BookmarkRepository, Database, Source
+from playhead.engine.front import Site
 from playhead.http.app import create_app
-from playhead.http.health import process_check
+from playhead.http.health import OK, Check, process_check, run_checks
 from playhead.http.services import Services, Unplayable
+from playhead.realtime.server import RealtimeServer
+from playhead.realtime.websocket_only import websocket_only
 from playhead.runtime.metrics import Metrics, Vitals, create_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
+from playhead.runtime.tasks import cancelled
 from playhead.sessions.announcements import Announcements
 from playhead.transcode import Ingest, PrepareQueue, Refusal
 
 log = structlog.get_logger(__name__)
 
-BACKLOG_CONNECTIONS = 1_024
 
-
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, place: Place | None = None) -> int:
     """Serves until it is told to stop, or must: then 1, when another process has taken its sessions over.
 
+    `place`: where this is one of several processes on one port.
     Raises SettingsError for what is wrong with this machine or its settings, LeaseRefused and CommandFailed where the
     sessions are another process's.
     """
     metrics = create_metrics()
     async with (
-        stop_requested() as stop,
+        stop_requested(end_with_parent=place is not None) as stop,
         database(settings) as opened,
         server_clock(settings) as clock,
         core(settings, opened, metrics, clock) as parts,
-        _measured(settings, metrics, parts),
+        _measured(settings, metrics, parts, place),
     ):
-        app = create_app(_services(settings, opened, parts, metrics))
+        services = _services(settings, opened, parts, metrics)
+        app = create_app(services)
+        if settings.processes > 1:
+            app.middlewares.append(websocket_only)
         parts.realtime.attach(app)
         runner = web.AppRunner(
             app,
@@ -63,14 +72,18 @@ async def serve(settings: Settings) -> int:
         )
         await runner.setup()
         try:
-            await _listen(parts.realtime.site(runner, settings.host, settings.port, BACKLOG_CONNECTIONS), settings)
+            sites = await _listen(runner, settings, place, parts.realtime)
             log.info("Serving.", action="serving", host=settings.host, port=settings.port)
-            await _first(stop, parts.stores.lost)
+            async with _reported(place, services.readiness):
+                await _first(stop, parts.stores.lost)
             log.info("Stopping.", action="stopping")
+            if place is not None and stop.replaced:
+                for site in sites:  # the other process takes who comes now
+                    site.take_no_more()
             # still listening: balancers must see that it is not ready, and who asks it in the meantime is answered
             await parts.realtime.drain(min(settings.drain_s, settings.shutdown_grace_s))
             # sockets first: the runner waits for handlers, and a socket's handler lives as long as the socket
-            for site in list(runner.sites):
+            for site in sites:
                 await site.stop()
             await parts.realtime.stop()
         finally:
@@ -86,25 +99,49 @@ async def _first(*events: asyncio.Event) -> None:
         task.cancel()
 
 
-async def _listen(site: web.BaseSite, settings: Settings) -> None:
+async def _listen(
+    runner: web.AppRunner, settings: Settings, place: Place | None, realtime: RealtimeServer
+) -> Sequence[Site]:
+    """Where requests and sockets come in: as the settings say, or at what the supervisor has opened."""
+    if place is None:
+        sites = [realtime.site(runner, settings.host, settings.port, backlog=BACKLOG_CONNECTIONS)]
+    else:
+        sites = [realtime.site(runner, listener=each, backlog=BACKLOG_CONNECTIONS) for each in place.listeners]
     try:
-        await site.start()
+        for site in sites:
+            await site.start()
     except (OSError, UnicodeError) as error:
         names = {"host_setting": environment_name("host"), "port_setting": environment_name("port")}
         raise SettingsError(cannot_listen(error, settings.host, settings.port, **names)) from None
+    return sites
 
 
 @asynccontextmanager
-async def _measured(settings: Settings, metrics: Metrics, parts: Core) -> AsyncIterator[None]:
-    """`/metrics` on its own port, and the vital signs in it."""
-    server = metrics_server(settings)
+async def _reported(place: Place | None, readiness: Mapping[str, Check]) -> AsyncIterator[None]:
+    """The supervisor is told, where there is one, when this process is ready."""
+
+    async def ready() -> bool:
+        return all(answer == OK for answer in (await run_checks(readiness)).values())
+
+    reporting = None if place is None else asyncio.create_task(place.report_ready(ready), name="report_ready")
+    try:
+        yield
+    finally:
+        await cancelled(reporting)
+
+
+@asynccontextmanager
+async def _measured(settings: Settings, metrics: Metrics, parts: Core, place: Place | None) -> AsyncIterator[None]:
+    """`/metrics` on its own port, unless the supervisor serves it for all its processes; and the vital signs in it."""
+    server = metrics_server(settings) if place is None else None
     vitals = Vitals(metrics, [(metrics.draining, lambda: parts.realtime.draining), *parts.stores.readings])
     vitals.start()
     try:
         yield
     finally:
         await vitals.stop()
-        await asyncio.to_thread(server.stop)
+        if server is not None:
+            await asyncio.to_thread(server.stop)
 
 
 class UploadIngest:

@@ -10,13 +10,23 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PARENT_POLL_S = 0.5
 
 
+class StopRequest(asyncio.Event):
+    """Set when the process is to end. `replaced`: by SIGHUP, with which a supervisor says that another took over."""
+
+    replaced = False
+
+    def replace(self) -> None:
+        self.replaced = True
+        self.set()
+
+
 @asynccontextmanager
-async def stop_requested(*, end_with_parent: bool = False) -> AsyncIterator[asyncio.Event]:
+async def stop_requested(*, end_with_parent: bool = False) -> AsyncIterator[StopRequest]:
     """An event that Ctrl-C, SIGTERM or SIGHUP sets; and the end of the process that started us, if that is wanted."""
-    stop = asyncio.Event()
+    stop = StopRequest()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.replace if number == signal.SIGHUP else stop.set)
     watch = asyncio.create_task(_watch_parent(stop)) if end_with_parent else None
     try:
         yield stop

@@ -19,10 +19,18 @@ NOISY_LOGGERS = ("socketio", "engineio", "aiohttp.access", "pgqueuer")
 SOCKET_LOGGERS = ("engineio.server", "socketio.server")
 
 
-def configure(level: str, output_format: Literal["json", "console"]) -> None:
-    """Sets up structlog and the standard library's root logger to write to standard error."""
+def configure(level: str, output_format: Literal["json", "console"], process: str | None = None) -> None:
+    """Sets up structlog and the standard library's root logger to write to standard error.
+
+    `process`: which of several processes with one output this is, a field of each line.
+    """
+
+    def named(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return event if process is None else {**event, "process": process}
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        named,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -150,7 +150,12 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+        forget_process(os.getpid())
+
+
+def forget_process(pid: int) -> None:
+    """What only a living process has (its open sockets, say) is not added up any more; what it counted stays."""
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 Reading = tuple[Gauge, Callable[[], float]]

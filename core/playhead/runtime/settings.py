@@ -18,6 +18,7 @@ from playhead.runtime.limits import COMMAND_RATE
 ENV_PREFIX = "PLAYHEAD_"
 SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
+PROCESSES_MAX = 128
 PEM_START = "-----BEGIN "
 
 StoreKind = Literal["redis", "memory"]
@@ -65,6 +66,12 @@ class Settings(BaseSettings):
     store: StoreKind = Field(
         "redis",
         description="Where sessions live: `redis`, or `memory` of the only server process, which needs no Redis.",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=PROCESSES_MAX,
+        description="Server processes of one `serve`, on one port; with more than one, sockets need the websocket.",
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -177,6 +184,13 @@ class Settings(BaseSettings):
         for key_id, secret in value.items():
             if len(secret.get_secret_value().encode()) < SECRET_BYTES_MIN:
                 raise ValueError(f"the secret of key {key_id!r} is shorter than {SECRET_BYTES_MIN} bytes")
+        return value
+
+    @field_validator("processes")
+    @classmethod
+    def _one_process_with_memory(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and info.data.get("store") == "memory":
+            raise ValueError("must be 1 where PLAYHEAD_STORE is memory, as processes share sessions through Redis")
         return value
 
     @field_validator("redis_url")

@@ -7,6 +7,7 @@ Only a request to the path of the sockets is read to its end, within bounds of b
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -95,22 +96,32 @@ class Front(asyncio.Protocol):
 
 
 class Site(web.BaseSite):
-    """Listens for both; in the place of `web.TCPSite`."""
+    """Listens for both; in the place of `web.TCPSite`, or of `web.SockSite` where a bound `listener` is given."""
 
-    __slots__ = ("_engine", "_fronts", "_host", "_port")
+    __slots__ = ("_engine", "_fronts", "_host", "_listener", "_port")
 
     def __init__(
-        self, runner: web.BaseRunner, engine: EngineServer, host: str | None, port: int, *, backlog: int = 128
+        self,
+        runner: web.BaseRunner,
+        engine: EngineServer,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        listener: socket.socket | None = None,
+        backlog: int = 128,
     ) -> None:
         super().__init__(runner, backlog=backlog)
         assert engine.path is not None, "attach the server before"
         self._engine = engine
         self._host = host
         self._port = port
+        self._listener = listener
         self._fronts: set[Front] = set()
 
     @property
     def name(self) -> str:
+        if self._listener is not None:
+            return str(self._listener)
         return f"http://{self._host or '0.0.0.0'}:{self._port}"
 
     async def start(self) -> None:
@@ -118,9 +129,20 @@ class Site(web.BaseSite):
         await super().start()
         http = self._runner.server
         assert http is not None
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Front(self._engine, http, self._fronts), self._host, self._port, backlog=self._backlog
-        )
+        loop = asyncio.get_running_loop()
+
+        def front() -> Front:
+            return Front(self._engine, http, self._fronts)
+
+        if self._listener is None:
+            self._server = await loop.create_server(front, self._host, self._port or 0, backlog=self._backlog)
+        else:
+            self._server = await loop.create_server(front, sock=self._listener, backlog=self._backlog)
+
+    def take_no_more(self) -> None:
+        """Listens no more; whom it has taken already goes on."""
+        if self._server is not None:
+            self._server.close()
 
     async def stop(self) -> None:
         """Listens no more; who has not asked for anything yet is cut."""

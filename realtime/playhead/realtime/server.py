@@ -115,9 +115,9 @@ class RealtimeServer:
         self._streams.start()
         self._watch.start()
 
-    def site(self, runner: web.BaseRunner, host: str | None, port: int, backlog: int = 128) -> web.BaseSite:
-        """Where the application of `runner` and its sockets listen, on one port."""
-        return Site(runner, self._sio.eio, host, port, backlog=backlog)
+    def site(self, runner: web.BaseRunner, host: str | None = None, port: int | None = None, **options: Any) -> Site:
+        """Where the application of `runner` and its sockets listen, on one port; with the options of `Site`."""
+        return Site(runner, self._sio.eio, host, port, **options)
 
     @property
     def draining(self) -> bool:

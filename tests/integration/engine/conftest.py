@@ -1,6 +1,7 @@
 """A server as the protocols' documents have theirs for tests: short intervals, handlers that send it back."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ Start = Callable[..., Awaitable[Engine]]
 
 
 @asynccontextmanager
-async def start_engine(**options: Any) -> AsyncIterator[Engine]:
+async def start_engine(*, listener: socket.socket | None = None, **options: Any) -> AsyncIterator[Engine]:
     async with aiohttp.ClientSession() as http:
         engine = Engine(None, "", http)  # type: ignore[arg-type]
         engine.sio = SocketServer(
@@ -99,7 +100,10 @@ async def start_engine(**options: Any) -> AsyncIterator[Engine]:
         app.router.add_post("/echo", _echo)
         runner = web.AppRunner(app, shutdown_timeout=1.0)
         await runner.setup()
-        site = Site(runner, engine.sio.eio, "127.0.0.1", 0)
+        if listener is None:
+            site = Site(runner, engine.sio.eio, "127.0.0.1", 0)
+        else:
+            site = Site(runner, engine.sio.eio, listener=listener)
         await site.start()
         engine.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:

@@ -63,6 +63,14 @@ def test_with_sessions_in_memory_no_redis_is_asked_for_and_there_is_nothing_to_f
     assert "there is nothing to flush" in capsys.readouterr().err
 
 
+def test_several_processes_with_sessions_in_memory_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLAYHEAD_STORE", "memory")
+    assert run(["serve", "--processes", "2"]) == FAILED
+    assert "PLAYHEAD_PROCESSES: must be 1 where PLAYHEAD_STORE is memory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["worker", "ingest"])
 def test_without_a_database_the_variables_to_set_are_named(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

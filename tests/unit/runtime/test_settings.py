@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from playhead.runtime.settings import SECRET_BYTES_MIN, Settings, SettingsError, environment_name, load
+from playhead.runtime.settings import PROCESSES_MAX, SECRET_BYTES_MIN, Settings, SettingsError, environment_name, load
 
 SECRET = "s3cret-" + "x" * SECRET_BYTES_MIN
 SHORT_SECRET = "tiny-s3cret"
@@ -190,6 +190,26 @@ def test_at_their_limits_the_events_of_a_socket_may_be_limited(
     environment.setenv("PLAYHEAD_CONNECTION_EVENTS_BURST", str(burst))
     settings = load()
     assert (settings.connection_events_per_s, settings.connection_events_burst) == (per_s, burst)
+
+
+@pytest.mark.parametrize("processes", [1, PROCESSES_MAX])
+def test_at_their_limits_there_may_be_so_many_processes(environment: pytest.MonkeyPatch, processes: int) -> None:
+    environment.setenv("PLAYHEAD_PROCESSES", str(processes))
+    assert load().processes == processes
+
+
+@pytest.mark.parametrize("processes", [0, PROCESSES_MAX + 1])
+def test_past_their_limits_there_may_not(environment: pytest.MonkeyPatch, processes: int) -> None:
+    environment.setenv("PLAYHEAD_PROCESSES", str(processes))
+    (problem,) = problems()
+    assert "PLAYHEAD_PROCESSES" in problem
+
+
+def test_sessions_in_memory_are_those_of_one_process(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_STORE", "memory")
+    assert load(processes=1).processes == 1
+    (problem,) = problems(processes=2)
+    assert "PLAYHEAD_PROCESSES" in problem and "PLAYHEAD_STORE" in problem and "Redis" in problem
 
 
 def test_settings_cannot_be_changed() -> None:
