@@ -105,12 +105,16 @@ class Connections:
         here = self._by_listener.get(listener_id)
         return Told() if here is None else here.told
 
-    def answered(self, connection: Connection, session_id: str, order: Order, ended: bool) -> None:
-        """This connection was answered with a state; when it is the listener's only one, then all of them know it."""
+    def answered(self, connection: Connection, session_id: str, order: Order, ended: bool, joined: bool) -> None:
+        """This connection was answered with a state.
+
+        `joined`: by a snapshot, which every client takes; when it is the listener's only one, then all of them know it.
+        """
         here = self._by_listener.get(connection.listener_id)
         if here is None:
             return
-        tell = here.told.tell_all if here.ids == {connection.connection_id} else here.told.tell_one
+        alone = joined and here.ids == {connection.connection_id}
+        tell = here.told.tell_all if alone else here.told.tell_one
         tell(session_id, order, ended)
 
     async def enter(self, connection: Connection) -> None:

@@ -103,7 +103,7 @@ class Dispatcher:
         self._idle.clear()
         try:
             answer = await handler(connection, request)
-            self._note(connection, answer)
+            self._note(connection, answer, event)
             return answer
         except (StoreUnavailable, DatabaseUnavailable) as error:
             log.warning("A command found no store.", action="command_unavailable", event_name=event, error=str(error))
@@ -117,11 +117,12 @@ class Dispatcher:
             if not self._running:
                 self._idle.set()
 
-    def _note(self, connection: Connection, answer: Answer) -> None:
+    def _note(self, connection: Connection, answer: Answer, event: str) -> None:
         """Whatever session the answer tells of, its device knows from now on."""
         if isinstance(answer, Rejection):
             if (state := answer.state) is not None:
-                self._connections.answered(connection, state.session_id, state.order, state.ended_at_ms is not None)
+                ended = state.ended_at_ms is not None
+                self._connections.answered(connection, state.session_id, state.order, ended, joined=False)
         elif (told := answer.get("state")) is not None:
             order = (told["epoch"], told["revision"])
-            self._connections.answered(connection, told["session_id"], order, told["ended"])
+            self._connections.answered(connection, told["session_id"], order, told["ended"], joined=event == "join")

@@ -68,15 +68,18 @@ async def test_an_event_that_comes_late_takes_nothing_back(desk: Desk) -> None:
     assert await desk.compare() == []
 
 
-@pytest.mark.parametrize("alone", [True, False])
-async def test_an_answer_is_known_to_all_only_where_one_is_all(desk: Desk, alone: bool) -> None:
+@pytest.mark.parametrize(("alone", "joined"), [(True, True), (True, False), (False, True)])
+async def test_an_answer_is_known_to_all_only_where_it_is_a_snapshot_and_one_is_all(
+    desk: Desk, alone: bool, joined: bool
+) -> None:
+    """A client may pay no heed to the state in a refusal, or in an answer that it has not waited for."""
     phone = desk.connections.get("c1")
     assert phone is not None
     if not alone:
         await desk.connect("c2")
     await desk.quietly(FIRST)
-    desk.connections.answered(phone, FIRST.session_id, FIRST.order, ended=False)
-    assert await desk.compare() == ([] if alone else [(LISTENER_ID, FIRST.session_id, 1)])
+    desk.connections.answered(phone, FIRST.session_id, FIRST.order, ended=False, joined=joined)
+    assert await desk.compare() == ([] if alone and joined else [(LISTENER_ID, FIRST.session_id, 1)])
 
 
 async def test_an_end_that_was_told_is_over(desk: Desk) -> None:

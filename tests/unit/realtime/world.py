@@ -86,7 +86,7 @@ class Desk:
         phone = self.connections.get("c1")
         assert phone is not None
         await self.connect("c2")
-        self.connections.answered(phone, state.session_id, state.order, state.ended_at_ms is not None)
+        self.connections.answered(phone, state.session_id, state.order, state.ended_at_ms is not None, joined=False)
 
     async def compare(self) -> list[tuple[str, str, int]]:
         """Who was sent which state then: listener, session, revision; or what else."""
