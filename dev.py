@@ -2,7 +2,7 @@
 """The one entry for everyone who works on playhead. It needs nothing but Python 3.11 or newer.
 
     python3 dev.py run [--port …]      everything on this machine: servers, worker, sample, links for two devices
-    python3 dev.py test [pytest …]     the tests, with whatever pytest takes
+    python3 dev.py test [pytest …]     all tests, a process a core; or those that you name, with whatever pytest takes
     python3 dev.py check               ruff, mypy, import-linter, the layout, and the player's types
     python3 dev.py bench NAME […]      loadtests/bench_NAME.py
     python3 dev.py lock                writes requirements.lock anew (needs uv)
@@ -38,6 +38,7 @@ STAMP = VENV / ".playhead-stamp"
 LOCK = ROOT / "requirements.lock"
 EXTRAS = ("embedded", "dev")
 """What can be installed, each including the one before: `run` is content with the first."""
+TEST_PROCESSES_MAX = 4
 
 
 class SetupError(Exception):
@@ -80,7 +81,13 @@ def test(arguments: list[str]) -> int:
     ensure_environment("dev")
     if subprocess.call([str(PYTHON), "-m", "playhead.app.player_build"], cwd=str(ROOT)) != 0:
         raise SetupError("The player page could not be built, and tests need it. See above.")
-    become([str(PYTHON), "-m", "pytest", *arguments])
+    become([str(PYTHON), "-m", "pytest", *(arguments or all_at_once())])
+
+
+def all_at_once() -> list[str]:
+    """A process a core, each with servers of its own; the tests of a file share one."""
+    processes = min(TEST_PROCESSES_MAX, os.cpu_count() or 1)
+    return ["-n", str(processes), "--dist", "loadfile"] if processes > 1 else []
 
 
 def check(arguments: list[str]) -> int:

@@ -28,10 +28,12 @@ settings.load_profile(PROFILE)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_configure() -> None:
-    """After hypothesis has read `--hypothesis-seed`."""
+def pytest_configure(config: pytest.Config) -> None:
+    """After hypothesis has read `--hypothesis-seed`; as that option, so that all processes have one seed."""
     if IN_CI and core.global_force_seed is None:
-        core.global_force_seed = random.SystemRandom().getrandbits(SEED_BITS)  # type: ignore[assignment]  # it says None alone
+        seed = random.SystemRandom().getrandbits(SEED_BITS)
+        core.global_force_seed = seed  # type: ignore[assignment]  # it says None alone
+        config.option.hypothesis_seed = str(seed)
 
 
 def _told() -> str | None:
