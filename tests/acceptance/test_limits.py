@@ -56,7 +56,7 @@ async def test_ten_thousand_commands_in_a_row_hold_up_nobody_and_each_is_answere
 
     answers: list[Any] = []
     flooding = asyncio.create_task(flood(flooder, answers, session_id))
-    for number in range(30):
+    for number in range(3):
         assert (await desk.call("seek", {"session_id": theirs, "position": float(number)}))["ok"]
     assert len(answers) < FLOOD, "the others were served while the flood was on"
     await flooding
