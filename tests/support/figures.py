@@ -17,10 +17,11 @@ def table(bench: str) -> str:
     return "\n".join([seen, "", "| figure | seen | goal |", "| --- | --- | --- |", *rows])
 
 
-def filled(text: str, bench: str) -> str:
-    """The page with the benchmark's figures in their place."""
-    pattern = rf"(<!-- {bench}: [^\n]*-->\n).*?(<!-- end -->)"
-    return re.sub(pattern, lambda found: f"{found[1]}\n{table(bench)}\n\n{found[2]}", text, count=1, flags=re.DOTALL)
+def filled(text: str, name: str, rows: str | None = None) -> str:
+    """The page with `rows` in their place; default: the figures of the benchmark `name`."""
+    rows = table(name) if rows is None else rows
+    pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}\n{rows}\n\n{found[2]}", text, count=1, flags=re.DOTALL)
 
 
 def renew(bench: str) -> None:

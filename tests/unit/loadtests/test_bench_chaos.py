@@ -2,6 +2,7 @@
 
 from loadtests.bench_chaos import Seen, figures, goals, rows
 from loadtests.chaos.faults import Kill
+from tests.support.figures import PAGE, filled, renew, table
 
 FIGURES = {"wrong": 0.0, "server_back_max_s": 1.999, "everysec_lost_oldest_s": 1.999, "outage_failed": 0.0}
 PAST = {"wrong": 1.0, "server_back_max_s": 2.0, "everysec_lost_oldest_s": 2.0, "outage_failed": 1.0}
@@ -24,3 +25,13 @@ def test_each_device_that_a_server_cut_off_counts_and_other_kills_as_a_whole() -
     assert (told["server_back_p50_s"], told["server_back_max_s"]) == (0.7, 0.9)
     assert (told["outage_s"], told["outage_failed"]) == (60.0, 0)
     assert [(row.name, row.count, row.p50_ms) for row in rows(seen)] == [("server", 3, 700.0), ("valkey", 1, 400.0)]
+
+
+def test_the_figures_in_the_documentation_are_those_that_were_kept() -> None:
+    text = PAGE.read_text()
+    assert table("chaos") in text
+    assert text == filled(text, "chaos")
+
+
+if __name__ == "__main__":
+    renew("chaos")

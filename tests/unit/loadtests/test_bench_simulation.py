@@ -8,6 +8,7 @@ from loadtests.bench_simulation import FIRST_SEED, keep_next_seed, next_seed, re
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.test_schedules import SCHEDULES
 from tests.simulation.workers import Answer
+from tests.support.figures import PAGE, filled
 
 
 def test_the_seeds_go_on_from_where_the_last_run_ended(tmp_path: Path) -> None:
@@ -42,3 +43,18 @@ def test_goals_are_of_the_whole_run_and_a_broken_rule_misses_one() -> None:
     }
     assert all(goal.met for goal in met.goals.values())
     assert not any(goal.met for goal in result_of([good, bad], minutes=1.0).goals.values())
+
+
+def mutation_table() -> str:
+    rows = sorted(f"| {row.rule} | {row.broken} | {name} |" for name, row in MUTATIONS.items())
+    return "\n".join(["| it breaks | what the code no longer does | mutation |", "| --- | --- | --- |", *rows])
+
+
+def test_the_mutations_in_the_documentation_are_those_that_are_run() -> None:
+    text = PAGE.read_text()
+    assert mutation_table() in text
+    assert text == filled(text, "mutations", mutation_table())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(), "mutations", mutation_table()))
