@@ -28,11 +28,11 @@ from msgspec.structs import replace
 from loadtests.journal_traffic import Machine, Traffic, machine_under_test, sessions_of
 from loadtests.keeping import RESULTS, Latency, keep, percentile
 from loadtests.machine import Goal, Result
-from playhead.runtime.clock import SystemClock
 from playhead.sessions.journal import Entry, encode_entry
 from playhead.sessions.keys import PARTITIONS, ListenerKeys, journal_key, partition_of
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.store import Answer, Change, Committed, Connection
+from tests.support.clocks import SystemClock
 
 COMMANDS_PER_S = 1_000
 TICK_S = 0.05

@@ -31,10 +31,11 @@ from loadtests.journal_traffic import Traffic, sessions_of
 from loadtests.keeping import RESULTS, Latency, keep, percentile
 from loadtests.machine import Goal, Result
 from playhead.app.embedded import EmbeddedValkey
-from playhead.runtime.clock import Clock, SystemClock
+from playhead.runtime.clock import Clock
 from playhead.sessions.keys import ListenerKeys
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.store import Change, Committed
+from tests.support.clocks import SystemClock
 
 TASKS = (1, 50, 200)
 GOAL_TASKS = 50

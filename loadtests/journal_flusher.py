@@ -19,10 +19,10 @@ from prometheus_client import CollectorRegistry
 
 from playhead.app.flushing import GC_ALLOCATIONS
 from playhead.db import JournalRepository, open_service_database
-from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.flushing import Flusher, Taken
 from playhead.sessions.redis_journal import RedisJournal
+from tests.support.clocks import SystemClock
 
 
 class TimedJournal(RedisJournal):

@@ -1,5 +1,8 @@
-"""A machine and a state store whose clocks a test moves: real time passes, and both run on at their own rates."""
+"""A machine and a state store whose clocks a test moves: real time passes, and both run on at their own rates. And the
+clock of the machine that tests run on.
+"""
 
+import time
 from collections.abc import Callable
 
 from playhead.playback.clock_offset import RoundTrip
@@ -57,3 +60,18 @@ class StoreTime:
 
     async def stop(self) -> None:
         self.stopped = True
+
+
+class SystemClock:
+    """The machine's wall clock, except that it never runs backwards.
+
+    A step of the wall clock (an operator, a leap of NTP) is followed only forwards; backwards the clock stands still
+    until the wall clock has caught up, so that anchors are never in the future of a later reading.
+    """
+
+    def __init__(self) -> None:
+        self._latest_ms = 0
+
+    def now_ms(self) -> int:
+        self._latest_ms = max(self._latest_ms, time.time_ns() // 1_000_000)
+        return self._latest_ms

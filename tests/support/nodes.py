@@ -19,7 +19,7 @@ from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import GRACE_S, RealtimeServer
-from playhead.runtime.clock import Clock, SystemClock
+from playhead.runtime.clock import Clock
 from playhead.runtime.limits import Rate
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.archive import Archive
@@ -29,6 +29,7 @@ from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import Scripts, SessionService
 from playhead.sessions.streams import StreamLinks
 from playhead.sessions.sweeping import Sweeper
+from tests.support.clocks import SystemClock
 from tests.support.sessions import new_id
 from tests.support.states import LISTENER_ID
 

@@ -20,18 +20,3 @@ def elapsed_s() -> float:
 
 
 _WITH_SLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-class SystemClock:
-    """The machine's wall clock, except that it never runs backwards.
-
-    A step of the wall clock (an operator, a leap of NTP) is followed only forwards; backwards the clock stands still
-    until the wall clock has caught up, so that anchors are never in the future of a later reading.
-    """
-
-    def __init__(self) -> None:
-        self._latest_ms = 0
-
-    def now_ms(self) -> int:
-        self._latest_ms = max(self._latest_ms, time.time_ns() // 1_000_000)
-        return self._latest_ms

@@ -14,7 +14,6 @@ from playhead.auth.tokens import TokenVerifier
 from playhead.cache import Cache, RedisBackend
 from playhead.db import BookmarkRepository, Database, ListeningRepository, ScriptRepository, SessionRepository, Source
 from playhead.http import Services, Unplayable, create_app, valkey_check
-from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.announcements import Announcements
 from playhead.sessions.listening import Listening
@@ -28,6 +27,7 @@ from tests.integration.db.conftest import database, logins, logins_folder, migra
 from tests.integration.http.uploading import files
 from tests.integration.http.world import AUDIENCE, JWT_KEY, MEDIA_KEYS, MEDIA_URL, UPLOAD_BYTES_MAX, World, new_id
 from tests.support.audio import Kind, make, wheel_programs
+from tests.support.clocks import SystemClock
 
 __all__ = ["database", "logins", "logins_folder", "migrated_template", "owner_url"]
 

@@ -10,12 +10,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from playhead.app.embedded import EmbeddedValkey
 from playhead.db.limits import BOOKMARK_NOTE_CHARS_MAX, BOOKMARK_TITLE_CHARS_MAX, BOOKMARKS_MAX
 from playhead.http import Services, create_app
-from playhead.runtime.clock import SystemClock
 from playhead.sessions.announcements import Announcements
 from playhead.sessions.codec import decode_packet
 from playhead.sessions.redis_store import RedisStore
 from tests.integration.http.world import World, new_id
 from tests.integration.sessions.lines import Line, redis_line
+from tests.support.clocks import SystemClock
 
 
 async def test_a_bookmark_is_made_listed_and_deleted(world: World) -> None:

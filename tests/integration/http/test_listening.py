@@ -9,11 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from playhead.db import Database, JournalRepository
-from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.flushing import Flusher
 from playhead.sessions.redis_journal import RedisJournal
 from tests.integration.http.world import Caller, Reply, World
+from tests.support.clocks import SystemClock
 
 Flush = Callable[[], Awaitable[None]]
 

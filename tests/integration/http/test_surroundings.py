@@ -14,11 +14,11 @@ from playhead.app.embedded import EmbeddedValkey
 from playhead.db import Database, open_database
 from playhead.http import Services, create_app, valkey_check
 from playhead.http.route import API
-from playhead.runtime.clock import SystemClock
 from playhead.runtime.redis import connect
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
 from tests.integration.http.world import Caller, World, new_id
+from tests.support.clocks import SystemClock
 
 FRIEND, STRANGER = "https://app.example.org", "https://elsewhere.example"
 

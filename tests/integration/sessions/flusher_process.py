@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from playhead.db import JournalEntry, JournalRepository, ServiceDatabase, open_service_database
-from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.flushing import Flusher
 from playhead.sessions.redis_journal import RedisJournal
+from tests.support.clocks import SystemClock
 
 
 class Fatal(JournalRepository):

@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 from playhead.db import Database, JournalRepository, ScriptRepository, ServiceDatabase, SessionRepository
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
-from playhead.runtime.clock import SystemClock
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.flushing import EntryStore, Flusher
 from playhead.sessions.journal import Entry, OfflineInterval, encode_entry
 from playhead.sessions.keys import PARTITIONS, dead_key, journal_key, partition_of
 from playhead.sessions.redis_journal import GROUP, RedisJournal
 from tests.integration.db.rows import new_id, session, uploaded
+from tests.support.clocks import SystemClock
 
 TIMEOUT_S = 30.0
 IDLE_MS = 300

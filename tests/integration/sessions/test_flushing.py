@@ -13,7 +13,6 @@ import redis.asyncio
 
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
 from playhead.db import Database, Logins, SessionRepository, ensure_logins, migrate, open_database
-from playhead.runtime.clock import SystemClock
 from playhead.sessions.flushing import BATCH_MAX
 from playhead.sessions.journal import decode_entry
 from playhead.sessions.keys import dead_key, journal_key, partition_of
@@ -22,6 +21,7 @@ from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.store import Change, Committed
 from tests.integration.db.rows import session
 from tests.integration.sessions.flushing import JournalBench, broken_entry, until
+from tests.support.clocks import SystemClock
 
 PROCESS_TIMEOUT_S = 30.0
 
