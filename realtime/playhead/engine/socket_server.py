@@ -10,7 +10,7 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Container, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 import socketio
@@ -67,7 +67,7 @@ class Rooms(AsyncManager):
 
     def basic_disconnect(self, sid: str, namespace: str, **_options: Any) -> None:
         for room in self._entered.pop((namespace, sid), {}):
-            super().basic_leave_room(sid, namespace, room)
+            self.basic_leave_room(sid, namespace, room)
         self.callbacks.pop(sid, None)
         for pending in (self.pending_connect, self.pending_disconnect):
             if sid in pending.get(namespace, ()):
@@ -98,7 +98,12 @@ class Rooms(AsyncManager):
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         messages = self.server.encoded(EVENT, [event, *arguments], namespace)
-        skipped = skip_sid if isinstance(skip_sid, list) else (skip_sid,)
+        self.deliver(members, messages, skip_sid if isinstance(skip_sid, list) else (skip_sid,))
+
+    def deliver(
+        self, members: Iterable[tuple[str, str]], messages: Sequence[Outgoing], skipped: Container[str | None] = ()
+    ) -> None:
+        """Messages that are encoded and framed already, to sockets that are here (`sid`, that of its connection)."""
         sessions = self.server.eio.sockets
         for sid, eio_sid in members:
             if sid not in skipped and (session := sessions.get(eio_sid)) is not None:

@@ -10,7 +10,8 @@ Owns: which channel a message goes to, and who of this node gets it. Must not kn
     the answer to an emit with a callback     that of the node that waits for it
 
 The stock manager has one channel for everything, on which every node parses every message of the cluster. Here an event
-is encoded once, where it is emitted. Pub/sub promises nothing: `on_gap` is told when messages may be missing.
+is encoded once, where it is emitted, and framed once on each node. Pub/sub promises nothing: `on_gap` is told when
+messages may be missing. The rooms are the engine's, so the server is its `SocketServer`.
 """
 
 import asyncio
@@ -19,8 +20,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from engineio.packet import MESSAGE
-from engineio.packet import Packet as EnginePacket
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from socketio.async_manager import AsyncManager
@@ -28,6 +27,7 @@ from socketio.async_pubsub_manager import AsyncPubSubManager
 from socketio.packet import EVENT
 from socketio.packet import Packet as SocketPacket
 
+from playhead.engine.socket_server import Rooms, outgoing
 from playhead.runtime.multiplexed import Multiplexed
 from playhead.runtime.subscriptions import NotConfirmed, Subscriptions
 from playhead.runtime.tasks import cancelled
@@ -69,8 +69,8 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Encoded | Request | Ping).decode
 
 
-class ShardedManager(AsyncPubSubManager):
-    """`socketio.AsyncServer(client_manager=ShardedManager(…))`; then `start`, and `stop` at the end.
+class ShardedManager(Rooms, AsyncPubSubManager):
+    """`SocketServer(client_manager=ShardedManager(…))`; then `start`, and `stop` at the end.
 
     `client` is used for the subscriptions, `calls` for what is published; their owner ends both. While the store is
     away events reach this node's sockets only. `emit` and the others do not fail then: other nodes find a gap later.
@@ -79,7 +79,8 @@ class ShardedManager(AsyncPubSubManager):
     name = "sharded"
 
     def __init__(self, client: Redis, calls: Multiplexed, on_gap: OnGap, channel: str = "socketio") -> None:
-        super().__init__(channel=channel)
+        super().__init__()
+        self.channel = channel
         self._calls = calls
         self._gap = on_gap
         self._places: dict[str, tuple[str, str]] = {}
@@ -179,7 +180,7 @@ class ShardedManager(AsyncPubSubManager):
             self._subscriptions.want(channel)
         return channel
 
-    def basic_leave_room(self, sid: str, namespace: str, room: str) -> None:
+    def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
         super().basic_leave_room(sid, namespace, room)
         if room is not None and not self._has(namespace, room):
             channel = self._room(namespace, room)
@@ -202,7 +203,7 @@ class ShardedManager(AsyncPubSubManager):
         """As `AsyncServer.emit`. With a callback each socket gets a packet of its own, as the stock manager does it."""
         room = to or room
         if callback is not None or kwargs.get("ignore_queue"):
-            await super().emit(event, data, namespace, room, skip_sid=skip_sid, callback=callback, **kwargs)
+            await super().emit(event, data, namespace or "/", room, skip_sid=skip_sid, callback=callback, **kwargs)
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         packet_class = SocketPacket if self.server is None else self.server.packet_class
@@ -211,7 +212,7 @@ class ShardedManager(AsyncPubSubManager):
         skip_sids = [sid for sid in (skip_sid if isinstance(skip_sid, list) else [skip_sid]) if sid is not None]
         rooms = list(room) if are_several(room) else room
         message = Encoded(self.host_id, namespace or "/", rooms, skip_sids, packets)
-        await self._deliver(message)
+        self._deliver(message)
         await self._send(self._channel_to(message.namespace, rooms), encode(message))
 
     async def _publish(self, data: dict[str, Any]) -> None:
@@ -240,7 +241,7 @@ class ShardedManager(AsyncPubSubManager):
         elif isinstance(message, Request):
             await self._handle(self.json.loads(message.json))
         elif message.host_id != self.host_id:
-            await self._deliver(message)
+            self._deliver(message)
 
     async def _handle(self, request: dict[str, Any]) -> None:
         method = request["method"]
@@ -261,18 +262,10 @@ class ShardedManager(AsyncPubSubManager):
         if len(self._tasks) > TASKS_MAX:
             await task
 
-    async def _deliver(self, message: Encoded) -> None:
-        """To the sockets of this node. One that cannot be sent to costs the others nothing."""
-        if message.namespace not in self.rooms:
-            return
-        for sid, eio_sid in list(self.get_participants(message.namespace, message.room)):
-            if sid in message.skip_sids:
-                continue
-            try:
-                for packet in message.packets:
-                    await self.server._send_eio_packet(eio_sid, EnginePacket(MESSAGE, packet))
-            except Exception:
-                log.exception("A socket was not sent an event.", action="event_undelivered")
+    def _deliver(self, message: Encoded) -> None:
+        """To the sockets of this node."""
+        if members := list(self.get_participants(message.namespace, message.room)):
+            self.deliver(members, outgoing(message.packets), message.skip_sids)
 
     async def _missed(self, channel: str) -> None:
         await self._gap(*self._places.get(channel, ("", "")))

@@ -1,4 +1,4 @@
-"""Rooms over two nodes: real servers of python-socketio, real clients, one real Valkey."""
+"""Rooms over two nodes: real servers, real clients, one real Valkey."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +12,8 @@ import socketio
 from aiohttp import web
 
 from playhead.app.embedded import EmbeddedValkey
+from playhead.engine.front import Site
+from playhead.engine.socket_server import SocketServer
 from playhead.realtime import sharded_manager
 from playhead.realtime.sharded_manager import ShardedManager
 from playhead.runtime.multiplexed import Multiplexed
@@ -54,7 +56,7 @@ async def start_node(valkey_url: str) -> AsyncIterator[Node]:
 
     client, calls = connect(valkey_url), Multiplexed(valkey_url)
     manager = ShardedManager(client, calls, on_gap)
-    node = Node(socketio.AsyncServer(client_manager=manager, async_mode="aiohttp"), manager, gaps=gaps)
+    node = Node(SocketServer(client_manager=manager), manager, gaps=gaps)
 
     async def disconnected(sid: str, _reason: str) -> None:
         node.gone.put_nowait(sid)
@@ -68,7 +70,7 @@ async def start_node(valkey_url: str) -> AsyncIterator[Node]:
     node.server.attach(app)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = Site(runner, node.server.eio, "127.0.0.1", 0)
     await site.start()
     assert site._server is not None
     node.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[attr-defined]
