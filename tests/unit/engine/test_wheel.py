@@ -67,13 +67,11 @@ async def test_a_timer_may_set_itself_again_and_unset_its_neighbour() -> None:
         def on_time(self) -> None:
             super().on_time()
             wheel.unset(neighbour)
-            if len(self.times) < 3:
-                wheel.set(self, 0.0)
+            wheel.set(self if len(self.times) < 3 else last, 0.0)
 
     again, last = Again(), Timer()
     wheel.set(again, 0.0)
     wheel.set(neighbour, 0.0)
-    wheel.set(last, 0.1)
     await until_due(last)
     assert len(again.times) == 3 and neighbour.times == []
     wheel.stop()
