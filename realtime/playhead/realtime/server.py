@@ -50,8 +50,9 @@ DRAIN_GRACE_S = 90.0
 """The same where it is this server that goes away: its devices have to find another one."""
 CLOSED_BY_THE_DEVICE = ("client disconnect", "transport close")
 """Reasons of the library for an end that came from the other side; any other one came from silence, or from us."""
-TRANSPORT_BYTES_MAX = 1_000_000
-"""Past it the transport itself closes the connection; up to it, a packet that is too large is answered."""
+TRANSPORT_BYTES_MAX = 100_000
+"""Past it the transport itself closes the connection; up to it, a packet that is too large is answered. A packet of
+PACKET_BYTES_MAX of the longest characters fits. The transport keeps a buffer of this size for who has sent as much."""
 
 
 class RealtimeServer:
