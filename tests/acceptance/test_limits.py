@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import psutil
 import pytest
 
@@ -87,6 +88,26 @@ async def test_how_fast_a_socket_may_send_is_what_the_settings_say(make_system: 
         assert refused["code"] == "overloaded"
         assert 1_000 - elapsed_ms - 1 <= refused["retry_after_ms"] <= 1_000
         assert (await served(socket, "clock", {"t0": 0}))["ok"]
+
+
+async def test_how_fast_a_listener_may_ask_over_rest_is_what_the_settings_say(make_system: StartSystem) -> None:
+    burst = 3
+    settings = {"PLAYHEAD_CONNECTION_EVENTS_PER_S": "1", "PLAYHEAD_CONNECTION_EVENTS_BURST": str(burst)}
+    system = make_system(None, helper_commands=(), settings=settings)
+    await asyncio.to_thread(system.start)
+    headers, url = {"Authorization": f"Bearer {system.token()}"}, f"{system.base_url}/api/v1/audio/scripts"
+    async with aiohttp.ClientSession(headers=headers) as session:
+        began_s, answered = time.monotonic(), 0
+        while True:
+            async with session.get(url) as answer:
+                if answer.status != 200:
+                    break
+                answered += 1
+        assert burst <= answered <= burst + time.monotonic() - began_s
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+        await asyncio.sleep(float(answer.headers["Retry-After"]))
+        async with session.get(url) as answer:
+            assert answer.status == 200
 
 
 async def served(socket: RawSocket, event: str, payload: object) -> dict[str, Any]:

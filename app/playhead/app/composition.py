@@ -41,6 +41,11 @@ def token_verifier(settings: Settings) -> TokenVerifier:
     )
 
 
+def command_rate(settings: Settings) -> Rate:
+    """How fast a socket may send, and a listener may ask over REST."""
+    return Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     """The use cases and what both surfaces share."""
@@ -90,7 +95,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Cl
             links=links,
             metrics=metrics,
             clock=clock,
-            rate=Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst),
+            rate=command_rate(settings),
             cors_origins=settings.cors_origins,
             public_url=settings.public_base_url,
             write_bytes_max=settings.socket_write_bytes_max,

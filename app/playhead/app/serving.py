@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from playhead.app.asyncapi import asyncapi
-from playhead.app.composition import Core, core
+from playhead.app.composition import Core, command_rate, core
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
 from playhead.app.machine import media_storage, metrics_server, upload_ingest
@@ -192,6 +192,7 @@ def _services(settings: Settings, opened: Database, parts: Core, metrics: Metric
         },
         upload_bytes_max=settings.upload_bytes_max,
         media_base_url=settings.media_base_url,
+        rate=command_rate(settings),
         cors_origins=settings.cors_origins,
         player_dir=player_folder(settings),
         asyncapi=asyncapi(version("playhead")),

@@ -1,4 +1,4 @@
-"""How fast one caller may ask, and when it no longer merely hurries but floods. Pure: time is an argument.
+"""How fast a caller may ask, and when it no longer merely hurries but floods. Pure: time is an argument.
 
 Each request is judged by the generic cell rate algorithm (GCRA, ITU-T I.371): one number, the time at which the next
 request would come if all came evenly, stands for a bucket of `burst` that fills at `per_s`.
@@ -25,6 +25,8 @@ class Rate:
 
 COMMAND_RATE = Rate(per_s=50, burst=100)
 """What a connection may send where the settings say nothing else: far more than any hand does."""
+CALLERS_MAX = 10_000
+"""Callers whose pace is remembered at once, about 3 MB."""
 
 
 class Pace:
@@ -64,3 +66,28 @@ class Pace:
             self._second_began_us = now_us if silent else self._second_began_us + SECOND_US
             self._count = 0
         self._count += 1
+
+
+class Paces:
+    """Callers that hold no connection: each against the same rate, by name.
+
+    Of more than `callers_max` the one that has asked longest ago is forgotten, and begins anew: so many others have
+    asked since then that little of its burst was still taken.
+    """
+
+    def __init__(self, rate: Rate = COMMAND_RATE, callers_max: int = CALLERS_MAX) -> None:
+        self._rate = rate
+        self._callers_max = callers_max
+        self._paces: dict[str, Pace] = {}
+        """Who asked last stands last."""
+
+    def __len__(self) -> int:
+        return len(self._paces)
+
+    def take(self, caller: str, now_us: int) -> int:
+        """As `Pace.take`, of that caller."""
+        pace = self._paces.pop(caller, None) or Pace(self._rate)
+        self._paces[caller] = pace
+        if len(self._paces) > self._callers_max:
+            del self._paces[next(iter(self._paces))]
+        return pace.take(now_us)

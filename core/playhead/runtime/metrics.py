@@ -36,6 +36,7 @@ class Metrics:
     resyncs: Counter
     loop_lag_seconds: Histogram
     requests: Counter
+    requests_limited: Counter
     request_seconds: Histogram
     store_up: Gauge
     server_time_uncertainty_seconds: Gauge
@@ -81,9 +82,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         sockets_ended=make.counter("sockets_ended", "Sockets that the server ended, by reason.", "reason"),
         draining=make.gauge("draining", "Processes that go away, and serve their sockets until then.", "livesum"),
         commands=make.counter("commands", "Commands by surface, kind and result.", "surface", "command", "result"),
-        events_limited=make.counter(
-            "events_limited", "Events that were refused because their connection sent faster than it may."
-        ),
+        events_limited=make.counter("events_limited", "Events of sockets that were refused as too fast."),
         ack_seconds=make.histogram("ack_seconds", "From a command's arrival to its answer.", "surface"),
         deliveries=make.counter("deliveries", "Events written to sockets.", "event"),
         delivery_seconds=make.histogram("delivery_seconds", "From a commit to its event's arrival at this node."),
@@ -96,6 +95,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         resyncs=make.counter("resyncs", "Times that a listener's devices were told to ask anew, by reason.", "reason"),
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
+        requests_limited=make.counter("http_requests_limited", "REST requests that were refused as too fast."),
         request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),
         store_up=make.gauge(
             "store_up",

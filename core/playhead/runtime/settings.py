@@ -130,10 +130,16 @@ class Settings(BaseSettings):
         32, ge=1, le=1_000, description="Sockets that one listener may hold at once."
     )
     connection_events_per_s: int = Field(
-        COMMAND_RATE.per_s, ge=1, le=10_000, description="Events that one socket may send a second in the long run."
+        COMMAND_RATE.per_s,
+        ge=1,
+        le=10_000,
+        description="Events of a socket, and requests of a listener to one process, a second in the long run.",
     )
     connection_events_burst: int = Field(
-        COMMAND_RATE.burst, ge=1, le=100_000, description="Events that one socket may send at once."
+        COMMAND_RATE.burst,
+        ge=1,
+        le=100_000,
+        description="Events of a socket, and requests of a listener to one process, at once.",
     )
     socket_write_bytes_max: int = Field(
         262_144, ge=16_384, le=67_108_864, description="Bytes that may wait for a socket to read them; then it is cut."

@@ -8,6 +8,7 @@ from playhead.http.docs_page import docs_body, problem_anchor
 from playhead.http.middlewares import middlewares, set_headers
 from playhead.http.openapi import openapi
 from playhead.http.origin import ORIGIN, Origin
+from playhead.http.pacing import PACING, Pacing
 from playhead.http.pages import index, player_file, respond_page
 from playhead.http.problems import HTTP_REASONS, PROBLEMS_PATH, problem, respond
 from playhead.http.route import Endpoint, Good, Route
@@ -72,6 +73,7 @@ def create_app(services: Services) -> web.Application:
     app[SERVICES] = services
     app[ORIGIN] = Origin(services.signer, services.scripts, services.storage, services.clock)
     app[UPLOADS] = Uploads(services)
+    app[PACING] = Pacing(services.rate, services.metrics)
     app[DOCUMENT] = openapi(ROUTES, version("playhead"))
     app[DOCS] = docs_body(app[DOCUMENT])
     app.on_response_prepare.append(set_headers)

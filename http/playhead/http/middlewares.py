@@ -29,6 +29,7 @@ API_METHODS = "GET, POST, PUT, PATCH, DELETE"
 API_HEADERS = "Authorization, Content-Type"
 MEDIA_METHODS = "GET, HEAD"
 MEDIA_HEADERS = "Range"
+API_EXPOSED = "Retry-After"
 MEDIA_EXPOSED = "Content-Length, Content-Range, ETag, Retry-After"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -74,8 +75,7 @@ def sharing(origins: tuple[str, ...]) -> Middleware:
         if allowed is None:
             return response
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed
-        if is_media:
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = MEDIA_EXPOSED
+        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = MEDIA_EXPOSED if is_media else API_EXPOSED
         if preflight:
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = MEDIA_METHODS if is_media else API_METHODS
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = MEDIA_HEADERS if is_media else API_HEADERS

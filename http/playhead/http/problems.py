@@ -23,6 +23,9 @@ PROBLEM_TYPE = "application/problem+json"
 PROBLEMS_PATH = "/problems"
 RETRY_AFTER_S = 1
 """What clients are told to wait before they repeat a request that was refused for the moment."""
+WAIT_AND_REPEAT = (429, 503)
+"""Statuses that carry it (RFC 6585 section 4, RFC 9110 section 15.6.4). No rate is below one a second, so whoever asks
+too fast has waited long enough by then."""
 
 
 class HttpCode(StrEnum):
@@ -31,6 +34,7 @@ class HttpCode(StrEnum):
     INCOMPLETE = "incomplete"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     SEGMENT_NOT_READY = "segment_not_ready"
+    TOO_FAST = "too_fast"
 
 
 AnyCode = Code | HttpCode
@@ -43,6 +47,11 @@ HTTP_REASONS: dict[HttpCode, Reason] = {
     HttpCode.INCOMPLETE: Reason("The request's body did not arrive whole in time. Send it again.", 408, True),
     HttpCode.RANGE_NOT_SATISFIABLE: Reason("The range begins past the end. `Content-Range` names the size.", 416),
     HttpCode.SEGMENT_NOT_READY: Reason("This segment is not encoded yet. Ask again after `Retry-After`.", 503, True),
+    HttpCode.TOO_FAST: Reason(
+        "This listener asks faster than it may, and nothing was done. Send the same again after `Retry-After`.",
+        429,
+        True,
+    ),
 }
 
 
@@ -97,7 +106,7 @@ class Problem(BaseModel):
         """What the status asks for beside the body."""
         if self.status == REASONS[Code.UNAUTHORIZED].status:
             return {"WWW-Authenticate": 'Bearer realm="playhead"'}
-        return {"Retry-After": str(RETRY_AFTER_S)} if self.status == 503 else {}
+        return {"Retry-After": str(RETRY_AFTER_S)} if self.status in WAIT_AND_REPEAT else {}
 
 
 PROBLEM_CODE = web.ResponseKey("problem_code", str)

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from playhead.auth.tokens import Principal
 from playhead.http.authentication import authenticate
 from playhead.http.decoding import decode
-from playhead.http.problems import AnyCode, Problem, problem_of, respond
+from playhead.http.pacing import PACING
+from playhead.http.problems import AnyCode, HttpCode, Problem, problem_of, respond
 from playhead.http.services import SERVICES, Services
 from playhead.playback.rejections import Code, Rejection
 
@@ -27,6 +28,9 @@ Access = Literal["bearer", "signed path", "open"]
 Tag = Literal["playback", "listening", "scripts", "bookmarks", "media", "operations"]
 In = TypeVar("In", bound=BaseModel)
 In_co = TypeVar("In_co", bound=BaseModel, covariant=True)
+
+GUARDED: tuple[AnyCode, ...] = (Code.UNAUTHORIZED, HttpCode.TOO_FAST)
+"""What every guarded route may answer."""
 
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Guarded = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
@@ -96,11 +100,14 @@ def _takes_json(method: Method, path: str, fields: type[BaseModel] | None) -> bo
 
 
 def guarded(endpoint: Guarded) -> Endpoint:
-    """`endpoint` for those who show a valid token; 401 for everybody else, before anything else is looked at."""
+    """`endpoint` for those who show a valid token and ask no faster than they may; nothing is looked at before that."""
 
     async def check(request: web.Request) -> web.StreamResponse:
         principal = authenticate(request, request.app[SERVICES].verifier)
-        return respond(principal) if isinstance(principal, Problem) else await endpoint(request, principal)
+        if isinstance(principal, Problem):
+            return respond(principal)
+        refusal = request.app[PACING].refusal(principal.listener_id)
+        return await endpoint(request, principal) if refusal is None else respond(refusal)
 
     return check
 
@@ -141,7 +148,7 @@ def api(
         endpoint=guarded(endpoint),
         fields=fields,
         good=good,
-        refusals=(*refusals, Code.UNAUTHORIZED, Code.INVALID, Code.UNAVAILABLE),
+        refusals=(*refusals, *GUARDED, Code.INVALID, Code.UNAVAILABLE),
         command=command,
     )
 

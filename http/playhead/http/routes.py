@@ -47,7 +47,7 @@ from playhead.http.listening_routes import LISTENING
 from playhead.http.origin import PLAYLIST_TYPE, SEGMENT_TYPE, serve_media
 from playhead.http.problems import AnyCode, HttpCode
 from playhead.http.refusals import BODY, COMMAND
-from playhead.http.route import API, Answer, Good, Route, api, guarded, respond_with
+from playhead.http.route import API, GUARDED, Answer, Good, Route, api, guarded, respond_with
 from playhead.http.services import SERVICES
 from playhead.http.upload_bodies import FILE_FIELD, FORM_TYPE
 from playhead.http.uploads import upload
@@ -217,7 +217,7 @@ _SCRIPTS = (
             Good(200, "The same file was uploaded under this id before.", ScriptAnswer),
         ),
         refusals=(
-            Code.UNAUTHORIZED,
+            *GUARDED,
             Code.FORBIDDEN,
             Code.INVALID,
             Code.NOT_AUDIO,

@@ -13,6 +13,7 @@ from playhead.cache import Cache
 from playhead.db import BookmarkRepository, ScriptRepository, Source
 from playhead.http.health import Check
 from playhead.runtime.clock import Clock
+from playhead.runtime.limits import COMMAND_RATE, Rate
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import StoreKind
 from playhead.sessions.announcements import Announcements
@@ -53,7 +54,7 @@ class Services:
     `media_base_url`: where stream addresses point to, which the player page must be allowed to fetch from.
     `player_dir` None, or without an index.html: the page says how to build it.
     `readiness`: by the name that `/readyz` answers; `store`: where it says that sessions live. `asyncapi`: the document
-    of the socket protocol.
+    of the socket protocol. `rate`: how fast a listener may ask.
     """
 
     sessions: SessionService
@@ -76,6 +77,7 @@ class Services:
     readiness: Mapping[str, Check]
     upload_bytes_max: int
     media_base_url: str
+    rate: Rate = COMMAND_RATE
     cors_origins: tuple[str, ...] = ()
     player_dir: Path | None = None
     asyncapi: Mapping[str, Any] = field(default_factory=dict)

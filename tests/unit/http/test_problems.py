@@ -49,7 +49,7 @@ def test_no_http_code_has_the_name_of_a_code_of_both_surfaces() -> None:
     assert set(HTTP_REASONS) == set(HttpCode)
 
 
-@pytest.mark.parametrize("code", [code for code in CODES if reason_of(code).status == 503])
+@pytest.mark.parametrize("code", [code for code in CODES if reason_of(code).status in (429, 503)])
 def test_a_refusal_for_the_moment_says_when_to_come_back(code: AnyCode) -> None:
     assert respond(problem(code)).headers["Retry-After"] == "1"
     assert reason_of(code).retry

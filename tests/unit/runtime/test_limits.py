@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.runtime.limits import COMMAND_RATE, FLOOD_FACTOR, FLOOD_S, SECOND_US, Pace, Rate
+from playhead.runtime.limits import COMMAND_RATE, FLOOD_FACTOR, FLOOD_S, SECOND_US, Pace, Paces, Rate
 
 RATE = Rate(per_s=50, burst=100)
 APART_US = SECOND_US // RATE.per_s
@@ -108,3 +108,32 @@ def test_a_flooder_that_stops_floods_no_longer() -> None:
     assert pace.flooding
     second(pace, FLOOD_S + 3, 1)
     assert not pace.flooding
+
+
+class TestPaces:
+    def test_each_caller_has_a_pace_of_its_own(self) -> None:
+        paces = Paces(RATE)
+        for caller in ("anna", "bert"):
+            assert [paces.take(caller, START_US) for _ in range(RATE.burst)] == [0] * RATE.burst
+        assert paces.take("anna", START_US) == APART_US
+        assert paces.take("bert", START_US) == APART_US
+        assert paces.take("carl", START_US) == 0
+
+    def test_as_many_are_remembered_as_are_allowed(self) -> None:
+        paces = Paces(Rate(per_s=1, burst=1), callers_max=3)
+        for caller in ("anna", "bert", "carl"):
+            assert paces.take(caller, START_US) == 0
+        assert len(paces) == 3
+        assert all(paces.take(caller, START_US) for caller in ("anna", "bert", "carl"))
+
+    def test_one_more_makes_the_one_that_asked_longest_ago_begin_anew(self) -> None:
+        paces = Paces(Rate(per_s=1, burst=1), callers_max=3)
+        for caller in ("anna", "bert", "carl"):
+            paces.take(caller, START_US)
+        # asks again, refused though it is: now bert has not asked for the longest time
+        assert paces.take("anna", START_US)
+        assert paces.take("dora", START_US) == 0
+        assert len(paces) == 3
+        assert paces.take("anna", START_US)
+        assert paces.take("carl", START_US)
+        assert paces.take("bert", START_US) == 0
