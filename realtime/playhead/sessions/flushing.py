@@ -44,11 +44,18 @@ ROW_FAULTS = (ValueError, OverflowError, TypeError)
 """Errors that blame the row, InvalidValue among them. All else may be the database's state, or a bug of ours."""
 
 
+TakenKey = tuple[int, str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """An entry that was taken from the journal and is still in it. `entry` None: it cannot be read."""
+    """An entry that was taken from the journal and is still in it. `entry` None: it cannot be read.
+
+    `life`: that of the store it was taken from. In another one the same id may name another entry.
+    """
 
     partition: int
+    life: str
     entry_id: str
     committed_at_ms: int
     fields: Mapping[bytes, bytes]
@@ -56,8 +63,8 @@ class Taken:
     entry: Entry | None
 
     @property
-    def key(self) -> tuple[int, str]:
-        return (self.partition, self.entry_id)
+    def key(self) -> TakenKey:
+        return (self.partition, self.life, self.entry_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +88,7 @@ class Journal(Protocol):
         ...
 
     async def done(self, taken: Sequence[Taken]) -> None:
-        """They are stored: nobody gets them again."""
+        """They are stored: nobody gets them again, unless the store has begun another life since they were taken."""
         ...
 
     async def bury(self, taken: Taken, reason: str) -> int:
@@ -125,7 +132,7 @@ class Flusher:
         self._metrics = metrics
         self._interval_s = interval_s
         self._claim_interval_s = claim_interval_s
-        self._in_hand: dict[tuple[int, str], Taken] = {}
+        self._in_hand: dict[TakenKey, Taken] = {}
         self._ahead: asyncio.Task[Sequence[Taken]] | None = None
         """The next batch, taken while PostgreSQL stores this one; only where more waits than one."""
         self._failures = 0
@@ -221,7 +228,7 @@ class Flusher:
                 await self._bury(row, refused[row.key])
         self._in_hand.clear()
 
-    async def _stored(self, rows: Sequence[Taken]) -> dict[tuple[int, str], str]:
+    async def _stored(self, rows: Sequence[Taken]) -> dict[TakenKey, str]:
         """Stores `rows`; answers the reasons of those that cannot be. Raises what keeps all of them from it."""
         if not rows:
             return {}
@@ -287,7 +294,7 @@ class _Attempt:
         self.strange: list[Exception] = []
         """Refusals that do not blame the row by themselves; they do when another row is stored."""
 
-    async def store(self, rows: Sequence[Taken]) -> dict[tuple[int, str], str]:
+    async def store(self, rows: Sequence[Taken]) -> dict[TakenKey, str]:
         """Answers the reasons of those that were refused."""
         try:
             await self._rows.store([row.entry for row in rows if row.entry is not None])

@@ -9,6 +9,9 @@ from playhead.sessions.journal import Entry, encode_entry
 from playhead.sessions.keys import partition_of
 from playhead.sessions.memory_store import MemoryStore
 
+ONLY_LIFE = ""
+"""What is in memory has no other: numbers are given once."""
+
 
 class MemoryJournal:
     """Journal of all flushers of the process. `dead`: what was buried, with the reasons."""
@@ -30,6 +33,7 @@ class MemoryJournal:
     def _taken(self, entry: Entry) -> Taken:
         return Taken(
             partition=partition_of(entry.state.listener_id),
+            life=ONLY_LIFE,
             entry_id=str(next(self._numbers)),
             committed_at_ms=entry.state.changed_at_ms,
             fields=encode_entry(entry),

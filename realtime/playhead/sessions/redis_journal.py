@@ -1,5 +1,7 @@
 """The journal on Valkey or Redis: one stream of each partition, read by one consumer group.
 
+A failover may lose the latest entries, and a new primary whose clock is behind gives their ids once more. So what is
+taken is marked with the life of the store, and taken off in that one alone; elsewhere it stays, to be claimed later.
 An entry that was taken stays in its stream, and on the group's list of pending ones, until it is done. Streams are read
 each by a command of its own, many commands in one pipeline: on a cluster they lie on different servers.
 """
@@ -18,7 +20,7 @@ from redis.typing import EncodableT, FieldT
 from playhead.runtime.redis import connect
 from playhead.sessions.flushing import CLAIM_IDLE_MS, DEAD_LETTERS_MAX, Backlog, Taken
 from playhead.sessions.journal import Entry, decode_entry
-from playhead.sessions.keys import PARTITIONS, dead_key, journal_key
+from playhead.sessions.keys import PARTITIONS, dead_key, epoch_key, journal_key
 from playhead.sessions.redis_store import unavailable_when_down
 
 log = structlog.get_logger(__name__)
@@ -29,6 +31,21 @@ REASON_FIELD = "reason"
 ENTRY_ID_FIELD = "entry_id"
 CONSUMER_FORGOTTEN_MS = 60 * 60 * 1000
 """A flusher that has not been heard of for so long, and has nothing in hand, is forgotten."""
+
+DONE_IDS_MAX = 1_000
+"""Ids in one call: they all lie on Lua's stack, which has room for some thousands."""
+LIFE_FIELDS = ("run_id", "epoch")
+
+# (journal key, epoch key; group, life, entry id...) -> 1 done, 0 in another life
+DONE = """
+local life = redis.call('HMGET', KEYS[2], 'run_id', 'epoch')
+if (life[1] or '') .. ' ' .. (life[2] or '') ~= ARGV[2] then
+  return 0
+end
+redis.call('XDEL', KEYS[1], unpack(ARGV, 3))
+redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 3))
+return 1
+"""
 
 # (journal key; group, own name, forgotten_ms): forgets this consumer and dead ones, but none that has entries in hand:
 # those would be nobody's, neither new nor pending.
@@ -97,14 +114,15 @@ class RedisJournal:
         asked = list(partitions)
         async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
             for partition in asked:
+                pipe.hmget(epoch_key(partition), LIFE_FIELDS)
                 pipe.xreadgroup(GROUP, self._consumer, {journal_key(partition): ">"}, count=count)
-            answers = await pipe.execute(raise_on_error=False)
+            lives, answers = _in_turn(await pipe.execute(raise_on_error=False))
             await self._make_groups(asked, answers)
         taken: list[Taken] = []
         more = []
-        for partition, answer in zip(asked, answers, strict=True):
+        for partition, life, answer in zip(asked, lives, answers, strict=True):
             rows = answer[0][1] if answer and not isinstance(answer, Exception) else []
-            taken += [_taken(partition, row) for row in rows]
+            taken += [_taken(partition, life, row) for row in rows]
             if len(rows) == count:
                 more.append(partition)
         return taken, more
@@ -125,32 +143,34 @@ class RedisJournal:
         count = max(1, limit // PARTITIONS)
         async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
             for partition, first in self._claim_from.items():
+                pipe.hmget(epoch_key(partition), LIFE_FIELDS)
                 pipe.xautoclaim(
                     journal_key(partition), GROUP, self._consumer, self._claim_idle_ms, start_id=first, count=count
                 )
-            answers = await pipe.execute(raise_on_error=False)
+            lives, answers = _in_turn(await pipe.execute(raise_on_error=False))
             await self._make_groups(list(self._claim_from), answers)
         taken: list[Taken] = []
-        for partition, answer in enumerate(answers):
+        for partition, (life, answer) in enumerate(zip(lives, answers, strict=True)):
             if isinstance(answer, Exception):
                 self._claim_from[partition] = FIRST
                 continue
             following, rows = answer[0], answer[1]
             self._claim_from[partition] = following.decode()
-            taken += [_taken(partition, row) for row in rows if row[1] is not None]
+            taken += [_taken(partition, life, row) for row in rows if row[1] is not None]
         return taken
 
     async def done(self, taken: Sequence[Taken]) -> None:
-        ids: dict[int, list[str]] = {}
+        ids: dict[tuple[int, str], list[str]] = {}
         for row in taken:
-            ids.setdefault(row.partition, []).append(row.entry_id)
+            ids.setdefault((row.partition, row.life), []).append(row.entry_id)
         async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
-            for partition, entry_ids in ids.items():
-                # in this order: what is deleted and still pending falls off at the next claim, but what is neither
-                # pending nor deleted would lie in the stream for ever
-                pipe.xdel(journal_key(partition), *entry_ids)
-                pipe.xack(journal_key(partition), GROUP, *entry_ids)
-            await pipe.execute()
+            for (partition, life), entry_ids in ids.items():
+                keys = (journal_key(partition), epoch_key(partition))
+                for first in range(0, len(entry_ids), DONE_IDS_MAX):
+                    pipe.eval(DONE, len(keys), *keys, GROUP, life, *entry_ids[first : first + DONE_IDS_MAX])
+            answers = await pipe.execute()
+        if not all(answers):
+            log.info("Entries were stored, but taken in another life of the store.", action="journal_life_ended")
 
     async def bury(self, taken: Taken, reason: str) -> int:
         fields: dict[FieldT, EncodableT] = {name: value for name, value in taken.fields.items()}
@@ -186,10 +206,21 @@ def committed_at_ms(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
-def _taken(partition: int, row: tuple[bytes, Mapping[bytes, bytes]]) -> Taken:
+def _in_turn(answers: Sequence[Any]) -> tuple[list[str], Sequence[Any]]:
+    """The lives that were asked for, and the answer after each. Raises RedisError where a life was refused."""
+    lives = []
+    for row in answers[::2]:
+        if isinstance(row, Exception):
+            raise row
+        lives.append(" ".join((field or b"").decode() for field in row))
+    return lives, answers[1::2]
+
+
+def _taken(partition: int, life: str, row: tuple[bytes, Mapping[bytes, bytes]]) -> Taken:
     entry_id, fields = row
     return Taken(
         partition=partition,
+        life=life,
         entry_id=entry_id.decode(),
         committed_at_ms=committed_at_ms(entry_id),
         fields=fields,
