@@ -22,6 +22,7 @@ import type {
   Draining,
   Expiring,
   JoinAck,
+  Preparation,
   SessionEnded,
   SessionStarted,
   State,
@@ -60,6 +61,7 @@ export interface ConnectionEvents {
   sessionStarted(event: SessionStarted): void;
   sessionEnded(event: SessionEnded): void;
   bookmark(change: BookmarkChange): void;
+  prepared(event: Preparation): void;
   streamRenewed(event: StreamRenewed): void;
   /** The token runs out soon, and the connection with it. */
   expiring(event: Expiring): void;
@@ -189,6 +191,7 @@ export class Connection {
     socket.on("session_started", (event: SessionStarted) => this.#events.sessionStarted(event));
     socket.on("session_ended", (event: SessionEnded) => this.#events.sessionEnded(event));
     socket.on("bookmark", (change: BookmarkChange) => this.#events.bookmark(change));
+    socket.on("prepare", (event: Preparation) => this.#events.prepared(event));
     socket.on("resync", () => this.#resyncLater());
     socket.on("stream", (event: StreamRenewed) => this.#events.streamRenewed(event));
     socket.on("expiring", (event: Expiring) => this.#events.expiring(event));

@@ -34,3 +34,8 @@ export function spokenTime(ms: number): string {
 export function formatRate(rate: number): string {
   return `${Number(rate.toFixed(2))}×`;
 }
+
+/** `0.426` → `42 %`: rounded down, so that all of it is there at 100 %. */
+export function formatShare(share: number): string {
+  return `${Math.floor(share * 100 + 1e-9)} %`;
+}

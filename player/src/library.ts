@@ -2,12 +2,12 @@
 
 import type { Api } from "./api.ts";
 import { byTestId, find, fromTemplate, setText, showList } from "./dom.ts";
-import { formatTime } from "./format.ts";
+import { formatShare, formatTime } from "./format.ts";
 import type { Listening } from "./listening.ts";
 import { secondsToMs } from "./playhead.ts";
 import { Refusal } from "./refusal.ts";
 import { showProblem } from "./toasts.ts";
-import type { Script } from "./wire.ts";
+import type { Preparation, Script } from "./wire.ts";
 
 /** While something is being prepared (or nothing is there yet) the list is asked for again this often. */
 const POLL_MS = 3_000;
@@ -51,6 +51,13 @@ export class Library {
     }
     const unfinished = this.#scripts.some(({ status }) => status === "queued" || status === "processing");
     if (unfinished || !this.#scripts.length) this.#timer = setTimeout(() => void this.#poll(), POLL_MS);
+  }
+
+  /** A script has come further. Why one has failed is only in the list. */
+  prepared({ script_id, status, progress }: Preparation): void {
+    this.#scripts = this.#scripts.map((script) => (script.script_id === script_id ? { ...script, status, progress } : script));
+    if (status === "failed") void this.refresh();
+    else this.update();
   }
 
   update(): void {
@@ -122,6 +129,6 @@ function aboutOf(script: Script, playingOn: string | null): string {
   if (script.status === "failed") return `Failed: ${script.error ?? "the file could not be prepared"}`;
   if (script.status === "queued") return "Waiting to be prepared";
   if (playingOn) return `${length} · playing on ${playingOn}`;
-  if (script.status === "processing") return `${length} · preparing ${Math.round(script.progress * 100)} %`;
+  if (script.status === "processing") return `${length} · preparing ${formatShare(script.progress)}`;
   return length;
 }

@@ -98,6 +98,10 @@ class Page {
         this.#connection.resync();
       },
       bookmark: (change) => this.#bookmarks.apply(change),
+      prepared: (event) => {
+        this.#library.prepared(event);
+        if (event.script_id === this.#listening.script?.script_id) this.#transport.showPreparation(event);
+      },
       streamRenewed: (event) => this.#listening.streamRenewed(event),
       expiring: () => showProblem("Your token runs out in a minute. Open your link again, or sign in with a newer one."),
       latest: () => this.#listening.state,
@@ -110,6 +114,7 @@ class Page {
     sessionStorage.setItem(SCRIPT_KEY, script.script_id);
     this.#transport.scriptChanged();
     this.#bookmarks.clear();
+    this.#transport.showPreparation(script);
     this.#listening.open(script);
     void this.#bookmarks.load();
     document.title = `${script.title} · playhead`;

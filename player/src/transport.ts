@@ -4,10 +4,11 @@
  */
 
 import { byTestId, find, setIcon, setText } from "./dom.ts";
-import { formatFine, formatRate, formatTenths, formatTime, spokenTime } from "./format.ts";
+import { formatFine, formatRate, formatShare, formatTenths, formatTime, spokenTime } from "./format.ts";
 import type { Listening } from "./listening.ts";
 import type { Loop, Playhead } from "./playhead.ts";
 import { Tape } from "./tape.ts";
+import type { Preparation } from "./wire.ts";
 
 const RATES = [0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 3];
 const SKIP_MS = 15_000;
@@ -57,6 +58,14 @@ export class Transport {
       return flag;
     });
     find(".flags", this.#rail).replaceChildren(...flags);
+  }
+
+  /** How far the script that is open is prepared; nothing once it is. */
+  showPreparation({ status, progress }: Pick<Preparation, "status" | "progress">): void {
+    const element = byTestId("preparing");
+    element.hidden = status === "ready";
+    find<HTMLProgressElement>("progress", element).value = progress;
+    setText(find("span", element), status === "failed" ? "Preparing it failed" : `Preparing ${formatShare(progress)}`);
   }
 
   /** Each animation frame. */

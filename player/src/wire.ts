@@ -118,6 +118,13 @@ export interface StreamRenewed {
   expires_at: number;
 }
 
+/** How far a script that was joined is prepared; `progress` from 0 to 1. It can be heard before it is `ready`. */
+export interface Preparation {
+  script_id: string;
+  status: Script["status"];
+  progress: number;
+}
+
 /** The server process goes away: connect again after this time, which is another one for each device. */
 export interface Draining {
   retry_after_ms: number;

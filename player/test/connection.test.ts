@@ -10,7 +10,7 @@ import { Server, type Socket as ServerSocket } from "socket.io";
 import { ClockEstimator, SAMPLES_MAX } from "../src/clock.ts";
 import { Connection, type ConnectionEvents, type Status } from "../src/connection.ts";
 import { Refusal } from "../src/refusal.ts";
-import type { JoinAck, State, WireError } from "../src/wire.ts";
+import type { JoinAck, Preparation, State, WireError } from "../src/wire.ts";
 import { aState, NOW_MS } from "./states.ts";
 
 type Reply = (answer: unknown) => void;
@@ -81,6 +81,7 @@ async function connect(events: Partial<ConnectionEvents> = {}): Promise<{ line: 
     sessionStarted: () => undefined,
     sessionEnded: () => undefined,
     bookmark: () => undefined,
+    prepared: () => undefined,
     streamRenewed: () => undefined,
     expiring: () => undefined,
     latest: () => held,
@@ -249,6 +250,14 @@ test("a command is asked once where the refusal does not say retry", async () =>
     return error.code === "out_of_bounds" && error.message === "No.";
   });
   assert.equal(commandsReceived().length, 1);
+});
+
+test("what the server tells of a script that is prepared is passed on", async () => {
+  const heard = deferred<Preparation>();
+  await connect({ prepared: (event) => heard.resolve(event) });
+  const told = { script_id: "script-1", status: "processing", progress: 0.25 };
+  server.emit("prepare", told);
+  assert.deepEqual(await heard.promise, told);
 });
 
 test("a press on a broken line waits for it to come back", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { formatFine, formatRate, formatTime, spokenTime } from "../src/format.ts";
+import { formatFine, formatRate, formatShare, formatTime, spokenTime } from "../src/format.ts";
 import { guessedKind, guessedName, parseFragment } from "../src/identity.ts";
 
 test("times are read as on a clock, with hours only where there are any", () => {
@@ -18,6 +18,10 @@ test("a screen reader hears words", () => {
 
 test("rates have no needless digits", () => {
   assert.deepEqual([1, 1.25, 0.5].map(formatRate), ["1×", "1.25×", "0.5×"]);
+});
+
+test("a share is whole only when all of it is there", () => {
+  assert.deepEqual([0, 0.29, 0.426, 0.999, 1].map(formatShare), ["0 %", "29 %", "42 %", "99 %", "100 %"]);
 });
 
 test("an invitation in the address gives token, device and script, whatever is missing", () => {

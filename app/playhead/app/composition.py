@@ -17,6 +17,7 @@ from playhead.db import Database, ListeningRepository, ScriptRepository, Session
 from playhead.realtime.connections import Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
+from playhead.realtime.preparations import Preparations
 from playhead.realtime.server import RealtimeServer
 from playhead.runtime.clock import Clock
 from playhead.runtime.limits import Rate
@@ -84,7 +85,8 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Cl
         signer, verifier = media_signer(settings), token_verifier(settings)
         links = StreamLinks(signer, settings.media_base_url, clock)
         connections = Connections(stores.bus)
-        handlers = Handlers(service, presence, scripts, links, verifier, clock)
+        preparations = Preparations(connections, scripts, stores.script_news, clock)
+        handlers = Handlers(service, presence, scripts, links, verifier, clock, preparations)
         realtime = RealtimeServer(
             verifier=verifier,
             connections=connections,
@@ -106,6 +108,8 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Cl
         presence.start()
         stack.push_async_callback(sweeper.stop)
         sweeper.start()
+        stack.push_async_callback(preparations.stop)
+        preparations.start(realtime.send)
         stack.push_async_callback(realtime.stop)
         yield Core(
             clock=clock,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from playhead.http.answers import BookmarkAnswer, DeviceAnswer, State
+from playhead.http.answers import BookmarkAnswer, DeviceAnswer, PrepareAnswer, State
 from playhead.playback.rejections import Code
 
 MS = "Server time in ms since the Unix epoch."
@@ -201,6 +201,7 @@ SERVER_EVENTS: dict[str, ServerEvent] = {
     "session_ended": ServerEvent("A session is over.", SessionEndedEvent),
     "devices": ServerEvent("A device came, went or changed.", DevicesEvent),
     "bookmark": ServerEvent("A bookmark was made, changed or deleted.", BookmarkEvent),
+    "prepare": ServerEvent("A script that this connection has joined is this far.", PrepareAnswer, "connection"),
     "resync": ServerEvent("Something may have been missed: ask for a snapshot.", ResyncEvent),
     "stream": ServerEvent("The address of the stream runs out; here is a newer one.", StreamEvent, "connection"),
     "expiring": ServerEvent("The token of this connection runs out.", ExpiringEvent, "connection"),

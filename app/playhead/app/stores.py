@@ -24,6 +24,7 @@ from playhead.sessions.group_keeper import GroupKeeper
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
+from playhead.sessions.script_news import RedisNews, ScriptNews, UntoldNews
 from playhead.sessions.service import SessionService
 from playhead.sessions.single_node import SingleNode
 from playhead.sessions.store import Bus, OnGap, OnPacket, SessionStore
@@ -43,6 +44,7 @@ class Stores:
 
     store: SessionStore
     bus: Bus
+    script_news: ScriptNews
     open: Open
     readings: tuple[Reading, ...]
     checks: Mapping[str, Check]
@@ -94,7 +96,13 @@ async def _in_redis(
     assert isinstance(clock, StoreClock)
     store = RedisStore(settings.redis_url.get_secret_value(), clock)
     bus = RedisBus(store.client, on_packet, on_gap)
-    store.on_moved = bus.reopen
+    script_news = RedisNews(store.client)
+
+    def reopen() -> None:
+        bus.reopen()
+        script_news.reopen()
+
+    store.on_moved = reopen
     lost = asyncio.Event()
     lease = SharedLease(LeaseRepository(opened), store, lost)
 
@@ -106,6 +114,7 @@ async def _in_redis(
         yield Stores(
             store=store,
             bus=bus,
+            script_news=script_news,
             open=open_now,
             readings=(
                 (metrics.store_up, lambda: bus.connected),
@@ -122,6 +131,7 @@ async def _in_redis(
         )
     finally:
         await lease.stop()
+        await script_news.stop()
         await bus.stop()
         await store.stop()
 
@@ -151,6 +161,7 @@ async def _in_memory(
             yield Stores(
                 store=store,
                 bus=store,
+                script_news=UntoldNews(),
                 open=open_now,
                 readings=(
                     (metrics.store_up, lambda: node.trouble is None),

@@ -1,16 +1,19 @@
 """`playhead worker`: takes scripts from the queue and encodes them, until it is told to stop."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
 from playhead.app.databases import database
 from playhead.app.machine import media_storage, metrics_server, programs
 from playhead.app.signals import stop_requested
-from playhead.db import ScriptRepository
-from playhead.runtime.metrics import create_metrics
+from playhead.db import Database, ScriptRepository
+from playhead.runtime.metrics import Metrics, create_metrics
 from playhead.runtime.settings import Settings
-from playhead.transcode import Encoder, PrepareQueue, Worker
+from playhead.sessions.script_news import ScriptTeller
+from playhead.transcode import Encoder, PrepareQueue, ScriptStatus, ToldStatus, Worker
 
 log = structlog.get_logger(__name__)
 
@@ -21,10 +24,14 @@ async def work(settings: Settings) -> int:
     storage, found = media_storage(settings), programs()
     server = metrics_server(settings)
     try:
-        async with stop_requested() as stop, database(settings) as opened:
+        async with (
+            stop_requested() as stop,
+            database(settings) as opened,
+            _told_scripts(settings, opened, metrics) as scripts,
+        ):
             worker = Worker(
                 queue=PrepareQueue(opened.jobs()),
-                scripts=ScriptRepository(opened),
+                scripts=scripts,
                 storage=storage,
                 encoder=Encoder(found),
                 metrics=metrics,
@@ -37,3 +44,17 @@ async def work(settings: Settings) -> int:
     finally:
         await asyncio.to_thread(server.stop)
     return 0
+
+
+@asynccontextmanager
+async def _told_scripts(settings: Settings, opened: Database, metrics: Metrics) -> AsyncIterator[ScriptStatus]:
+    """Rows of scripts; where servers listen for news of them, what is written is told as well."""
+    if settings.store == "memory" or settings.redis_url is None:
+        yield ScriptRepository(opened)
+        return
+    teller = ScriptTeller(settings.redis_url.get_secret_value(), metrics)
+    teller.start()
+    try:
+        yield ToldStatus(ScriptRepository(opened), teller.tell)
+    finally:
+        await teller.stop()

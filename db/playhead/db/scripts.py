@@ -129,6 +129,7 @@ order by created_at desc, script_id desc limit $3
 UNFINISHED = f"""
 select {_COLUMNS} from audio_scripts where status in ('queued', 'processing') order by created_at, id limit $1
 """
+STORED_OF = f"select {_COLUMNS} from audio_scripts where id = any($1::uuid[])"
 UNFINISHED_OF = """
 select count(*) from (
     select true from audio_scripts where owner_id = $1 and status in ('queued', 'processing') limit $2
@@ -217,6 +218,11 @@ class ScriptRepository:
         """The script whoever may hear it: for the worker, and for media paths, whose signature was the permission."""
         async with self._database.as_service() as connection:
             return _script_or_none(await connection.fetchrow(GET, script_id))
+
+    async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]:
+        """Those of the scripts that there are, whoever may hear them, in no order."""
+        async with self._database.as_service() as connection:
+            return tuple(_script(row) for row in await connection.fetch(STORED_OF, list(script_ids)))
 
     # -- as the service: the worker
 

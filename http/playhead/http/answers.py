@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from playhead.db import Bookmark, Script, Status, Visibility
 from playhead.playback.reducer import Cause
 from playhead.playback.state import SessionState, position_at
-from playhead.sessions.codec import listening_payload, seconds, state_payload
+from playhead.sessions.codec import listening_payload, prepare_payload, seconds, state_payload
 
 SCRIPT_ID = "73616d70-6c65-4265-8174-000000000001"
 SESSION_ID = "3f1f2b0e-7c8a-4a43-9a53-0a1d2e3f4a5b"
@@ -329,13 +329,7 @@ def summary_answer(state: SessionState) -> SummaryAnswer:
 
 
 def prepare_answer(script: Script) -> PrepareAnswer:
-    return PrepareAnswer(
-        script_id=script.script_id,
-        status=script.status,
-        progress=script.progress,
-        duration=seconds(script.duration_ms),
-        media_version=script.media_version,
-    )
+    return PrepareAnswer(**prepare_payload(script))
 
 
 def script_answer(script: Script, listener_id: str) -> ScriptAnswer:

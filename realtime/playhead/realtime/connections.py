@@ -5,6 +5,7 @@ only what its own devices need.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -73,6 +74,8 @@ class Connections:
         self._empty.set()
         self._by_listener: dict[str, _Here] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.on_left: Callable[[str], None] = lambda _connection_id: None
+        """Called when a connection that was held is let go of."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -138,6 +141,7 @@ class Connections:
         connection = self._by_id.pop(connection_id, None)
         if connection is None:
             return None
+        self.on_left(connection_id)
         if not self._by_id:
             self._empty.set()
         async with self._lock(connection.listener_id):

@@ -13,6 +13,7 @@ from playhead.auth.tokens import InvalidToken, TokenVerifier
 from playhead.playback.commands import Command, Origin
 from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, GivenStream
+from playhead.realtime.preparations import Preparations
 from playhead.runtime.clock import Clock
 from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, seconds, state_payload
@@ -57,6 +58,7 @@ class Handlers:
         links: StreamLinks,
         verifier: TokenVerifier,
         clock: Clock,
+        preparations: Preparations | None = None,
     ) -> None:
         self._service = service
         self._presence = presence
@@ -64,6 +66,7 @@ class Handlers:
         self._links = links
         self._verifier = verifier
         self._clock = clock
+        self._preparations = preparations
 
     async def join(self, connection: Connection, request: JoinRequest) -> Answer:
         listener_id = connection.listener_id
@@ -73,6 +76,9 @@ class Handlers:
             snapshot = await self._service.join_script(connection.principal, request.script_id or "")
         if isinstance(snapshot, Rejection):
             return snapshot
+        script_id = request.script_id if snapshot.state is None else snapshot.state.script_id
+        if self._preparations is not None and script_id is not None:
+            self._preparations.join(connection, script_id)
         return {**_snapshot(snapshot), "devices": await self._presence.devices(listener_id)}
 
     async def play(self, connection: Connection, request: PlayRequest) -> Answer:
@@ -87,6 +93,8 @@ class Handlers:
         if isinstance(outcome, Rejection):
             return outcome
         state = outcome.state
+        if self._preparations is not None:
+            self._preparations.join(connection, state.script_id)
         link = await session_stream(self._scripts, self._links, connection.principal.claims, state)
         if link is not None:
             connection.stream = GivenStream(
@@ -95,9 +103,17 @@ class Handlers:
         return {**_accepted(outcome), "created": outcome.created, **_stream(link)}
 
     async def command(self, connection: Connection, request: Any) -> Answer:
-        """pause, seek, loop, rate, mode, sleep, transfer, leave, end: the session after it."""
+        """pause, seek, loop, rate, mode, sleep, transfer, end: the session after it."""
         outcome = await self._apply(connection, request, request.command())
         return outcome if isinstance(outcome, Rejection) else _accepted(outcome)
+
+    async def leave(self, connection: Connection, request: LeaveRequest) -> Answer:
+        outcome = await self._apply(connection, request, request.command())
+        if isinstance(outcome, Rejection):
+            return outcome
+        if self._preparations is not None:
+            self._preparations.leave(connection.connection_id, outcome.state.script_id)
+        return _accepted(outcome)
 
     async def progress(self, connection: Connection, request: ProgressRequest) -> Answer:
         outcome = await self._apply(connection, request, request.command())
@@ -160,7 +176,7 @@ class Event:
 
 EVENTS: dict[str, Event] = {
     "join": Event(JoinRequest, "join"),
-    "leave": Event(LeaveRequest, "command"),
+    "leave": Event(LeaveRequest, "leave"),
     "play": Event(PlayRequest, "play"),
     "pause": Event(PauseRequest, "command"),
     "seek": Event(SeekRequest, "command"),

@@ -163,6 +163,10 @@ class RealtimeServer:
         if packet.event == "state":
             self._convergence.delivered(listener_id, packet.data)
 
+    async def send(self, connection_id: str, event: str, data: dict[str, Any]) -> None:
+        """Writes an event to one connection, if it is still here."""
+        await self._outbox.send(connection_id, event, data)
+
     async def catch_up(self, listener_id: str) -> None:
         """Packets of this listener may have been lost: sends what the store has, in the background."""
         self._convergence.suspect(listener_id)

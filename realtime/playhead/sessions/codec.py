@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from playhead.db import Script
 from playhead.playback.deadlines import sleeps_at_ms
 from playhead.playback.listened import total_ms
 from playhead.playback.reducer import Cause
@@ -67,6 +68,17 @@ def listening_payload(state: SessionState) -> dict[str, float]:
     return {
         "total_listened": min(seconds(total_ms(state.listened)), seconds(state.duration_ms)),
         "progress_percent": round(100 * state.heard_ms / state.duration_ms, 2),
+    }
+
+
+def prepare_payload(script: Script) -> dict[str, Any]:
+    """How far a script's media are: the `prepare` event, and what `POST /prepare` answers."""
+    return {
+        "script_id": script.script_id,
+        "status": script.status,
+        "progress": script.progress,
+        "duration": seconds(script.duration_ms),
+        "media_version": script.media_version,
     }
 
 

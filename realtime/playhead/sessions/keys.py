@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 PARTITIONS = 64
+SCRIPT_CHANNEL = "audio:script:"
 DEAD_LETTER_NAME = re.compile(r"([0-9]{1,2}):([0-9]{1,20}-[0-9]{1,20})")
 
 
@@ -34,6 +35,15 @@ def journal_key(partition: int) -> str:
 def dead_key(partition: int) -> str:
     """Stream: entries of the journal that PostgreSQL has refused, with the reasons."""
     return f"audio:dead:{{{partition}}}"
+
+
+def script_channel(script_id: str) -> str:
+    """Sharded pub/sub channel of how far a script is prepared; scripts are nobody's, so it carries no tag."""
+    return f"{SCRIPT_CHANNEL}{script_id}"
+
+
+def script_of_channel(channel: str) -> str:
+    return channel.removeprefix(SCRIPT_CHANNEL)
 
 
 def dead_letter_name(partition: int, letter_id: str) -> str:

@@ -29,6 +29,16 @@ async def test_an_upload_appears_queued_with_everything_that_was_measured(script
     assert await scripts.get(owner, script.script_id) == script == await scripts.stored(script.script_id)
 
 
+async def test_several_scripts_are_read_at_once_whoever_may_hear_them_and_missing_ones_are_left_out(
+    scripts: ScriptRepository,
+) -> None:
+    first, second = await uploaded(scripts), await uploaded(scripts)
+    await uploaded(scripts)
+    found = await scripts.stored_of([first.script_id, new_id(), second.script_id])
+    assert sorted(found, key=lambda script: script.script_id) == sorted((first, second), key=lambda s: s.script_id)
+    assert await scripts.stored_of([]) == ()
+
+
 async def test_the_same_file_under_the_same_id_is_the_row_that_stands(scripts: ScriptRepository) -> None:
     owner = listener()
     first = await upload(scripts, owner, title="First")

@@ -7,6 +7,7 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
     Encoder           any segments [a, b) of a source, any rungs at once
     PrepareQueue      jobs in PostgreSQL
     Worker            takes jobs, encodes all segments of a script, writes status and progress
+    ToldStatus        tells what it writes
 """
 
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
@@ -14,6 +15,7 @@ from playhead.transcode.ingest import Ingest
 from playhead.transcode.probe import Measures, Refusal, RefusalKind
 from playhead.transcode.programs import Programs, ProgramsMissing, find_programs
 from playhead.transcode.queue import PrepareQueue
+from playhead.transcode.telling import ToldStatus
 from playhead.transcode.worker import ScriptStatus, Worker
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Refusal",
     "RefusalKind",
     "ScriptStatus",
+    "ToldStatus",
     "Worker",
     "find_programs",
 ]

@@ -13,7 +13,15 @@ from typing import Any
 from playhead.client.core.commands import Commands, Underway
 from playhead.client.core.effects import Effect, Tell
 from playhead.client.core.errors import Stopped
-from playhead.client.core.events import DevicesChanged, Event, ServerEvent, SessionEnded, SessionStarted, StateChanged
+from playhead.client.core.events import (
+    DevicesChanged,
+    Event,
+    Prepared,
+    ServerEvent,
+    SessionEnded,
+    SessionStarted,
+    StateChanged,
+)
 from playhead.client.core.hands import Hands, OnAnswer
 from playhead.client.core.joins import Joins
 from playhead.client.core.line import Line, Phase
@@ -279,6 +287,8 @@ class Conversation:
                 self._take(started.state)
             case "session_ended":
                 self._ended(read(SessionEnded, data), now_ms)
+            case "prepare":
+                self._tell(read(Prepared, data))
             case "resync":
                 self._joins.refresh(now_ms)
             case "expiring":

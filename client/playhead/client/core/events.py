@@ -73,6 +73,17 @@ class DevicesChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A script that this device has joined is prepared this far, 0 to 1. It can be heard before it is `ready`."""
+
+    script_id: str
+    status: str
+    progress: float
+    duration: float
+    media_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
     """The server has believed a report of this device."""
 
@@ -90,7 +101,7 @@ class ReportRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerEvent:
-    """Any other event of the server: `bookmark`, `prepare`, `stream`, and what later servers add."""
+    """Any other event of the server: `bookmark`, `stream`, and what later servers add."""
 
     name: str
     data: Payload
@@ -104,6 +115,7 @@ Event = (
     | SessionStarted
     | SessionEnded
     | DevicesChanged
+    | Prepared
     | Reported
     | ReportRefused
     | ServerEvent

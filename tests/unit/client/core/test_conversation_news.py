@@ -7,6 +7,7 @@ import pytest
 from playhead.client.core import wishes
 from playhead.client.core.events import (
     DevicesChanged,
+    Prepared,
     ServerEvent,
     SessionEnded,
     SessionStarted,
@@ -163,3 +164,15 @@ def test_the_end_of_a_session_that_is_not_known_is_only_told(phone: Driven) -> N
 def test_events_that_this_client_does_not_know_are_passed_on(phone: Driven) -> None:
     phone.hear("bookmark", {"bookmark_id": "b-1"})
     assert phone.told == [ServerEvent(name="bookmark", data={"bookmark_id": "b-1"})]
+
+
+def test_how_far_a_script_is_prepared_is_told(phone: Driven) -> None:
+    data: dict[str, Any] = {
+        "script_id": SCRIPT_ID,
+        "status": "processing",
+        "progress": 0.25,
+        "duration": 60.0,
+        "media_version": "v",
+    }
+    phone.hear("prepare", {**data, "new": 1})
+    assert phone.told == [Prepared(**data)]
