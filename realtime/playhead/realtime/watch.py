@@ -1,4 +1,4 @@
-"""Looks over all sockets of this node once a second: notes who answered a ping, and ends those that may not stay.
+"""Looks at every socket of this node once a second: notes who answered a ping, and ends those that may not stay.
 
 | which                                       | how                                                            |
 | ------------------------------------------- | -------------------------------------------------------------- |
@@ -7,6 +7,8 @@
 | its token has expired                       | told so and disconnected: the same token would not help again  |
 | the address of its stream runs out soon     | gets a newer one (`stream_renewals.py`)                        |
 | floods (`runtime.limits`)                   | told so and disconnected, to come back later                   |
+
+A few at a time, spread over the second: all of very many at once would hold everybody up.
 """
 
 import asyncio
@@ -27,6 +29,8 @@ from playhead.runtime.tasks import cancelled
 log = structlog.get_logger(__name__)
 
 LOOK_INTERVAL_S = 1.0
+LOOKED_AT_ONCE = 100
+"""Sockets, before everything else on this process has its turn."""
 ADMISSION_TIMEOUT_S = 10.0
 """How long a socket may stay without an accepted handshake."""
 EXPIRING_S = 60
@@ -67,28 +71,39 @@ class Watch:
 
     async def _look_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
             try:
-                await self.look()
+                await self.look(LOOK_INTERVAL_S)
             except Exception:
                 log.exception("A look over the sockets failed.", action="watch_failed")
+                await asyncio.sleep(LOOK_INTERVAL_S)
 
-    async def look(self) -> None:
-        """One round over all sockets."""
+    async def look(self, over_s: float = 0.0) -> None:
+        """One round over all sockets, spread over that time."""
         ids = self._sockets.ids()
-        strangers = {socket_id: since_s for socket_id, since_s in self._strangers.items() if socket_id in ids}
-        self._strangers = strangers
-        for socket_id in ids:
-            connection_id = self._sockets.connection_id(socket_id)
-            if connection_id is not None:
-                strangers.pop(socket_id, None)
-            if connection_id is None:
-                self._look_at_stranger(socket_id)
-            elif (connection := self._connections.get(connection_id)) is not None:
-                if socket_id in self._pinged and not self._sockets.awaits_pong(socket_id):
-                    connection.last_packet_at_ms = self._clock.now_ms()
-                await self._look_at(connection)
-        self._pinged = {socket_id for socket_id in ids if self._sockets.awaits_pong(socket_id)}
+        self._strangers = {socket_id: self._strangers[socket_id] for socket_id in ids if socket_id in self._strangers}
+        parts = [ids[first : first + LOOKED_AT_ONCE] for first in range(0, len(ids), LOOKED_AT_ONCE)] or [()]
+        pinged: set[str] = set()
+        for part in parts:
+            await asyncio.sleep(over_s / len(parts))
+            for socket_id in part:
+                await self._look_at_socket(socket_id, pinged)
+        self._pinged = pinged
+
+    async def _look_at_socket(self, socket_id: str, pinged: set[str]) -> None:
+        connection_id = self._sockets.connection_id(socket_id)
+        if connection_id is None:
+            self._look_at_stranger(socket_id)
+            return
+        self._strangers.pop(socket_id, None)
+        awaits_pong = self._sockets.awaits_pong(socket_id)
+        if awaits_pong:
+            pinged.add(socket_id)
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return
+        if socket_id in self._pinged and not awaits_pong:
+            connection.last_packet_at_ms = self._clock.now_ms()
+        await self._look_at(connection)
 
     def _look_at_stranger(self, socket_id: str) -> None:
         since_s = self._strangers.setdefault(socket_id, time.monotonic())

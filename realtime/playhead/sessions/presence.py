@@ -21,6 +21,8 @@ from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, SessionStore,
 log = structlog.get_logger(__name__)
 
 RENEW_INTERVAL_S = 30.0
+RENEWED_AT_ONCE = 50
+"""Listeners whose leases go to the store together; the next ones follow after a while, spread over the interval."""
 RETRY_INTERVAL_S = 1.0
 """While the store is away: leases run out meanwhile."""
 
@@ -57,10 +59,11 @@ class Presence:
         )
         await self._store.hold_connections(listener_id, [connection])
         # counted afterwards: those that come at once see each other, so that the limit holds
-        if len(await self._store.connections(listener_id, now_ms)) > self._connections_max:
+        connected = await self._store.connections(listener_id, now_ms)
+        if len(connected) > self._connections_max:
             await self._store.drop_connection(listener_id, connection_id, now_ms)
             return False
-        await self._announce(listener_id, connection_id)
+        await self._announce(listener_id, connection_id, _devices(connected))
         self._held[listener_id][connection_id] = connection
         return True
 
@@ -84,7 +87,7 @@ class Presence:
     async def drop(self, listener_id: str, connection_id: str) -> None:
         """Removes a connection of any node and tells the listener's devices. Raises StoreUnavailable."""
         await self._store.drop_connection(listener_id, connection_id, self._clock.now_ms())
-        await self._announce(listener_id, None)
+        await self._announce(listener_id, None, await self.devices(listener_id))
 
     async def known(self, listener_id: str, connection_id: str) -> Connection | None:
         """The connection, its lease run out or not; None when the store has it no longer. Raises StoreUnavailable."""
@@ -102,7 +105,7 @@ class Presence:
         lost = [replace(row, expires_at_ms=expires_at_ms) for key, row in held.items() if key not in known]
         if lost:
             await self._hold(listener_id, lost)
-            await self._announce(listener_id, None)
+            await self._announce(listener_id, None, await self.devices(listener_id))
 
     def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
         """The connection's latest round trip; the store learns it with the next renewal."""
@@ -125,38 +128,44 @@ class Presence:
         found: dict[str, str | None] = {row.device_id: row.connection_id for row in rows}
         return {**found, REST_DEVICE_ID: None} if origin.device_id == REST_DEVICE_ID else found
 
-    async def _announce(self, listener_id: str, skip_connection_id: str | None) -> None:
+    async def _announce(self, listener_id: str, skip_connection_id: str | None, devices: list[dict[str, Any]]) -> None:
         packet = Packet(
             event="devices",
-            data={"devices": await self.devices(listener_id)},
+            data={"devices": devices},
             skip_connection_id=skip_connection_id,
             published_at_ms=self._clock.now_ms(),
         )
         await self._store.publish(listener_id, encode_packet(packet))
 
     async def _renew_for_ever(self) -> None:
-        interval_s = RENEW_INTERVAL_S
+        over_s = RENEW_INTERVAL_S
         while True:
-            await asyncio.sleep(interval_s)
             try:
-                await self.renew()
-                interval_s = RENEW_INTERVAL_S
+                await self.renew(over_s)
+                over_s = RENEW_INTERVAL_S
+                continue
             except StoreUnavailable as error:
-                if interval_s != RETRY_INTERVAL_S:
+                if over_s:
                     log.warning("Leases could not be renewed.", action="presence_unrenewed", error=str(error))
-                interval_s = RETRY_INTERVAL_S
             except Exception:
-                # without leases every device here would be taken for gone
-                interval_s = RETRY_INTERVAL_S
                 log.exception("Leases could not be renewed.", action="presence_failed")
+            # without leases every device here would be taken for gone: all of them now, as soon as that can be
+            over_s = 0.0
+            await asyncio.sleep(RETRY_INTERVAL_S)
 
-    async def renew(self) -> None:
-        """Renews the lease of every connection held here. Raises StoreUnavailable."""
-        expires_at_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
-        for listener_id, rows in list(self._held.items()):
-            renewed = [replace(row, expires_at_ms=expires_at_ms) for row in rows.values()]
-            if renewed:
-                await self._hold(listener_id, renewed)
+    async def renew(self, over_s: float = 0.0) -> None:
+        """Renews the lease of every connection held here, spread over that time. Raises StoreUnavailable."""
+        listeners = tuple(self._held)
+        parts = [listeners[first : first + RENEWED_AT_ONCE] for first in range(0, len(listeners), RENEWED_AT_ONCE)]
+        for part in parts or [()]:
+            await asyncio.sleep(over_s / max(1, len(parts)))
+            expires_at_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
+            await asyncio.gather(*(self._renew(listener_id, expires_at_ms) for listener_id in part))
+
+    async def _renew(self, listener_id: str, expires_at_ms: int) -> None:
+        rows = [replace(row, expires_at_ms=expires_at_ms) for row in self._held.get(listener_id, {}).values()]
+        if rows:
+            await self._hold(listener_id, rows)
 
     async def _hold(self, listener_id: str, rows: list[Connection]) -> None:
         await self._store.hold_connections(listener_id, rows)

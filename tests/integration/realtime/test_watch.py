@@ -15,6 +15,7 @@ from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import LEEWAY_S, Principal
 from playhead.engine.front import Site
 from playhead.engine.socket_server import SocketServer
+from playhead.realtime import watch as watch_module
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.outbox import Outbox
 from playhead.realtime.raw_sockets import RawSockets
@@ -90,7 +91,7 @@ async def admitted(node: Node, http: aiohttp.ClientSession) -> tuple[aiohttp.Cli
     await websocket.receive_str(timeout=TIMEOUT_S)
     await websocket.send_str('40{"token":"any"}')
     await websocket.receive_str(timeout=TIMEOUT_S)
-    connection_id = node.sockets.connection_id(node.sockets.ids()[0])
+    connection_id = node.sockets.connection_id(node.sockets.ids()[-1])
     assert connection_id is not None
     return websocket, connection_id
 
@@ -142,6 +143,20 @@ async def test_a_socket_that_was_let_in_stays(node: Node, http: aiohttp.ClientSe
     await node.watch(admission_timeout_s=0).look()
     await refute_event(node, websocket)
     await websocket.close()
+
+
+async def test_more_sockets_than_are_looked_at_at_once_are_all_looked_at(
+    node: Node, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "LOOKED_AT_ONCE", 2)
+    opened = [await admitted(node, http) for _ in range(5)]
+    for _, connection_id in opened:
+        (await enter(node, connection_id, -LEEWAY_S - 1)).expiring_told = True
+    await node.watch().look()
+    assert node.ended("token_expired") == 5
+    for websocket, _ in opened:
+        assert (await event(websocket))[0] == "closing"
+        await websocket.close()
 
 
 async def test_a_connection_is_told_and_ended_when_its_token_has_run_out(

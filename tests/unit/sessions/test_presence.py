@@ -1,6 +1,7 @@
 """Who is connected: leases that are renewed while a socket is open, a limit, and everybody told of each change."""
 
 import asyncio
+import uuid
 from collections.abc import Sequence
 
 import pytest
@@ -28,6 +29,8 @@ class Store(MemoryStore):
         self.failed = asyncio.Event()
         self.renewing: asyncio.Event | None = None
         self.may_renew = asyncio.Event()
+        self.slow = False
+        self.at_once = self.most_at_once = 0
 
     async def take(self, _listener_id: str, packet: bytes) -> None:
         self.sent.append(decode_packet(packet))
@@ -38,6 +41,11 @@ class Store(MemoryStore):
         if self.renewing is not None:
             self.renewing.set()
             await self.may_renew.wait()
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        if self.slow:
+            await asyncio.sleep(0)
+        self.at_once -= 1
         await super().hold_connections(listener_id, connections)
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
@@ -189,6 +197,21 @@ async def test_leases_are_renewed_in_the_background_also_after_a_failure(
             await store.renewing.wait()
     finally:
         await presence.stop()
+
+
+async def test_the_leases_of_more_listeners_than_go_to_the_store_at_once_are_all_renewed(
+    presence: Presence, store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence_module, "RENEWED_AT_ONCE", 2)
+    listeners = [str(uuid.UUID(int=number)) for number in range(5)]
+    for listener_id in listeners:
+        assert await presence.attach(listener_id, f"{listener_id}-1", "phone", "My phone", "phone")
+    clock.advance(PRESENCE_LEASE_MS - 1)
+    store.slow = True
+    await presence.renew()
+    clock.advance(1)
+    assert all([await presence.devices(listener_id) for listener_id in listeners])
+    assert store.most_at_once == 2
 
 
 async def test_a_connection_that_ends_while_its_lease_is_renewed_leaves_no_ghost(
