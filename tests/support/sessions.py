@@ -55,13 +55,15 @@ def make_script(script_id: str = SCRIPT_ID, **fields: Any) -> Script:
 
 
 class HeldScripts:
-    """Scripts in memory, heard by everybody. `down`: every call fails as if PostgreSQL were away."""
+    """Scripts in memory, heard by everybody, `fetched` so often. `down`: calls fail as if PostgreSQL were away."""
 
     def __init__(self, *scripts: Script) -> None:
         self.by_id = {script.script_id: script for script in scripts or (make_script(), make_script(OTHER_SCRIPT_ID))}
         self.down = False
+        self.fetched = 0
 
     async def get(self, claims: Mapping[str, str], script_id: str) -> Script | None:
+        self.fetched += 1
         if self.down:
             raise DatabaseUnavailable("PostgreSQL is away.")
         return self.by_id.get(script_id)

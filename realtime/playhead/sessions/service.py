@@ -250,15 +250,17 @@ class SessionService:
         return Snapshot(state=held.state, place=None, server_time_ms=self._clock.now_ms())
 
     async def join_script(self, principal: Principal, script_id: str) -> Snapshot | Rejection:
-        """The listener's live session of the script, or the place where it would resume."""
-        try:
-            script = await self._scripts.get(principal.claims, script_id)
-        except DatabaseUnavailable as away:
-            held = await _live_or_raise(script_id, away, await self._finder.live(principal.listener_id))
-            return Snapshot(state=held.state, place=None, server_time_ms=self._clock.now_ms())
+        """The listener's live session of the script, or the place where it would resume.
+
+        One that is live was begun by who might hear the script: PostgreSQL is asked only where there is none, so that
+        all who come back at once after a restart need nothing of it.
+        """
+        view = await self._finder.live(principal.listener_id)
+        if (live := view.live(script_id)) is not None:
+            return Snapshot(state=live.state, place=None, server_time_ms=self._clock.now_ms())
+        script = await self._scripts.get(principal.claims, script_id)
         if script is None:
             return Rejection(code=Code.NOT_FOUND)
-        view = await self._finder.live(principal.listener_id)
         held = await self._finder.of_script(principal.listener_id, script, view)
         if not held.created:
             return Snapshot(state=held.state, place=None, server_time_ms=self._clock.now_ms())

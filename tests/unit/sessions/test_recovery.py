@@ -351,6 +351,15 @@ async def test_while_postgresql_is_away_a_live_session_is_joined_and_played_by_i
         await world.play(OTHER_SCRIPT_ID)
 
 
+async def test_who_comes_back_to_a_live_session_asks_nothing_of_postgresql(world: World) -> None:
+    state = (await world.play()).state
+    asked = world.scripts.fetched
+    assert (await joined(world)).state == state
+    assert world.scripts.fetched == asked
+    await joined(world, OTHER_SCRIPT_ID)
+    assert world.scripts.fetched == asked + 1
+
+
 async def test_a_play_by_script_that_is_sent_again_while_postgresql_is_away_is_answered_as_the_first_time(
     world: World,
 ) -> None:
