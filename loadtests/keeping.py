@@ -5,7 +5,7 @@ A benchmark writes both itself, so that no figure is copied by hand.
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,8 +35,19 @@ def percentile(ordered: Sequence[float], percent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
-def keep(result: Result, arguments: dict[str, Any], rows: Sequence[Latency], folder: Path = RESULTS) -> list[Path]:
-    """Writes `NAME.json`, and `NAME.svg` of what has rows, over those of the last run. Answers where they are."""
+def keep(
+    result: Result,
+    arguments: dict[str, Any],
+    rows: Sequence[Latency],
+    folder: Path = RESULTS,
+    *,
+    draw: Callable[[str, Path], None] | None = None,
+    notes: Sequence[str] = (),
+) -> list[Path]:
+    """Writes `NAME.json`, and `NAME.svg` of what has rows, over those of the last run. Answers where they are.
+
+    `draw` makes another picture than that of the rows, with a title, at a path. `notes`: what was not measured.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         **json.loads(result.line()),
@@ -44,12 +55,17 @@ def keep(result: Result, arguments: dict[str, Any], rows: Sequence[Latency], fol
         "date": datetime.now(UTC).date().isoformat(),
         "arguments": arguments,
         "rows": [asdict(row) for row in rows],
+        **({"notes": list(notes)} if notes else {}),
     }
     kept, picture = folder / f"{result.bench}.json", folder / f"{result.bench}.svg"
     kept.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if not rows:
         return [kept]
-    plot(rows, f"{result.bench}: {machine()}, commit {content['commit']}", picture)
+    title = f"{result.bench}: {machine()}, commit {content['commit']}"
+    if draw is None:
+        plot(rows, title, picture)
+    else:
+        draw(title, picture)
     return [kept, picture]
 
 

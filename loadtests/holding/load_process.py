@@ -1,0 +1,75 @@
+"""One load process: `python -m loadtests.holding.load_process`, told what to do on its standard input, a line each.
+
+    {"host": …, "port": …, "sources": […], "script_id": …, "tokens": […]}    first
+    {"do": "open", "pairs": 5000, "per_s": 100}                              answered by {"opened": 5000}
+    {"do": "seek", "per_s": 100}
+    {"do": "end"}                                                            or the end of the input
+
+Every second it writes what it saw in it: {"at_s", "joined", "pairs", "late_ms", "counts", "times_ms"}, and {"full_s"}
+when all sockets are joined that should be. Times are of the machine's monotonic clock, which all processes share.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from typing import Any
+
+import orjson
+import uvloop
+
+from loadtests.holding.crowd import Crowd, Target
+from loadtests.holding.files import raise_file_limit
+
+TICK_S = 1.0
+LINE_BYTES_MAX = 64 * 1024 * 1024
+
+
+def say(fields: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(fields) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def tell_for_ever(crowd: Crowd) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        counts, crowd.counts = dict(crowd.counts), type(crowd.counts)()
+        times_ms = {name: [round(each, 2) for each in found] for name, found in crowd.times_ms.items()}
+        crowd.times_ms.clear()
+        late_ms, crowd.late_ms = round(crowd.late_ms, 1), 0.0
+        seen = {"joined": crowd.joined, "pairs": len(crowd.pairs), "late_ms": late_ms}
+        say({"at_s": time.monotonic(), **seen, "counts": counts, "times_ms": times_ms})
+
+
+async def run() -> None:
+    commands = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    told = json.loads(await commands.readline())
+    tokens = told.pop("tokens")
+    crowd = Crowd(Target(**told), tokens, lambda: say({"full_s": time.monotonic()}))
+    gc.freeze()
+    working = [asyncio.create_task(work) for work in (crowd.tick_for_ever(), tell_for_ever(crowd))]
+    async for line in commands:
+        command = json.loads(line)
+        match command["do"]:
+            case "open":
+                working.append(asyncio.create_task(open_pairs(crowd, command)))
+            case "seek":
+                crowd.seek(command["per_s"])
+            case _:
+                break
+    for task in working:
+        task.cancel()
+    crowd.close()
+
+
+async def open_pairs(crowd: Crowd, command: dict[str, Any]) -> None:
+    await crowd.open(command["pairs"], command["per_s"])
+    say({"opened": command["pairs"]})
+
+
+if __name__ == "__main__":
+    raise_file_limit()
+    uvloop.run(run())

@@ -1,0 +1,216 @@
+"""What the benches of many sockets make of what they see: figures, goals, and what a client does by the protocol."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from loadtests.bench_hold import SOCKETS_A_SERVER, affordable, server_processes
+from loadtests.bench_storm import BACK_TIMEOUT_S, Storm
+from loadtests.bench_storm import figures_of as storm_figures
+from loadtests.bench_storm import goals_of as storm_goals
+from loadtests.holding.device import Device, refusal
+from loadtests.holding.figures import Held, figures_of, goals_of, rows_of
+from loadtests.holding.files import RESERVED, SOCKETS_A_PROCESS_MAX, sockets_a_process
+from loadtests.holding.loads import Loads
+from loadtests.holding.pair import Pair
+from loadtests.holding.pictures import percentiles_by_time
+from loadtests.holding.rest import CACHED_STREAM, UPLOAD, Sampler
+from loadtests.holding.waits import BACKOFF_MAX_S, RETRY_MAX_S, backoff_s, retry_s
+
+SECOND = 100
+
+
+def seen(loads: Loads, number: int, at_s: int, joined: int, **more: Any) -> None:
+    loads._note(number, {"at_s": at_s + 0.5, "joined": joined, "late_ms": 1.0, "counts": {}, "times_ms": {}, **more})
+
+
+@pytest.fixture
+def loads() -> Loads:
+    loads = Loads(1_000, 2)
+    seen(loads, 0, SECOND - 1, 500, times_ms={"connect": [9.0], "seek": [999.0]})
+    seen(loads, 0, SECOND, 500, counts={"seeks": 20, "reports": 50}, times_ms={"seek": [1.0, 2.0], "progress": [3.0]})
+    seen(loads, 1, SECOND, 500, counts={"seeks": 20, "reports": 50}, times_ms={"seek": [3.0, 4.0]}, late_ms=7.0)
+    seen(loads, 0, SECOND + 1, 500, counts={"reports_crossed": 2})
+    return loads
+
+
+@pytest.fixture
+def held(loads: Loads) -> Held:
+    sampler = Sampler("http://127.0.0.1", "key", "script", 1.0)
+    sampler.times_ms |= {CACHED_STREAM: [4.0], "POST /play": [90.0], UPLOAD: [2_000.0]}
+    return Held(
+        loads=loads,
+        sampler=sampler,
+        began_s=SECOND,
+        ended_s=SECOND + 10,
+        looks=[(SECOND, {"server": 5.0, "load": 1.0}), (SECOND + 10, {"server": 10.0, "load": 2.0})],
+        joins_per_s=400.0,
+        join_cpu_us={"server": 700.0},
+        fresh={"rss": 1_000_000, "pss": 500_000},
+        at_first={"rss": 11_000_000, "pss": 5_500_000},
+        first_joined=1_000,
+        at_last={"rss": 13_000_000, "pss": 7_000_000},
+        valkey_bytes=2_000_000,
+        network_bytes=1_500_000,
+        servers=2,
+    )
+
+
+def test_figures_are_those_of_the_time_that_was_measured(held: Held) -> None:
+    figures = figures_of(held, ("server", "load"))
+    assert (figures["sockets"], figures["commands_per_s"], figures["reports_per_s"]) == (1_000, 4.0, 10.0)
+    assert (figures["seek_p50_ms"], figures["seek_p99_ms"], figures["report_p95_ms"]) == (3.0, 4.0, 3.0)
+    assert (figures["server_cores"], figures["server_cpu_us_per_socket_s"]) == (0.5, 500.0)
+    assert (figures["server_cpu_us_per_join"], figures["load_cores"]) == (700.0, 0.1)
+    assert (figures["rss_bytes_per_socket"], figures["pss_bytes_per_socket"]) == (10_000, 5_000)
+    assert (figures["end_rss_bytes_per_socket"], figures["valkey_bytes_per_socket"]) == (12_000, 2_000)
+    assert figures["network_bytes_per_socket_s"] == 150.0
+    assert (figures["rest_p95_ms"], figures["upload_p95_ms"], figures["cached_stream_p95_ms"]) == (90.0, 2_000.0, 4.0)
+    assert figures["load_late_ms"] == 7.0
+
+
+def test_a_report_that_crossed_a_seek_is_no_failure(held: Held) -> None:
+    seen(held.loads, 0, SECOND + 2, 500, counts={"reports_refused_invalid": 3})
+    figures = figures_of(held, ("server",))
+    assert (figures["reports_crossed"], figures["reports_refused"]) == (2, 3)
+
+
+def test_goals_of_holding_hold_at_their_limits_and_not_past_them(held: Held) -> None:
+    figures = figures_of(held, ("server",)) | {"rss_bytes_per_socket": 12_288.0, "seek_p95_ms": 49.9}
+    assert all(goal.met for goal in goals_of(figures, 1_000).values())
+    past = {
+        "rss_bytes_per_socket": 12_289.0,
+        "seek_p95_ms": 50.0,
+        "rest_p95_ms": 300.0,
+        "cached_stream_p95_ms": 50.0,
+        **dict.fromkeys(("sockets_lost", "reports_refused", "commands_failed", "rest_failed", "paused"), 1.0),
+    }
+    assert not any(goal.met for goal in goals_of(figures | past, 1_001).values())
+
+
+def test_rows_are_what_was_seen_over_sockets_and_every_route(held: Held) -> None:
+    found = {row.name: row for row in rows_of(held)}
+    assert found["seek → state on the other device"].p95_ms == 4.0
+    assert found["a socket, until it is joined"].count == 1, "also those before"
+    assert {UPLOAD, CACHED_STREAM, "POST /play"} <= found.keys()
+
+
+def test_times_lie_in_bins(loads: Loads) -> None:
+    starts, (p50, _p95, _p99) = percentiles_by_time(loads, "seek", SECOND - 10, SECOND + 10)
+    assert (starts, p50) == ([0, 10], [999.0, 3.0])
+
+
+def test_sockets_are_shared_out_among_processes() -> None:
+    assert server_processes(50_000, 20_000) == -(-50_000 // SOCKETS_A_SERVER) == 4
+    assert server_processes(500, 20_000) == 2
+    assert server_processes(50_000, 1_024) == -(-50_000 // (1_024 - RESERVED))
+    assert sockets_a_process(1_000_000) == SOCKETS_A_PROCESS_MAX
+    assert sum(Loads(50_001, 3)._pairs) == 25_000
+
+
+def test_more_sockets_than_there_is_memory_for_are_not_tried_and_that_is_said() -> None:
+    notes: list[str] = []
+    assert affordable(100, notes) == 100 and not notes
+    assert affordable(10**12, notes) < 10**9 and len(notes) == 1
+
+
+# storms
+
+
+def storm(**changes: Any) -> Storm:
+    fields: dict[str, Any] = {
+        "name": "kill",
+        "began_s": 10.0,
+        "ended_s": 60.0,
+        "back_s": 20.0,
+        "missing": 0,
+        "counts": Counter(lost=100, seeks=50, seeks_repeated=2),
+        "back_ms": [1_000.0, 2_000.0, 20_000.0],
+    }
+    return Storm(**{**fields, **changes})
+
+
+def test_a_storm_is_told_by_when_all_were_back() -> None:
+    figures = storm_figures([storm()], 100)
+    assert (figures["kill_all_back_s"], figures["kill_away_p50_s"], figures["kill_away_max_s"]) == (20.0, 2.0, 20.0)
+    assert figures["kill_commands_repeated"] == 2
+    assert all(goal.met for goal in storm_goals(figures).values())
+
+
+def test_a_storm_whose_clients_do_not_all_come_back_misses_its_goals() -> None:
+    counts = Counter(acked_lost=1, paused=1, gave_up=1, seeks_failed=1)
+    figures = storm_figures([storm(back_s=None, missing=3, counts=counts)], 100)
+    assert figures["kill_all_back_s"] == BACK_TIMEOUT_S
+    goals = storm_goals(figures)
+    assert len(goals) == 6 and not any(goal.met for goal in goals.values())
+
+
+# what a client does
+
+
+class Nobody:
+    """Whom nothing is told."""
+
+    def connected(self, device: Device, refused: Any) -> None: ...
+    def event(self, device: Device, name: str, data: Any) -> None: ...
+    def closed(self, device: Device) -> None: ...
+
+
+def state(pair: Pair, revision: int, **changes: Any) -> dict[str, Any]:
+    fields = {"session_id": "s", "epoch": 7, "revision": revision, "position": 100.0, "anchored_at": 0, "rate": 1.0}
+    return {**fields, "playing": True, "active_device": pair.devices[0].id, **changes}
+
+
+@pytest.fixture
+def pair() -> Pair:
+    pair = Pair()
+    pair.devices = tuple(Device(Nobody(), pair, place, "token") for place in (0, 1))
+    return pair
+
+
+def test_only_a_later_state_counts(pair: Pair) -> None:
+    phone, desk = pair.devices
+    assert pair.take(phone, state(pair, 2))
+    assert not pair.take(phone, state(pair, 2)) and not pair.take(phone, state(pair, 1))
+    assert pair.take(phone, state(pair, 1, epoch=8)) and pair.take(desk, state(pair, 1))
+    assert not pair.paused
+    pair.take(phone, state(pair, 2, epoch=8, playing=False))
+    assert pair.paused
+
+
+def test_who_sounds_reports_but_not_beside_a_command_of_its_own(pair: Pair) -> None:
+    phone = pair.devices[0]
+    assert not pair.sounds()
+    pair.take(phone, state(pair, 1))
+    phone.joined = True
+    assert pair.sounds()
+    first, second = pair.report(), pair.report()
+    assert (first["revision"], second["seq"]) == (1, first["seq"] + 1)
+    pair.begin_seek(1, 5.0)
+    assert pair.sounds(), "the other one's command"
+    pair.begin_seek(0, 5.0)
+    assert not pair.sounds()
+    pair.seek = None
+    pair.take(phone, state(pair, 2, active_device=pair.devices[1].id))
+    assert not pair.sounds()
+
+
+def test_an_acknowledged_seek_that_is_gone_is_seen(pair: Pair) -> None:
+    assert not pair.lost_acked(None), "nothing was acknowledged"
+    pair.note_acked(state(pair, 5, position=60.0))
+    assert not pair.lost_acked(state(pair, 5, position=60.0)) and not pair.lost_acked(state(pair, 6))
+    assert pair.lost_acked(state(pair, 4)) and pair.lost_acked(None)
+    assert pair.lost_acked(state(pair, 5, position=61.0)), "another one in its place"
+
+
+def test_waits_grow_and_are_bounded() -> None:
+    assert 0.2 <= backoff_s(0) <= 0.6
+    assert 0.5 * BACKOFF_MAX_S <= backoff_s(40) <= 1.5 * BACKOFF_MAX_S
+    assert 0.125 <= retry_s(0) <= 0.375 and retry_s(40) <= 1.5 * RETRY_MAX_S
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    said = refusal({"code": "overloaded", "message": "…", "retry": True, "retry_after_ms": 1_500})
+    assert (said.code, said.retry, said.retry_after_ms) == ("overloaded", True, 1_500)
+    assert refusal(None).retry_after_ms == 0

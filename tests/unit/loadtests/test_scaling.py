@@ -1,0 +1,52 @@
+"""The figures in docs/scaling.md are those that were kept.
+
+To renew them: python -m tests.unit.loadtests.test_scaling"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import scaling
+from tests.support.figures import filled
+from tests.support.scaling import TABLES
+
+PAGE = Path(__file__).parents[3] / "docs" / "scaling.md"
+FIGURES = {
+    "sockets": 50_000.0,
+    "reports_per_s": 2_500.0,
+    "commands_per_s": 500.0,
+    "server_cpu_us_per_socket_s": 12.0,
+    "valkey_cpu_us_per_socket_s": 4.0,
+    "postgresql_cpu_us_per_socket_s": 2.0,
+    "flusher_cpu_us_per_socket_s": 3.0,
+    "end_rss_bytes_per_socket": 12_000.0,
+    "valkey_bytes_per_socket": 4_000.0,
+    "network_bytes_per_socket_s": 100.0,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_figures_in_the_documentation_are_those_that_were_kept(name: str) -> None:
+    text, table = PAGE.read_text(), TABLES[name]()
+    assert table in text
+    assert text == filled(text, name, table)
+
+
+def test_needs_grow_with_the_listeners() -> None:
+    needs = scaling._needs(FIGURES, 2_000_000)
+    assert needs == ["2,000,000", "40", "80", "24.0 GB", "16", "8.0 GB", "120,000", "6", "4", "200 MB/s"]
+
+
+def test_results_of_every_size_are_told_by_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "RESULTS", tmp_path)
+    assert {scaling.NOT_YET, scaling.NOT_YET.replace("hold", "storm")} == {make() for make in TABLES.values()}
+    for name, sockets in (("hold", 50_000), ("hold_5000", 5_000), ("hold_100000", 100_000)):
+        (tmp_path / f"{name}.json").write_text(f'{{"figures": {{"sockets": {sockets}.0}}}}')
+    assert [run["figures"]["sockets"] for run in scaling.kept("hold")] == [5_000, 50_000, 100_000]
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text()
+    for name, make in TABLES.items():
+        text = filled(text, name, make())
+    PAGE.write_text(text)
