@@ -7,6 +7,7 @@ devices.
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import structlog
 from msgspec import structs
 
 from playhead.db import Script
@@ -17,14 +18,24 @@ from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.sessions.archive import Archive
 from playhead.sessions.reviving import Held, Reviver, View
-from playhead.sessions.store import Loaded, SessionStore
+from playhead.sessions.store import Loaded, SessionStore, StoreUnavailable
+
+log = structlog.get_logger(__name__)
 
 DEFAULT_RATE = 1.0
 TAKE_OVER_ATTEMPTS_MAX = 8
+CONTENDED = "The listener's sessions changed each time that they were to be taken into the store's new life."
+
+
+class Contended(StoreUnavailable):
+    """Others were faster each time that the listener's sessions were to be taken over. Ask again in a moment.
+
+    Nothing is said of the store, nor of anybody else's sessions.
+    """
 
 
 class SessionFinder:
-    """Reads the store and the archive. Raises StoreUnavailable and DatabaseUnavailable."""
+    """Reads the store and the archive. Raises StoreUnavailable, Contended among it, and DatabaseUnavailable."""
 
     def __init__(self, store: SessionStore, archive: Archive, clock: Clock, new_id: Callable[[], str]) -> None:
         self._store = store
@@ -61,8 +72,9 @@ class SessionFinder:
             view = await self._reviver.take_over(listener_id, loaded)
             if view is not None:
                 return view
-        # whoever wins all the time takes it over as well; a commit on what was loaded is lost like these
-        return View.of(loaded)
+        # what was loaded is not answered with: nobody has compared it with its row, which may be later
+        log.warning("Sessions could not be taken over.", action="take_over_contended")
+        raise Contended(CONTENDED)
 
     async def by_id(self, listener_id: str, session_id: str, view: View) -> Held | None:
         """The session in `view`, or the listener's row of a live session that the store has lost."""

@@ -13,6 +13,7 @@ import structlog
 from playhead.db import DatabaseUnavailable
 from playhead.runtime.clock import Clock
 from playhead.runtime.tasks import cancelled
+from playhead.sessions.finding import Contended
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import SessionService
 from playhead.sessions.store import (
@@ -93,7 +94,12 @@ class Sweeper:
         for error in errors:
             if not isinstance(error, StoreUnavailable | DatabaseUnavailable):
                 log.error("A deadline could not be met.", action="deadline_failed", exc_info=error)
-        away = [error for error in errors if isinstance(error, StoreUnavailable | DatabaseUnavailable)]
+        # sessions that others keep changing say nothing of the store
+        away = [
+            error
+            for error in errors
+            if isinstance(error, StoreUnavailable | DatabaseUnavailable) and not isinstance(error, Contended)
+        ]
         if away:
             raise away[0]
 

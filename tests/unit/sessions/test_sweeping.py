@@ -8,6 +8,7 @@ import pytest
 from playhead.playback.commands import Pause, SetMode, SetSleep
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.state import SessionState
+from playhead.sessions.finding import TAKE_OVER_ATTEMPTS_MAX
 from playhead.sessions.store import (
     DUE_CLAIM_MS,
     OUTAGE_GRACE_MS,
@@ -305,3 +306,16 @@ async def test_a_store_that_is_away_leaves_everything_for_the_next_look(
     world.clock.advance(DUE_CLAIM_MS)
     await world.sweeper.sweep()
     assert not (await live(world)).playing
+
+
+async def test_sessions_that_others_keep_changing_neither_hold_up_the_look_nor_excuse_anybody(world: World) -> None:
+    await lose(world)
+    world.store.begin_another_life(emptied=False)
+    world.clock.advance(10_000)
+    world.store.losses_to_come = TAKE_OVER_ATTEMPTS_MAX
+    assert await world.sweeper.sweep() == 1, "it goes on as if nothing were"
+    (state,) = (await world.store.live(LISTENER_ID)).states
+    assert state.playing
+    world.clock.advance(DUE_CLAIM_MS)
+    assert await world.sweeper.sweep() == 1
+    assert not (await live(world)).playing, "nobody was excused: the store was not away"
