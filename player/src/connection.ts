@@ -185,7 +185,7 @@ export class Connection {
     const socket = this.#socket;
     socket.on("connect", () => void this.#connected());
     socket.on("disconnect", (reason) => this.#disconnected(reason));
-    socket.on("connect_error", (error: Error & { data?: WireError }) => this.#connectFailed(error.data));
+    socket.on("connect_error", (error: ConnectError) => this.#connectFailed(error.data ?? turnedAway(error)));
     socket.on("state", (state: State) => this.#events.state(state));
     socket.on("devices", (event: { devices: Device[] }) => this.#events.devices(event.devices));
     socket.on("session_started", (event: SessionStarted) => this.#events.sessionStarted(event));
@@ -231,8 +231,9 @@ export class Connection {
       return;
     }
     this.#events.status("reconnecting");
-    // A refusal ends the client's own attempts; a transport error does not.
-    if (!this.#socket.active) this.#connectLater();
+    // A refusal ends the client's own attempts; a transport error does not, and they would come too soon.
+    if (refusal?.retry_after_ms) this.#socket.disconnect();
+    if (!this.#socket.active) this.#connectLater(refusal?.retry_after_ms);
   }
 
   /** Many devices are asked at once: each comes a little later than the next. */
@@ -344,6 +345,24 @@ export class Connection {
     clearTimeout(this.#clockTimer);
     if (!this.#socket.connected) return;
     this.#clockTimer = setTimeout(() => void this.#sampleClock(1).then(() => this.#keepSampling()), CLOCK_INTERVAL_MS);
+  }
+}
+
+/** An error of the handshake: the server's refusal, or of the transport, with the request that failed. */
+interface ConnectError extends Error {
+  readonly data?: WireError;
+  readonly description?: unknown;
+  readonly context?: { readonly responseText?: unknown };
+}
+
+/** What a server said that takes no socket for now: the answer to long polling, as of a websocket a page learns nothing. */
+function turnedAway(error: ConnectError): WireError | undefined {
+  if (error.description !== 503 || typeof error.context?.responseText !== "string") return undefined;
+  try {
+    const refusal = JSON.parse(error.context.responseText) as WireError;
+    return refusal.retry && Number.isFinite(refusal.retry_after_ms) ? refusal : undefined;
+  } catch {
+    return undefined; // a proxy's page
   }
 }
 

@@ -311,6 +311,39 @@ test("a command that got lost while others moved on is given up with a reason", 
   });
 });
 
+test("a server that takes no sockets for now is come back to when it has said, and not before", async () => {
+  const listeners = { request: http.listeners("request")[0], upgrade: http.listeners("upgrade")[0] };
+  const asked: number[] = [];
+  const waitMs = 1_500;
+  const refuse = (): boolean => asked.length === 1 && performance.now() - (asked[0] as number) < waitMs;
+  http.removeAllListeners("request").removeAllListeners("upgrade");
+  http.on("upgrade", (request, socket, head) => {
+    asked.push(performance.now());
+    if (refuse()) socket.end("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\n\r\n");
+    else listeners.upgrade?.(request, socket, head);
+  });
+  http.on("request", (request, response) => {
+    if (!refuse()) return listeners.request?.(request, response);
+    response.writeHead(503, { "content-type": "application/json", "retry-after": "2" });
+    response.end(JSON.stringify({ code: "overloaded", message: "Later.", retry: true, retry_after_ms: waitMs }));
+  });
+  await connect();
+  assert.equal(asked.length, 2);
+  assert.ok((asked[1] as number) - (asked[0] as number) >= waitMs);
+});
+
+test("a refused handshake is tried again when the server has said", async () => {
+  const asked: number[] = [];
+  const waitMs = 1_000;
+  server.use((_socket, next) => {
+    if (asked.push(performance.now()) > 1) return next();
+    const data = { code: "overloaded", message: "Too many.", retry: true, retry_after_ms: waitMs };
+    next(Object.assign(new Error("overloaded"), { data }));
+  });
+  await connect();
+  assert.ok((asked[1] as number) - (asked[0] as number) >= waitMs);
+});
+
 test("a server that breaks the line itself is connected to again", async () => {
   const second = deferred<void>();
   let joins = 0;

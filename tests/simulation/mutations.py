@@ -106,7 +106,7 @@ async def _due_and_forgotten(self: memory_store.MemoryStore, now_ms: int, limit:
 async def _attach_anyway(
     self: Presence, listener_id: str, connection_id: str, device_id: str, name: str, kind: str
 ) -> bool:
-    self._connections_max = 1_000
+    self.connections_max = 1_000
     attached: bool = await _attach(self, listener_id, connection_id, device_id, name, kind)
     return attached
 

@@ -148,6 +148,7 @@ class Node:
             links=links,
             metrics=METRICS,
             clock=self.clock,
+            uniform=self._chance.uniform,
         )
 
     def _converge(self, *parts: Any) -> Convergence:

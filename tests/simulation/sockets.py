@@ -290,6 +290,9 @@ class LinkSockets:
         link = self._server._links.get(connection_id)
         return link is None or not link.node_open
 
+    def known(self, connection_id: str) -> None:
+        """Nobody is crowded out here."""
+
     async def close_all(self, _timeout_s: float) -> None:
         """Closed by the transport: devices come back, elsewhere."""
         for link in self._server.links():

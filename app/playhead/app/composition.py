@@ -7,9 +7,11 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import SecretStr
 
+from playhead.app.machine import socket_limits
 from playhead.app.stores import Stores, open_stores
 from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import TokenVerifier
@@ -63,6 +65,18 @@ class Core:
     realtime: RealtimeServer
 
 
+def _of_sockets(settings: Settings) -> dict[str, Any]:
+    """Who may open one, and what it may do."""
+    return {
+        "rate": command_rate(settings),
+        "cors_origins": settings.cors_origins,
+        "public_url": settings.public_base_url,
+        "write_bytes_max": settings.socket_write_bytes_max,
+        "limits": socket_limits(settings),
+        "trusted_proxies": settings.trusted_proxies,
+    }
+
+
 @asynccontextmanager
 async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Clock) -> AsyncIterator[Core]:
     """The running session layer with its Socket.IO server. On leaving: sockets close first.
@@ -97,10 +111,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Cl
             links=links,
             metrics=metrics,
             clock=clock,
-            rate=command_rate(settings),
-            cors_origins=settings.cors_origins,
-            public_url=settings.public_base_url,
-            write_bytes_max=settings.socket_write_bytes_max,
+            **_of_sockets(settings),
         )
         sweeper = Sweeper(store, service, presence, clock)
         await stores.open(service, sweeper)

@@ -1,14 +1,71 @@
-"""What a process needs of its machine: a metrics port, a media folder, ffmpeg. What is missing is a SettingsError."""
+"""What a process needs of its machine: a metrics port, a media folder, ffmpeg. What is missing is a SettingsError.
+
+And what it may use of it: file descriptors, of which every connection takes one.
+"""
 
 import os
+import resource
+
+import structlog
 
 from playhead.app.listening import cannot_listen
+from playhead.engine.admission import Limits
 from playhead.runtime.metrics import MetricsServer
 from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.storage import LocalStorage, StorageFailed
 from playhead.transcode import Ingest, Programs, ProgramsMissing, find_programs
 
+log = structlog.get_logger(__name__)
+
 SCRATCH_NAME = ".scratch"
+DESCRIPTORS_MAX = 1_048_576
+"""Where the system knows no limit."""
+SHARE_MAX = 8
+"""Where descriptors are few, none of the parts below is more than this part of them."""
+REST_CONNECTIONS_MIN = 1_024
+"""Connections that sockets leave to REST and media."""
+
+
+def raised_descriptors() -> int:
+    """How many file descriptors this process may have from now on: as many as the system allows without asking."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):  # macOS has a second limit, which it does not tell here
+            return soft
+    return wanted
+
+
+def socket_limits(settings: Settings, descriptors: int | None = None) -> Limits:
+    """The limits of this process as the settings have them, within its file descriptors.
+
+    descriptors = reserved + half-open + REST + sockets
+    """
+    descriptors = raised_descriptors() if descriptors is None else descriptors
+    reserved, half_open, rest = (
+        min(part, descriptors // SHARE_MAX)
+        for part in (settings.process_descriptors_reserved, settings.process_half_open_max, REST_CONNECTIONS_MIN)
+    )
+    sockets = descriptors - reserved - half_open - rest
+    if sockets < settings.process_sockets_max and "process_sockets_max" in settings.model_fields_set:
+        log.warning(
+            f"There are file descriptors for {sockets} sockets, not for {settings.process_sockets_max}. "
+            "Raise the limit of open files.",
+            action="descriptors_few",
+            descriptors=descriptors,
+        )
+    return Limits(
+        sockets_max=min(settings.process_sockets_max, sockets),
+        per_s=settings.process_sockets_per_s,
+        burst=settings.process_sockets_burst,
+        address_sockets_max=settings.address_sockets_max,
+        address_per_s=settings.address_sockets_per_s,
+        address_burst=settings.address_sockets_burst,
+        half_open_max=half_open,
+        connections_max=descriptors - reserved,
+    )
 
 
 def metrics_server(settings: Settings) -> MetricsServer:

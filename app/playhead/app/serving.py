@@ -34,7 +34,7 @@ from playhead.http.health import OK, Check, process_check, run_checks
 from playhead.http.services import Services, Unplayable
 from playhead.realtime.server import RealtimeServer
 from playhead.realtime.websocket_only import websocket_only
-from playhead.runtime.metrics import Metrics, Vitals, create_metrics
+from playhead.runtime.metrics import Metrics, Reading, Vitals, create_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.announcements import Announcements
@@ -61,7 +61,7 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
         services = _services(settings, opened, parts, metrics)
         app = create_app(services)
         if settings.processes > 1:
-            app.middlewares.append(websocket_only)
+            app.middlewares.append(websocket_only(parts.realtime.full))
         parts.realtime.attach(app)
         runner = web.AppRunner(
             app,
@@ -134,7 +134,12 @@ async def _reported(place: Place | None, readiness: Mapping[str, Check]) -> Asyn
 async def _measured(settings: Settings, metrics: Metrics, parts: Core, place: Place | None) -> AsyncIterator[None]:
     """`/metrics` on its own port, unless the supervisor serves it for all its processes; and the vital signs in it."""
     server = metrics_server(settings) if place is None else None
-    vitals = Vitals(metrics, [(metrics.draining, lambda: parts.realtime.draining), *parts.stores.readings])
+    readings: Sequence[Reading] = [
+        (metrics.draining, lambda: parts.realtime.draining),
+        (metrics.sockets_half_open, lambda: parts.realtime.half_open),
+        (metrics.sockets_max, lambda: parts.realtime.sockets_max),
+    ]
+    vitals = Vitals(metrics, [*readings, *parts.stores.readings])
     vitals.start()
     try:
         yield

@@ -15,6 +15,8 @@ import socketio
 from playhead.client.core.wire import Malformed, Payload, Refusal, read
 from playhead.client.transport import Listener
 
+RETRY_AFTER_S_MAX = 300
+"""Whoever asks for more is not believed."""
 NAMESPACE_TIMEOUT_S = 60
 """The library's own limit for the handshake; the client gives up long before."""
 
@@ -91,8 +93,9 @@ class _Connection:
             while True:
                 request, event, payload = await self._outbox.get()
                 await self._sio.emit(event, payload, callback=partial(self._answered, request))
-        except Exception:
+        except Exception as error:
             # whatever the library or the network raises: this connection is of no use any more
+            self._refusal = self._refusal or _turned_away(error)
             self._over()
 
     def _connected(self) -> None:
@@ -124,3 +127,17 @@ class _Connection:
             listener.closed(self._number)
         else:
             listener.open_failed(self._number, self._refusal)
+
+
+def _turned_away(error: BaseException | None) -> Refusal | None:
+    """What a server said that takes no websocket for now: 503 and Retry-After, somewhere below the library's error."""
+    while error is not None and not isinstance(error, aiohttp.WSServerHandshakeError):
+        error = error.__cause__ or error.__context__
+    if error is None or error.status != 503 or error.headers is None:
+        return None
+    wait_s = error.headers.get("Retry-After", "")
+    if not wait_s.isdecimal():
+        return None
+    message = "The server takes no more sockets for now. It has said when to come back."
+    retry_after_ms = 1_000 * min(int(wait_s[:9]), RETRY_AFTER_S_MAX)
+    return Refusal(code="overloaded", message=message, retry=True, retry_after_ms=retry_after_ms)

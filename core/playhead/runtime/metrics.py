@@ -24,6 +24,10 @@ class Metrics:
     """The instruments. Names end in their unit; `_total` counts."""
 
     sockets: Gauge
+    sockets_half_open: Gauge
+    sockets_max: Gauge
+    sockets_admitted: Counter
+    sockets_refused: Counter
     sockets_ended: Counter
     draining: Gauge
     commands: Counter
@@ -79,6 +83,10 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
     make = _Maker(registry or CollectorRegistry())
     return Metrics(
         sockets=make.gauge("sockets", "Open sockets.", "livesum"),
+        sockets_half_open=make.gauge("sockets_half_open", "Connections that have not shown who they are.", "livesum"),
+        sockets_max=make.gauge("sockets_max", "Sockets that all processes together may have open.", "livesum"),
+        sockets_admitted=make.counter("sockets_admitted", "Sockets that were let in."),
+        sockets_refused=make.counter("sockets_refused", "Sockets that were not let in, by reason.", "reason"),
         sockets_ended=make.counter("sockets_ended", "Sockets that the server ended, by reason.", "reason"),
         draining=make.gauge("draining", "Processes that go away, and serve their sockets until then.", "livesum"),
         commands=make.counter("commands", "Commands by surface, kind and result.", "surface", "command", "result"),
@@ -89,18 +97,14 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         announcements=make.counter(
             "announcements", "Changes outside of sessions that devices were to be told of, by event.", "event", "result"
         ),
-        states_caught_up=make.counter(
-            "states_caught_up", "States sent again: after a gap, missed, or untold since the connection.", "cause"
-        ),
+        states_caught_up=make.counter("states_caught_up", "States sent again, by what had kept them away.", "cause"),
         resyncs=make.counter("resyncs", "Times that a listener's devices were told to ask anew, by reason.", "reason"),
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
         requests_limited=make.counter("http_requests_limited", "REST requests that were refused as too fast."),
         request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),
         store_up=make.gauge(
-            "store_up",
-            "1 while sessions can be served: Redis is subscribed to, or memory has its lease.",
-            "livemin",
+            "store_up", "1 while sessions can be served: Redis is subscribed to, or memory has its lease.", "livemin"
         ),
         server_time_uncertainty_seconds=make.gauge(
             "server_time_uncertainty_seconds",
@@ -112,9 +116,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
             "The machine's wall clock less server time; followed only where there is no Redis.",
             "livemostrecent",
         ),
-        cache_away=make.gauge(
-            "cache_away", "1 while the cache lives in memory because Redis does not answer.", "livemax"
-        ),
+        cache_away=make.gauge("cache_away", "1 while the cache is in memory, as Redis does not answer.", "livemax"),
         flush_batches=make.counter("flush_batches", "Batches of the journal by what became of them.", "result"),
         flushed_entries=make.counter("flushed_entries", "Entries of the journal that PostgreSQL has."),
         flush_lag_seconds=make.histogram(
@@ -125,9 +127,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
             "journal_oldest_seconds", "Age of the oldest entry that PostgreSQL has not.", "livemax"
         ),
         journal_buried=make.counter("journal_buried", "Entries that PostgreSQL refused; each is a bug."),
-        journal_dead_forgotten=make.counter(
-            "journal_dead_forgotten", "Dead letters that were forgotten because there were too many."
-        ),
+        journal_dead_forgotten=make.counter("journal_dead_forgotten", "Dead letters that made room for others."),
         journal_dead_entries=make.gauge("journal_dead_entries", "Entries in the dead letters.", "livemax"),
         jobs=make.counter("jobs", "Transcode jobs by result.", "result"),
         segments=make.counter("segments", "Segments encoded.", "rung"),

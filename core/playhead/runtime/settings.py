@@ -4,6 +4,7 @@ Each field's description is its documentation: `playhead config` prints it, and 
 A command names the settings that it cannot do without (`load(required=…)`), so that `migrate` needs no signing key.
 """
 
+import ipaddress
 import json
 import os
 from collections.abc import Collection, Mapping
@@ -129,6 +130,45 @@ class Settings(BaseSettings):
     connections_per_listener_max: int = Field(
         32, ge=1, le=1_000, description="Sockets that one listener may hold at once."
     )
+    process_sockets_max: int = Field(
+        25_000,
+        ge=1,
+        le=1_000_000,
+        description="Sockets that one process may hold; fewer where its file descriptors are fewer.",
+    )
+    process_sockets_per_s: int = Field(
+        500, ge=1, le=100_000, description="New sockets a second that one process takes in the long run."
+    )
+    process_sockets_burst: int = Field(500, ge=1, le=100_000, description="New sockets that one process takes at once.")
+    process_half_open_max: int = Field(
+        1_024,
+        ge=1,
+        le=100_000,
+        description="Connections to one process that have not shown yet who they are; then the oldest is cut.",
+    )
+    process_descriptors_reserved: int = Field(
+        512,
+        ge=64,
+        le=100_000,
+        description="File descriptors of a process that connections leave free: for databases, Redis, media, ffmpeg.",
+    )
+    address_sockets_max: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000,
+        description="Sockets from one address (of IPv6: one /64) that one process may hold.",
+    )
+    address_sockets_per_s: int = Field(
+        50, ge=1, le=100_000, description="New sockets a second from one address that one process takes."
+    )
+    address_sockets_burst: int = Field(
+        200, ge=1, le=100_000, description="New sockets from one address that one process takes at once."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks of proxies that are believed in `X-Forwarded-For`, separated by commas. Where such a one "
+        "tells no address, limits per address do not hold.",
+    )
     connection_events_per_s: int = Field(
         COMMAND_RATE.per_s,
         ge=1,
@@ -160,7 +200,7 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] = Field("json", description="`json` for machines, `console` for people.")
 
-    @field_validator("cors_origins", "jwt_algorithms", mode="before")
+    @field_validator("cors_origins", "jwt_algorithms", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -172,6 +212,16 @@ class Settings(BaseSettings):
             raise ValueError("name at least one algorithm")
         if len({name.startswith("HS") for name in value}) > 1:
             raise ValueError("HS… takes a secret and the others a public key: name algorithms of one kind only")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{error}; write a network as 10.0.0.0/8, an address as it is") from None
         return value
 
     @field_validator("media_keys", mode="before")

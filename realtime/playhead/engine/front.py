@@ -1,43 +1,55 @@
 """One port: a connection's first head is read here, then the connection is given to whom it belongs, with every byte.
 
     GET <path of the sockets> that asks for a websocket → the engine, on picows
-    anything else, as soon as that shows                → aiohttp, as if it had been there from the start
+    anything else                                       → aiohttp, as if it had been there from the start
 
-Only a request to the path of the sockets is read to its end, within bounds of bytes and of time.
+The head is read to its end, within bounds of bytes and of time: until then a connection is half-open (`admission`), and
+costs its head and nothing more. One past what the process has descriptors for is closed at once.
 """
 
 import asyncio
+import itertools
+import os
 import socket
-from collections.abc import Callable
 from typing import cast
 
+import orjson
 from aiohttp import web
 
+from playhead.engine.admission import Reason
 from playhead.engine.heads import END, HEAD_BYTES_MAX, Head, read_head
 from playhead.engine.server import EngineServer
 
 HEAD_TIMEOUT_S = 10.0
 """For the head of a connection's first request."""
+ACCEPTED_AT_ONCE = 64
+"""Connections that are accepted before everything else on this process has its turn."""
+TIGHT = 64
+"""So few connections before the last one, those that only wait for another request of REST are closed."""
+CLOSED_AT_ONCE = 16
 
 
 class Front(asyncio.Protocol):
     """A connection until it is known whose it is."""
 
-    __slots__ = ("_beginning", "_engine", "_fronts", "_head", "_http", "_transport", "slot")
+    __slots__ = ("_engine", "_head", "_site", "_transport", "slot")
 
-    def __init__(self, engine: EngineServer, http: Callable[[], asyncio.Protocol], fronts: "set[Front]") -> None:
+    def __init__(self, engine: EngineServer, site: "Site") -> None:
         self._engine = engine
-        self._http = http
-        self._fronts = fronts
-        self._beginning = f"GET {engine.path}".encode()
+        self._site = site
         self._head = b""
         self._transport: asyncio.Transport | None = None
         self.slot = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._fronts.add(self)
+        if not self._site.has_room():
+            self._engine.admission.count(Reason.DESCRIPTORS)
+            self._transport.abort()
+            return
+        self._site.fronts.add(self)
         self._engine.wheel.set(self, HEAD_TIMEOUT_S)
+        self._engine.admission.half_open.add(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._done()
@@ -47,42 +59,49 @@ class Front(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._head += data
-        size = min(len(self._head), len(self._beginning))
-        if self._head[:size] != self._beginning[:size] or len(self._head) > HEAD_BYTES_MAX:
-            self._give_to_http()
-        elif END in self._head:
-            transport = self._transport
-            assert transport is not None
+        if END in self._head:
+            transport = self._done()
             peer = transport.get_extra_info("peername")
             head = read_head(self._head, peer[0] if isinstance(peer, tuple) else "")
-            if head is not None and head.asks_for_websocket:
+            if head is not None and head.target.partition("?")[0] == self._engine.path and head.asks_for_websocket:
                 self._give_to_engine(transport, head)
             else:
-                self._give_to_http()
+                self._give_to_http(transport)
+        elif len(self._head) > HEAD_BYTES_MAX or not self._head[:1].isalpha():
+            self._give_to_http(self._done())
 
     def on_time(self) -> None:
         """No head has come."""
+        self.cut()
+
+    def crowd_out(self) -> None:
+        self._done()
         self.cut()
 
     def cut(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
-    def _give_to_http(self) -> None:
-        transport = self._done()
-        protocol = self._http()
+    def _give_to_http(self, transport: asyncio.Transport) -> None:
+        protocol = self._site.http()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(self._head)
 
     def _give_to_engine(self, transport: asyncio.Transport, head: Head) -> None:
-        self._done()
         why = self._engine.upgradable(head)
-        if why is None:
-            self._engine.start_websocket(head, transport, self._head.partition(END)[2])
+        if why is not None:
+            self._answer(transport, "400 Bad Request", "text/plain", self._engine.refuse(why))
             return
-        body = self._engine.refuse(why)
-        answer = f"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+        full = self._engine.full(head) if head.query.get("sid") is None else None
+        if full is not None:
+            body, wait = orjson.dumps(full.payload()), f"Retry-After: {full.retry_after_s}\r\n"
+            self._answer(transport, "503 Service Unavailable", "application/json", body, wait)
+            return
+        self._engine.start_websocket(head, transport, self._head.partition(END)[2])
+
+    def _answer(self, transport: asyncio.Transport, status: str, kind: str, body: bytes, more: str = "") -> None:
+        answer = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{more}"
         transport.write(f"{answer}Connection: close\r\n\r\n".encode() + body)
         transport.close()
 
@@ -90,7 +109,8 @@ class Front(asyncio.Protocol):
         """It is not here any more."""
         transport = self._transport
         assert transport is not None
-        self._fronts.discard(self)
+        self._site.fronts.discard(self)
+        self._engine.admission.half_open.remove(self)
         self._engine.wheel.unset(self)
         return transport
 
@@ -98,7 +118,7 @@ class Front(asyncio.Protocol):
 class Site(web.BaseSite):
     """Listens for both; in the place of `web.TCPSite`, or of `web.SockSite` where a bound `listener` is given."""
 
-    __slots__ = ("_engine", "_fronts", "_host", "_listener", "_port")
+    __slots__ = ("_engine", "_host", "_http", "_listener", "_port", "fronts")
 
     def __init__(
         self,
@@ -116,7 +136,8 @@ class Site(web.BaseSite):
         self._host = host
         self._port = port
         self._listener = listener
-        self._fronts: set[Front] = set()
+        self._http: web.Server | None = None
+        self.fronts: set[Front] = set()
 
     @property
     def name(self) -> str:
@@ -127,17 +148,39 @@ class Site(web.BaseSite):
     async def start(self) -> None:
         """Raises OSError as `create_server` does."""
         await super().start()
-        http = self._runner.server
-        assert http is not None
+        self._http = self._runner.server
         loop = asyncio.get_running_loop()
 
         def front() -> Front:
-            return Front(self._engine, http, self._fronts)
+            return Front(self._engine, self)
 
+        # asyncio accepts as many at once as it lets wait
         if self._listener is None:
-            self._server = await loop.create_server(front, self._host, self._port or 0, backlog=self._backlog)
+            self._server = await loop.create_server(front, self._host, self._port or 0, backlog=ACCEPTED_AT_ONCE)
         else:
-            self._server = await loop.create_server(front, sock=self._listener, backlog=self._backlog)
+            self._server = await loop.create_server(front, sock=self._listener, backlog=ACCEPTED_AT_ONCE)
+        for listening in self._server.sockets:
+            with socket.socket(fileno=os.dup(listening.fileno())) as again:
+                again.listen(self._backlog)
+
+    def http(self) -> asyncio.Protocol:
+        """What aiohttp reads the next connection with."""
+        assert self._http is not None
+        return self._http()
+
+    def has_room(self) -> bool:
+        """Whether one more connection of any kind may stay. When it gets tight, those of REST that are idle are closed.
+
+        aiohttp has its connections in the order of their beginning; one that is busy closes after its answer.
+        """
+        assert self._http is not None
+        of_rest = self._http._connections
+        admission = self._engine.admission
+        room = admission.limits.connections_max - len(of_rest) - len(self._engine.websockets) - len(admission.half_open)
+        if room <= TIGHT:
+            for connection in tuple(itertools.islice(of_rest, CLOSED_AT_ONCE)):
+                _close(connection)
+        return room > 0
 
     def take_no_more(self) -> None:
         """Listens no more; whom it has taken already goes on."""
@@ -147,5 +190,14 @@ class Site(web.BaseSite):
     async def stop(self) -> None:
         """Listens no more; who has not asked for anything yet is cut."""
         await super().stop()
-        for front in list(self._fronts):
+        for front in list(self.fronts):
             front.cut()
+
+
+def _close(connection: web.RequestHandler) -> None:
+    """At once when it is idle, as its keep-alive's end does; else after its answer."""
+    waits = connection._waiter
+    if waits is not None and not waits.done():
+        connection.force_close()
+    else:
+        connection.close()

@@ -9,13 +9,16 @@
 | … that cannot be read      | 400 and the session is over                                                           |
 | of a session on websocket  | 400                                                                                   |
 | anything else              | 400                                                                                   |
+| a new session, of too many | 503 and when to come back                                                             |
 """
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+import orjson
 from aiohttp import web
 
+from playhead.engine.admission import Refusal
 from playhead.engine.endings import Ending
 from playhead.engine.heads import Head
 from playhead.engine.packets import Unreadable, payload_packets
@@ -44,7 +47,9 @@ async def handle(server: "EngineServer", request: web.Request) -> web.StreamResp
     if sid is None:
         if request.method != "GET" or query.get("transport", "polling") != "polling":
             return _refused(server, environ, INVALID_METHOD if request.method != "GET" else "Invalid websocket upgrade")
-        session = server.open(environ)
+        if (full := server.full(head)) is not None:
+            return _turned_away(server, environ, full)
+        session = server.open(environ, server.address(head))
         return await _poll(server, environ, session)
     session_of_sid = server.sockets.get(sid)
     if session_of_sid is None:
@@ -110,6 +115,8 @@ def _upgrade(server: "EngineServer", request: web.Request, head: Head) -> web.St
         why = server.upgradable(head)
     if why is not None:
         return _refused(server, _environ(request, head), why)
+    if head.query.get("sid") is None and (full := server.full(head)) is not None:
+        return _turned_away(server, _environ(request, head), full)
     transport, tail = take_over(request)
     server.start_websocket(head, transport, tail)
     return web.Response()  # to nobody: aiohttp has no connection any more
@@ -138,6 +145,22 @@ def _environ(request: web.Request, head: Head) -> dict[str, Any]:
 def _answer(server: "EngineServer", environ: dict[str, Any], body: bytes) -> web.Response:
     headers = {**dict(server._cors_headers(environ)), "Cache-Control": "no-store"}
     return web.Response(body=body, content_type="text/plain", charset="utf-8", headers=headers)
+
+
+def full(server: "EngineServer", request: web.Request) -> web.Response | None:
+    """The answer to a request while it may not open a session; None: it may, or is none that would."""
+    head = head_of(request)
+    environ = _environ(request, head)
+    if head.query.get("sid") is not None or server.refusal(environ, head.query) is not None:
+        return None
+    found = server.full(head)
+    return None if found is None else _turned_away(server, environ, found)
+
+
+def _turned_away(server: "EngineServer", environ: dict[str, Any], full: Refusal) -> web.Response:
+    """No session is opened for now. Pages of browsers read it here, for of a refused websocket they learn nothing."""
+    headers = {**dict(server._cors_headers(environ)), "Retry-After": str(full.retry_after_s)}
+    return web.Response(status=503, body=orjson.dumps(full.payload()), content_type="application/json", headers=headers)
 
 
 def _refused(server: "EngineServer", environ: dict[str, Any], why: str) -> web.Response:

@@ -5,7 +5,8 @@ bytes come in; see `sessions` and `wheel`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import engineio
@@ -13,6 +14,8 @@ import orjson
 from aiohttp import web
 
 from playhead.engine import inline, polling, websockets
+from playhead.engine.addresses import Addresses
+from playhead.engine.admission import Admission, Limits, Reason, Refusal
 from playhead.engine.endings import Ending
 from playhead.engine.heads import Environ, Head
 from playhead.engine.packets import OPEN, Outgoing
@@ -42,6 +45,7 @@ class EngineServer(engineio.AsyncServer):
 
     `write_bytes_max`: what may wait for a client that does not read, which is then cut.
     `on_ended`: told why, whenever a session was ended for what its client did.
+    `limits`, `trusted_proxies`: who may come at all; see `admission` and `addresses`. `on_refused`: told why not.
     """
 
     def __init__(
@@ -49,6 +53,9 @@ class EngineServer(engineio.AsyncServer):
         *,
         write_bytes_max: int = WRITE_BYTES_MAX,
         on_ended: Callable[[Ending], None] | None = None,
+        limits: Limits | None = None,
+        trusted_proxies: Sequence[str] = (),
+        on_refused: Callable[[Reason], None] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**{**options, "async_mode": "aiohttp", "http_compression": False})
@@ -59,6 +66,8 @@ class EngineServer(engineio.AsyncServer):
         self.wheel = Wheel(min(self.ping_interval, self.ping_timeout))
         self.path: str | None = None
         """Where it is attached."""
+        self.admission = Admission(limits or Limits(), on_refused)
+        self._addresses = Addresses(trusted_proxies)
         self._on_ended = on_ended
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -97,10 +106,20 @@ class EngineServer(engineio.AsyncServer):
         self._log_error_once(why, why)
         return orjson.dumps(why)
 
-    def open(self, environ: Any) -> Session:
-        """A new session; the first packet that waits for it is OPEN."""
+    def full(self, head: Head) -> Refusal | None:
+        """Why no session may be opened with this request now; None: `open` may follow at once."""
+        return self.admission.refusal(self.address(head), _now_us())
+
+    def address(self, head: Head) -> str | None:
+        """Whose limits a request counts to."""
+        return self._addresses.of(head.address, head.header("x-forwarded-for"))
+
+    def open(self, environ: Any, address: str | None = None) -> Session:
+        """A new session of `address`; the first packet that waits for it is OPEN."""
         sid = self.generate_id()
-        session = self.sockets[sid] = Session(self, sid)
+        self.admission.enter(address, _now_us())
+        session = self.sockets[sid] = Session(self, sid, address)
+        self.admission.half_open.add(session)
         interval_s = self.ping_interval + self.ping_interval_grace_period
         handshake = {
             "sid": sid,
@@ -137,7 +156,7 @@ class EngineServer(engineio.AsyncServer):
         """Makes a websocket of the connection. `tail`: what came after the head."""
         sid, key = head.query.get("sid"), head.key
         assert key is not None
-        session = self.open(Environ(head)) if sid is None else self.sockets[sid]
+        session = self.open(Environ(head), self.address(head)) if sid is None else self.sockets[sid]
         socket = WebSocket(self, session, upgrades=sid is not None)
         websockets.start(transport, socket, key, self.max_http_buffer_size, tail)
 
@@ -153,6 +172,11 @@ class EngineServer(engineio.AsyncServer):
         except Exception:
             self.logger.exception("message async handler error")
 
+    def known(self, sid: str) -> None:
+        """The client of a session has shown who it is."""
+        if (session := self.sockets.get(sid)) is not None:
+            self.admission.half_open.remove(session)
+
     async def disconnected(self, sid: str, why: str) -> None:
         """Tells the handler that a session is over. Does not raise."""
         try:
@@ -163,6 +187,8 @@ class EngineServer(engineio.AsyncServer):
     def forget(self, session: Session, ending: Ending | None) -> None:
         """The session is over."""
         self.sockets.pop(session.sid, None)
+        self.admission.half_open.remove(session)
+        self.admission.leave(session.address)
         self.wheel.unset(session)
         if ending is not None:
             self.logger.error("A client was cut off: %s", ending.value)
@@ -201,3 +227,7 @@ class EngineServer(engineio.AsyncServer):
     async def shutdown(self) -> None:
         """Stops the timers. Sessions are closed before."""
         self.wheel.stop()
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1_000

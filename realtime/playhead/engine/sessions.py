@@ -25,7 +25,8 @@ reason = BaseServer.reason
 class Session:
     """`closed`: it is over. `upgraded`: on a websocket. `awaits_pong`: a ping has not been answered.
 
-    `posting`: a POST of it is read. `session`: what python-socketio keeps for the application.
+    `posting`: a POST of it is read. `session`: what python-socketio keeps for the application. `address`: whose limits
+    it counts to, see `addresses`.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Session:
         "_poll",
         "_server",
         "_turns",
+        "address",
         "awaits_pong",
         "closed",
         "posting",
@@ -46,9 +48,10 @@ class Session:
 
     connected = True
 
-    def __init__(self, server: "EngineServer", sid: str) -> None:
+    def __init__(self, server: "EngineServer", sid: str, address: str | None = None) -> None:
         self._server = server
         self.sid = sid
+        self.address = address
         self.session: dict[str, Any] = {}
         self.socket: WebSocket | None = None
         self.probe: WebSocket | None = None
@@ -206,6 +209,10 @@ class Session:
             self.send_packet(PING)
 
     # its end
+
+    def crowd_out(self) -> None:
+        """Nobody knows yet who it is, and others come."""
+        self.end(reason.TRANSPORT_ERROR, cut=True)
 
     def end(self, why: str, ending: Ending | None = None, *, cut: bool = False, say_so: bool = False) -> None:
         """Closes it, for the application with the reason `why`; harmless when repeated.

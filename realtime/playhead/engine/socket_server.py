@@ -155,6 +155,11 @@ class SocketServer(socketio.AsyncServer):
             for message in outgoing(pkt.encode()):
                 session.send(message)
 
+    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        await super()._handle_connect(eio_sid, namespace, data)
+        if self.manager.sid_from_eio_sid(eio_sid, namespace or "/") is not None:
+            self.eio.known(eio_sid)
+
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         if eio_sid in self._binary_packet or (isinstance(data, bytes) and self.packet_class.uses_binary_events):
             await self._attachment(eio_sid, data)

@@ -75,6 +75,7 @@ class WebSocket(WSListener):
         transport.underlying_transport.set_write_buffer_limits(high=self._server.write_bytes_max)
         self._server.websockets.add(self)
         if self._upgrades:
+            self._server.admission.half_open.add(self)
             self._server.wheel.set(self, UPGRADE_TIMEOUT_S)
         else:
             self._session.carried_by(self)
@@ -95,6 +96,7 @@ class WebSocket(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._server.websockets.discard(self)
+        self._server.admission.half_open.remove(self)
         self._server.wheel.unset(self)
         if self.is_over:
             return
@@ -131,6 +133,7 @@ class WebSocket(WSListener):
             self.send_text(PONG + PROBE)
         elif packet == UPGRADE and self._session.probe is self:
             self._upgrades = False
+            self._server.admission.half_open.remove(self)
             self._server.wheel.unset(self)
             self._session.carried_by(self)
         else:
@@ -221,6 +224,11 @@ class WebSocket(WSListener):
         self.is_over = True
         if self._transport is not None:
             self._transport.underlying_transport.abort()
+
+    def crowd_out(self) -> None:
+        """It has not been probed yet, and others come."""
+        self._server.admission.half_open.remove(self)
+        self.cut()
 
     def _disconnect(self) -> None:
         """Ends the connection when all is written."""

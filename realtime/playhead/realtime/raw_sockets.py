@@ -33,6 +33,11 @@ class RawSockets:
         """Whether a ping was sent that has not been answered."""
         return any(session.awaits_pong for session in self._sessions(socket_id))
 
+    def known(self, connection_id: str) -> None:
+        """The other end of a connection has shown a valid token."""
+        if (socket_id := self.socket_id(connection_id)) is not None:
+            self._sio.eio.known(socket_id)
+
     def is_gone(self, connection_id: str) -> bool:
         """Whether the connection has closed under us."""
         return self.socket_id(connection_id) not in self._sio.eio.sockets

@@ -5,6 +5,8 @@ would let a pause overtake a seek. Rooms are per listener and local; what other 
 """
 
 import asyncio
+import random
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -13,6 +15,8 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from playhead.auth.tokens import TokenVerifier
 from playhead.db import DatabaseUnavailable
+from playhead.engine import polling
+from playhead.engine.admission import Limits
 from playhead.engine.front import Site
 from playhead.engine.server import WRITE_BYTES_MAX
 from playhead.engine.socket_server import SocketServer
@@ -50,6 +54,8 @@ DRAIN_GRACE_S = 90.0
 """The same where it is this server that goes away: its devices have to find another one."""
 CLOSED_BY_THE_DEVICE = ("client disconnect", "transport close")
 """Reasons of the library for an end that came from the other side; any other one came from silence, or from us."""
+LISTENER_RETRY_S = (5.0, 10.0)
+"""When a device may come back whose listener has too many; at random in between."""
 TRANSPORT_BYTES_MAX = 100_000
 """Past it the transport itself closes the connection; up to it, a packet that is too large is answered. A packet of
 PACKET_BYTES_MAX of the longest characters fits. The transport keeps a buffer of this size for who has sent as much."""
@@ -75,6 +81,9 @@ class RealtimeServer:
         grace_s: float = GRACE_S,
         public_url: str | None = None,
         write_bytes_max: int = WRITE_BYTES_MAX,
+        limits: Limits | None = None,
+        trusted_proxies: tuple[str, ...] = (),
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._verifier = verifier
         self._connections = connections
@@ -85,6 +94,7 @@ class RealtimeServer:
         self._metrics = metrics
         self._clock = clock
         self._rate = rate
+        self._uniform = uniform
         self._stopping = False
         self._leaving: set[asyncio.Task[None]] = set()
         self._sio = SocketServer(
@@ -95,6 +105,9 @@ class RealtimeServer:
             max_http_buffer_size=TRANSPORT_BYTES_MAX,
             write_bytes_max=write_bytes_max,
             on_ended=lambda ending: metrics.sockets_ended.labels(ending.value).inc(),
+            limits=limits,
+            trusted_proxies=trusted_proxies,
+            on_refused=lambda reason: metrics.sockets_refused.labels(reason.value).inc(),
             cors_allowed_origins=Origins(public_url, cors_origins).allow,
             logger=False,
             engineio_logger=False,
@@ -124,6 +137,20 @@ class RealtimeServer:
     def draining(self) -> bool:
         """Whether it goes away: who comes now is sent elsewhere."""
         return self._drain.begun
+
+    def full(self, request: web.Request) -> web.Response | None:
+        """The answer to a request for a socket by long polling, while none is let in; None: one is."""
+        return polling.full(self._sio.eio, request)
+
+    @property
+    def half_open(self) -> int:
+        """Connections that have not shown who they are."""
+        return len(self._sio.eio.admission.half_open)
+
+    @property
+    def sockets_max(self) -> int:
+        """What this process may have open."""
+        return self._sio.eio.admission.limits.sockets_max
 
     async def drain(self, drain_s: float) -> None:
         """Lets nobody in any more, tells every socket to reconnect, and serves those that are left for `drain_s`."""
@@ -174,7 +201,14 @@ class RealtimeServer:
     async def _connect(self, connection_id: str, _environ: dict[str, Any], auth: object = None) -> None:
         if self._drain.begun:
             raise self._going_away()
-        principal, device = admit(auth, self._verifier)
+        try:
+            principal, device = admit(auth, self._verifier)
+        except Refused as refusal:
+            self._metrics.sockets_refused.labels(refusal.error_args["data"]["code"]).inc()
+            raise
+        self._sockets.known(connection_id)
+        if len(self._connections.of_listener(principal.listener_id)) >= self._presence.connections_max:
+            raise self._too_many()
         connection = Connection(
             connection_id=connection_id,
             principal=principal,
@@ -189,11 +223,12 @@ class RealtimeServer:
             )
         except StoreUnavailable:
             await self._connections.leave(connection_id)
-            raise refused(Rejection(code=Code.UNAVAILABLE)) from None
+            raise self._refused("unavailable", Rejection(code=Code.UNAVAILABLE)) from None
         if not attached:
             await self._connections.leave(connection_id)
             raise self._too_many()
         self._metrics.sockets.inc()
+        self._metrics.sockets_admitted.inc()
         await self._sio.enter_room(connection_id, connection.listener_id)
         if self._sockets.is_gone(connection_id) or self._drain.begun:
             # it closed while it was let in, and the library tells nobody; or nobody has told it that we go away
@@ -201,11 +236,16 @@ class RealtimeServer:
             raise self._going_away()
 
     def _going_away(self) -> Refused:
-        return refused(Rejection(code=Code.UNAVAILABLE, detail=GOING_AWAY))
+        return self._refused("draining", Rejection(code=Code.UNAVAILABLE, detail=GOING_AWAY))
 
     def _too_many(self) -> Refused:
         detail = "Too many devices are connected. Close one and connect again."
-        return refused(Rejection(code=Code.OVERLOADED, detail=detail))
+        retry_after_ms = round(self._uniform(*LISTENER_RETRY_S) * 1000)
+        return self._refused("listener", Rejection(code=Code.OVERLOADED, detail=detail, retry_after_ms=retry_after_ms))
+
+    def _refused(self, reason: str, rejection: Rejection) -> Refused:
+        self._metrics.sockets_refused.labels(reason).inc()
+        return refused(rejection)
 
     async def _disconnect(self, connection_id: str, reason: str) -> None:
         """Not awaited: the library calls this from whatever wrote to a dead socket, also while delivering to others."""

@@ -33,7 +33,8 @@ class Presence:
     def __init__(self, store: SessionStore, clock: Clock, connections_max: int) -> None:
         self._store = store
         self._clock = clock
-        self._connections_max = connections_max
+        self.connections_max = connections_max
+        """Of one listener."""
         self._held: dict[str, dict[str, Connection]] = defaultdict(dict)
         self._task: asyncio.Task[None] | None = None
 
@@ -60,7 +61,7 @@ class Presence:
         await self._store.hold_connections(listener_id, [connection])
         # counted afterwards: those that come at once see each other, so that the limit holds
         connected = await self._store.connections(listener_id, now_ms)
-        if len(connected) > self._connections_max:
+        if len(connected) > self.connections_max:
             await self._store.drop_connection(listener_id, connection_id, now_ms)
             return False
         await self._announce(listener_id, connection_id, _devices(connected))

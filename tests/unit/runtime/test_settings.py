@@ -221,3 +221,11 @@ def test_settings_cannot_be_changed() -> None:
 def test_every_setting_is_documented(field: str) -> None:
     description = Settings.model_fields[field].description
     assert description and description.endswith(".")
+
+
+def test_networks_of_proxies_are_read_and_what_is_none_is_told(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::1")
+    assert load().trusted_proxies == ("10.0.0.0/8", "2001:db8::1")
+    environment.setenv("PLAYHEAD_TRUSTED_PROXIES", "10.0.0.1/8")
+    with pytest.raises(SettingsError, match=r"PLAYHEAD_TRUSTED_PROXIES: 10\.0\.0\.1/8 has host bits set"):
+        load()
