@@ -259,6 +259,24 @@ async def test_a_rolling_restart_replaces_every_process_and_loses_nothing_that_w
         await desk.close()
 
 
+async def test_what_dead_processes_have_counted_stays_and_their_files_do_not(
+    make_system: StartSystem, valkey_url: str, tmp_path: Path
+) -> None:
+    system = await started(make_system, valkey_url, PLAYHEAD_METRICS_DIR=str(tmp_path))
+    phones = [await opened(system, str(uuid.uuid4()), "phone") for _ in range(CLIENTS)]
+    await until(lambda: system.metric("playhead_sockets_admitted_total") == CLIENTS)
+    old = pids(system)
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: len(lines(system, "serving")) == 2 * PROCESSES)
+    for phone in phones:
+        await phone.ended()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert [name for name in left for pid in old if f"_{pid}." in name] == []
+    assert {"counter_0.db", "histogram_0.db"} <= left
+    assert (system.metric("playhead_sockets_admitted_total"), system.metric("playhead_sockets")) == (CLIENTS, 0)
+
+
 async def test_sigterm_ends_all_in_order(system: RunningSystem) -> None:
     phone = await opened(system, str(uuid.uuid4()), "phone")
     assert (await phone.call("join", {"script_id": system.script_id}))["ok"]

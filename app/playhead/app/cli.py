@@ -73,7 +73,10 @@ def _parser() -> argparse.ArgumentParser:
 
     serving = add("serve", _serve, "Serve REST, sockets, media and the player page.")
     serving.add_argument(
-        "--processes", type=int, metavar="N", help="server processes on one port (default: PLAYHEAD_PROCESSES, or 1)"
+        "--processes",
+        type=int,
+        metavar="N",
+        help="server processes on one port; 0: one a core (default: PLAYHEAD_PROCESSES, or 1)",
     )
     add("flush", _flush, "Take what the servers have acknowledged from the journal to PostgreSQL.")
     _add_letter_options(add("dead-letters", _dead_letters, "Look into what PostgreSQL has refused of the journal."))

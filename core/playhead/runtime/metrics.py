@@ -9,10 +9,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
 
+from playhead.runtime.metric_files import LockedCollector
 from playhead.runtime.tasks import cancelled
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -139,7 +141,7 @@ class MetricsServer:
 
     def __init__(self, host: str, port: int) -> None:
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(LockedCollector(metrics_folder()))
         self._server, self._thread = start_http_server(port, host, registry)
 
     @property
@@ -150,12 +152,13 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        forget_process(os.getpid())
+        # what only a living process has (its open sockets, say) is not added up any more; what it counted stays
+        multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
-def forget_process(pid: int) -> None:
-    """What only a living process has (its open sockets, say) is not added up any more; what it counted stays."""
-    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+def metrics_folder() -> Path:
+    """Where the processes keep their metrics."""
+    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 
 
 Reading = tuple[Gauge, Callable[[], float]]

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from playhead.runtime.cores import usable_cores
 from playhead.runtime.limits import COMMAND_RATE
 
 ENV_PREFIX = "PLAYHEAD_"
@@ -70,9 +71,10 @@ class Settings(BaseSettings):
     )
     processes: int = Field(
         1,
-        ge=1,
+        ge=0,
         le=PROCESSES_MAX,
-        description="Server processes of one `serve`, on one port; with more than one, sockets need the websocket.",
+        description="Server processes of one `serve`, on one port; 0: one for each core, where the store is Redis. "
+        "With more than one, sockets need the websocket.",
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -244,8 +246,11 @@ class Settings(BaseSettings):
 
     @field_validator("processes")
     @classmethod
-    def _one_process_with_memory(cls, value: int, info: ValidationInfo) -> int:
-        if value > 1 and info.data.get("store") == "memory":
+    def _processes(cls, value: int, info: ValidationInfo) -> int:
+        in_memory = info.data.get("store") == "memory"
+        if value == 0:
+            return 1 if in_memory else min(usable_cores(), PROCESSES_MAX)
+        if value > 1 and in_memory:
             raise ValueError("must be 1 where PLAYHEAD_STORE is memory, as processes share sessions through Redis")
         return value
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from playhead.app.embedded.valkey import PUBSUB_OUTPUT_LIMIT
-from playhead.runtime.settings import Settings, environment_name
+from playhead.engine.addresses import Addresses
+from playhead.runtime.settings import Settings, environment_name, load
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRETS = {
@@ -127,3 +128,16 @@ def test_the_image_runs_as_an_ordinary_user_with_a_safe_path_and_a_health_check(
     assert re.search(r"^USER playhead$", final, re.MULTILINE)
     assert "PYTHONSAFEPATH=1" in final
     assert "HEALTHCHECK" in final
+
+
+def test_a_container_uses_its_cores_unless_it_is_told_otherwise() -> None:
+    assert re.search(r"PLAYHEAD_PROCESSES=0\b", dockerfile())
+    assert services()["server"]["environment"]["PLAYHEAD_PROCESSES"] == "0"
+    told = compose({**SECRETS, "PLAYHEAD_PROCESSES": "3"}, "--format", "json")
+    assert json.loads(told.stdout)["services"]["server"]["environment"]["PLAYHEAD_PROCESSES"] == "3"
+
+
+def test_the_proxy_in_front_of_compose_is_believed_in_whose_sockets_it_passes_on() -> None:
+    networks = services()["server"]["environment"]["PLAYHEAD_TRUSTED_PROXIES"]
+    assert load(trusted_proxies=networks).trusted_proxies == tuple(networks.split(","))
+    assert Addresses(networks.split(",")).of("172.18.0.1", "192.0.2.1") == "192.0.2.1"

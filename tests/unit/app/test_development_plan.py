@@ -1,5 +1,6 @@
 """What `playhead run` starts with which settings, and the links that it prints."""
 
+import argparse
 import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -9,6 +10,7 @@ import pytest
 from playhead.app.development.backing import Backing
 from playhead.app.development.invitation import LISTENER_ID, invitations, listener_token
 from playhead.app.development.keys import DevelopmentKeys, KeysDamaged, development_keys
+from playhead.app.development.options import add_options, options_of
 from playhead.app.development.plan import PlanImpossible, addresses, children, common_environment
 from playhead.auth.tokens import TokenVerifier
 from playhead.runtime.settings import Settings, load
@@ -145,3 +147,11 @@ def test_damaged_keys_say_which_file_to_remove(tmp_path: Path, content: str) -> 
     (tmp_path / "keys.json").write_text(content)
     with pytest.raises(KeysDamaged, match=r"keys\.json is damaged .* Remove it"):
         development_keys(tmp_path)
+
+
+@pytest.mark.parametrize(("arguments", "processes"), [([], "1"), (["--processes", "3"], "3")])
+def test_servers_are_told_how_many_processes_they_are(arguments: list[str], processes: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    given = options_of(parser.parse_args(arguments)).given_settings()
+    assert environment(load(**given))["PLAYHEAD_PROCESSES"] == processes

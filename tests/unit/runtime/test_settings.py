@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from playhead.runtime.cores import usable_cores
 from playhead.runtime.settings import PROCESSES_MAX, SECRET_BYTES_MIN, Settings, SettingsError, environment_name, load
 
 SECRET = "s3cret-" + "x" * SECRET_BYTES_MIN
@@ -198,7 +199,12 @@ def test_at_their_limits_there_may_be_so_many_processes(environment: pytest.Monk
     assert load().processes == processes
 
 
-@pytest.mark.parametrize("processes", [0, PROCESSES_MAX + 1])
+def test_nought_is_one_process_for_each_core_and_one_where_sessions_are_in_memory() -> None:
+    assert load(processes=0).processes == usable_cores()
+    assert load(processes=0, store="memory").processes == 1
+
+
+@pytest.mark.parametrize("processes", [-1, PROCESSES_MAX + 1])
 def test_past_their_limits_there_may_not(environment: pytest.MonkeyPatch, processes: int) -> None:
     environment.setenv("PLAYHEAD_PROCESSES", str(processes))
     (problem,) = problems()

@@ -20,6 +20,8 @@ class DevelopmentOptions:
     metrics_port: int | None = None
     data_dir: Path | None = None
     store: StoreKind | None = None
+    processes: int | None = None
+    """Of each server."""
     servers: int = 1
     """Server processes on consecutive ports; between two of them, devices are in sync through Valkey alone."""
     sample: bool = True
@@ -33,6 +35,7 @@ class DevelopmentOptions:
             "metrics_port": self.metrics_port,
             "data_dir": self.data_dir,
             "store": self.store,
+            "processes": self.processes,
         }
         return {name: value for name, value in flags.items() if value is not None}
 
@@ -46,8 +49,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="where sessions live: redis, or memory of the only server (default: PLAYHEAD_STORE, or redis)",
     )  # fmt: skip
     parser.add_argument(
+        "--processes", type=int, metavar="N",
+        help="processes of each server, on its one port; 0: one a core (default: PLAYHEAD_PROCESSES, or 1)",
+    )  # fmt: skip
+    parser.add_argument(
         "--servers", type=int, default=1, choices=range(1, SERVERS_MAX + 1), metavar="N",
-        help="server processes, on consecutive ports (default 1)",
+        help="servers, on consecutive ports (default 1)",
     )  # fmt: skip
     parser.add_argument("--no-sample", dest="sample", action="store_false", help="do not make the sample script")
 
@@ -58,6 +65,7 @@ def options_of(arguments: argparse.Namespace) -> DevelopmentOptions:
         metrics_port=arguments.metrics_port,
         data_dir=arguments.data_dir,
         store=arguments.store,
+        processes=arguments.processes,
         servers=arguments.servers,
         sample=arguments.sample,
     )

@@ -116,6 +116,7 @@ def common_environment(
         "PLAYHEAD_DATABASE_APP_URL": backing.app_url,
         "PLAYHEAD_DATABASE_SERVICE_URL": backing.service_url,
         "PLAYHEAD_STORE": settings.store,
+        "PLAYHEAD_PROCESSES": str(settings.processes),
     }
     if backing.redis_url is not None:
         environment["PLAYHEAD_REDIS_URL"] = backing.redis_url

@@ -22,7 +22,8 @@ from playhead.app.machine import metrics_server
 from playhead.app.processes import place
 from playhead.app.processes.fleet import Effect, Fleet, Retire, Say, Start, Stop
 from playhead.app.processes.listeners import BACKLOG_CONNECTIONS, open_listeners
-from playhead.runtime.metrics import forget_process
+from playhead.runtime.metric_files import fold_process
+from playhead.runtime.metrics import metrics_folder
 from playhead.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -182,7 +183,7 @@ class _Supervisor:
         self._tasks.pop(process, None)
         for timer in self._timers.pop(process, ()):
             timer.cancel()
-        forget_process(running.pid)
+        fold_process(metrics_folder(), running.pid)
 
     def _end(self, process: int, number: signal.Signals) -> None:
         """By a signal, and by SIGKILL when that takes too long."""

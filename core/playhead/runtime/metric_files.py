@@ -1,0 +1,76 @@
+"""The files in which processes keep their metrics: added up for `/metrics`, and folded into one when a process is dead.
+
+    counter_PID.db, histogram_PID.db    counts; those of the dead are added to counter_0.db and histogram_0.db
+    gauge_live…_PID.db                  what only a living process has; deleted with it
+
+Reading and folding keep off each other by a lock on the folder, also those of several processes: a count that was seen
+twice, or not at all for a moment, would be a reset to whoever draws rates from it.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+from prometheus_client import Metric, multiprocess
+from prometheus_client.mmap_dict import MmapedDict
+
+log = structlog.get_logger(__name__)
+
+FOLDED_KINDS = ("counter", "histogram")
+FOLDED_PID = 0
+"""Stands for all that are dead: no process has it."""
+LOCK_NAME = ".lock"
+
+
+class LockedCollector:
+    """Adds up the files of all processes that share `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = multiprocess.MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterable[Metric]:
+        with _locked(self._folder, fcntl.LOCK_SH):
+            return list(self._files.collect())  # type: ignore[no-untyped-call]
+
+
+def fold_process(folder: Path, pid: int) -> None:
+    """What process `pid`, which has ended, has counted stays, and its files go."""
+    with _locked(folder, fcntl.LOCK_EX):
+        multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+        for kind in FOLDED_KINDS:
+            dead = folder / f"{kind}_{pid}.db"
+            if not dead.exists():
+                continue
+            try:
+                _add(dead, folder / f"{kind}_{FOLDED_PID}.db")
+            except (OSError, RuntimeError, ValueError, struct.error) as error:
+                log.warning("Metrics of a dead process stay as they are.", action="metrics_unfolded", error=str(error))
+
+
+def _add(dead: Path, to: Path) -> None:
+    """Adds one file to another. Whenever it is interrupted, what is counted is counted."""
+    made = to.with_suffix(".new")
+    made.unlink(missing_ok=True)
+    sums: dict[str, float] = {}
+    for file in (to, dead):
+        if file.exists():
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
+                sums[key] = sums.get(key, 0.0) + value
+    values = MmapedDict(str(made))  # type: ignore[no-untyped-call]
+    for key, value in sums.items():
+        values.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    values.close()  # type: ignore[no-untyped-call]
+    os.replace(made, to)
+    dead.unlink()
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    with (folder / LOCK_NAME).open("ab") as lock:
+        fcntl.flock(lock, how)
+        yield
