@@ -45,11 +45,15 @@ class Pace:
     def flooding(self) -> bool:
         return self._flooded_s >= FLOOD_S
 
-    def take(self, now_us: int) -> int:
-        """0 when the request is within the rate, else the microseconds after which one would be."""
+    def take(self, now_us: int, count: int = 1) -> int:
+        """0 when the request is within the rate, else the microseconds after which one would be.
+
+        `count`: of how many it counts, no more than the burst: it is taken whole or not at all.
+        """
+        assert count <= self._rate.burst
         self._count_second(now_us)
         apart_us = SECOND_US // self._rate.per_s
-        due_us = max(self._due_us, now_us) + apart_us
+        due_us = max(self._due_us, now_us) + apart_us * count
         wait_us = due_us - apart_us * self._rate.burst - now_us
         if wait_us > 0:
             return wait_us
@@ -84,10 +88,10 @@ class Paces:
     def __len__(self) -> int:
         return len(self._paces)
 
-    def take(self, caller: str, now_us: int) -> int:
+    def take(self, caller: str, now_us: int, count: int = 1) -> int:
         """As `Pace.take`, of that caller."""
         pace = self._paces.pop(caller, None) or Pace(self._rate)
         self._paces[caller] = pace
         if len(self._paces) > self._callers_max:
             del self._paces[next(iter(self._paces))]
-        return pace.take(now_us)
+        return pace.take(now_us, count)

@@ -23,10 +23,11 @@ class Pacing:
 
     def refusal(self, listener_id: str) -> Problem | None:
         """None where the listener may ask now; the 429 where not, which costs it nothing."""
-        if not self._paces.take(listener_id, self._monotonic_ns() // 1_000):
+        wait_us = self._paces.take(listener_id, self._monotonic_ns() // 1_000)
+        if not wait_us:
             return None
         self._metrics.requests_limited.inc()
-        return problem(HttpCode.TOO_FAST)
+        return problem(HttpCode.TOO_FAST).model_copy(update={"retry_after_ms": -(-wait_us // 1_000)})
 
 
 PACING = web.AppKey("pacing", Pacing)

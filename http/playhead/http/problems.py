@@ -99,6 +99,7 @@ class Problem(BaseModel):
     state: State | None = Field(default=None, description="The session's state that won, where knowing it helps.")
     reported: float | None = Field(default=None, description="The place of a report that was refused, in seconds.")
     script_id: str | None = Field(default=None, description="The script that an upload was to become, now `failed`.")
+    retry_after_ms: int | None = Field(default=None, description="How long to wait, where that is known.")
     places: Places | None = Field(default=None, description="With a refused report: both places, in seconds.")
 
     @property
@@ -106,7 +107,10 @@ class Problem(BaseModel):
         """What the status asks for beside the body."""
         if self.status == REASONS[Code.UNAUTHORIZED].status:
             return {"WWW-Authenticate": 'Bearer realm="playhead"'}
-        return {"Retry-After": str(RETRY_AFTER_S)} if self.status in WAIT_AND_REPEAT else {}
+        if self.status not in WAIT_AND_REPEAT:
+            return {}
+        wait_s = RETRY_AFTER_S if self.retry_after_ms is None else -(-self.retry_after_ms // 1_000)
+        return {"Retry-After": str(wait_s)}
 
 
 PROBLEM_CODE = web.ResponseKey("problem_code", str)
@@ -135,7 +139,7 @@ def problem_of(rejection: Rejection, now_ms: int) -> Problem:
     """The problem that a use case's rejection is; the current place is that at server time `now_ms`."""
     payload = rejection_payload(rejection)
     reported: float | None = payload.get("reported")
-    more: dict[str, Any] = {"reported": reported}
+    more: dict[str, Any] = {"reported": reported, "retry_after_ms": rejection.retry_after_ms}
     if rejection.state is not None:
         more["state"] = State.model_validate(payload["state"])
         if reported is not None:

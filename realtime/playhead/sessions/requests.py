@@ -42,6 +42,8 @@ ENTRY_ID_LENGTH_MAX = 120
 OFFLINE_AGE_MS_MAX = 90 * 24 * 60 * 60 * 1000
 """Older client times count as so old, and later ones than now as now: no clock of a client decides anything."""
 OFFLINE_TOLERANCE_MS = 2_000
+OFFLINE_TOTAL_MS_MAX = int(OFFLINE_AGE_MS_MAX * RATE_MAX)
+"""Audio in one batch: what can be played in the time that counts."""
 RTT_MS_MAX = 60_000
 """Longest round trip that a device may tell; a connection as slow as that would have been given up."""
 
@@ -270,6 +272,12 @@ class OfflineRequest(BaseModel):
     intervals: Annotated[list[OfflineStretch], Field(max_length=OFFLINE_INTERVALS_MAX)]
     base: OfflineBase | None = None
     command_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> "OfflineRequest":
+        if sum(milliseconds(row.end - row.start) for row in self.intervals) > OFFLINE_TOTAL_MS_MAX:
+            raise ValueError(f"`intervals` may hold {OFFLINE_TOTAL_MS_MAX // 1_000} seconds of audio in all")
+        return self
 
     def command(self) -> Offline:
         base = None if self.base is None else (self.base.epoch, self.base.revision)

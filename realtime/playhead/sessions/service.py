@@ -17,6 +17,7 @@ from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
+from playhead.runtime.limits import Paces, Rate
 from playhead.sessions.answers import Outcome
 from playhead.sessions.archive import Archive
 from playhead.sessions.committing import Committer, Wish
@@ -25,6 +26,13 @@ from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
 from playhead.sessions.reviving import Held, View
 from playhead.sessions.store import DueSession, Order, SessionStore
+
+OFFLINE_RATE = Rate(per_s=10, burst=10_000)
+"""Offline stretches that a process takes of one listener: two whole logs of our client at once, 36,000 an hour. Each
+may become a row."""
+OFFLINE_TOO_FAST = (
+    "This listener tells more of what was played offline than is taken at once. Send the batch again later."
+)
 
 SERVER = Origin(device_id="server")
 """Who asks when the server acts by itself; no device sees it."""
@@ -74,6 +82,7 @@ class SessionService:
         self._scripts = scripts
         self._presence = presence
         self._clock = clock
+        self._offline_paces = Paces(OFFLINE_RATE)
 
     async def play(
         self,
@@ -112,6 +121,9 @@ class SessionService:
 
         `base_session_id`: the session that the device was in when it went; `command.base` is its state.
         """
+        now_us, stretches = self._clock.now_ms() * 1_000, max(1, len(command.intervals))
+        if wait_us := self._offline_paces.take(principal.listener_id, now_us, stretches):
+            return Rejection(code=Code.OVERLOADED, detail=OFFLINE_TOO_FAST, retry_after_ms=-(-wait_us // 1_000))
         wish = _of_script(
             principal, script_id, command, origin, offline=tuple(intervals), base_session_id=base_session_id
         )

@@ -117,3 +117,10 @@ def test_a_state_in_a_problem_is_whole_though_members_that_say_nothing_are_left_
     body = json.loads(response.body)
     assert body["state"] == state_payload(state) and body["state"]["loop"] is None
     assert "places" not in body and "errors" not in body
+
+
+@pytest.mark.parametrize(("wait_ms", "header"), [(1, "1"), (1_000, "1"), (1_001, "2"), (5_000, "5")])
+def test_a_wait_that_is_known_is_told_in_whole_seconds_and_in_the_body(wait_ms: int, header: str) -> None:
+    response = respond(problem_of(Rejection(code=Code.OVERLOADED, retry_after_ms=wait_ms), NOW_MS))
+    assert response.headers["Retry-After"] == header
+    assert isinstance(response.body, bytes) and json.loads(response.body)["retry_after_ms"] == wait_ms

@@ -137,3 +137,12 @@ class TestPaces:
         assert paces.take("anna", START_US)
         assert paces.take("carl", START_US)
         assert paces.take("bert", START_US) == 0
+
+
+def test_a_request_that_counts_for_many_is_taken_whole_or_not_at_all() -> None:
+    pace = Pace(RATE)
+    assert pace.take(START_US, RATE.burst - 1) == 0
+    assert pace.take(START_US, 2) == APART_US
+    assert pace.take(START_US, 1) == 0
+    assert pace.take(START_US, RATE.burst) == RATE.burst * APART_US
+    assert pace.take(START_US + RATE.burst * APART_US, RATE.burst) == 0
