@@ -1,233 +1,213 @@
 """What a command and a delivery cost a socket server, and what a socket: `dev.py bench sockets`.
 
-    python3 dev.py bench sockets [--seconds 10] [--sockets 5000] [--kinds stock/asyncio,engine/asyncio,engine/uvloop]
+    python3 dev.py bench sockets [--seconds 4] [--sockets 5000] [--kinds node,stock/asyncio,…,playhead/durable] [--keep]
 
-| figure       | how                                                                                               |
-| ------------ | ------------------------------------------------------------------------------------------------- |
-| per_command  | 50 rooms of two: one of each sends, waits for its ack, sends again; the other gets the event      |
-| per_delivery | a room of 1,000: one sends, the others get it                                                     |
-| per_socket   | memory of a fresh server with `--sockets` connections, over that without any                      |
+| figure       | how                                                                                                 |
+| ------------ | --------------------------------------------------------------------------------------------------- |
+| per_command  | 50 rooms of two, a command of each under way: one sends, waits for its ack; the other gets the event |
+| per_play     | the same with `play` instead of `seek`, of playhead alone                                           |
+| per_delivery | a room of 1,000: one sends, the others get it                                                       |
+| at_N         | per_command with N sockets in rooms of two, all of which send in turn: does it grow?                |
+| per_socket   | memory of a fresh server with `--sockets` connections, each in a room of its own                    |
 
-All servers are measured in turn in one run; `stock` is python-socketio as it comes, the peer. CPU is the server
-process's own, all threads. Times are those of the client: they include its own work, which shares the machine.
+All servers are measured in turn in one run; which there are is told in `loadtests/sockets/servers.py`. The peers check
+and keep nothing, and their events are a quarter as long. CPU is the server process's own, all threads; what playhead's
+stores and the flusher use is told beside. Times are those of the client, which shares the machine.
 """
 
 import argparse
 import asyncio
 import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-import aiohttp
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from loadtests.keeping import Latency, keep, percentile
 from loadtests.machine import Goal, Result
+from loadtests.sockets.clients import LoadFailed, Record
+from loadtests.sockets.peers import NoPeer
+from loadtests.sockets.servers import SERVER, Started, started
+from loadtests.sockets.spoken import PlayheadSpoken, Seat
 
-KINDS = "stock/asyncio,engine/asyncio,engine/uvloop"
-PAIRS = 50
+KINDS = "node,stock/asyncio,engine/asyncio,engine/uvloop,playhead/memory,playhead/durable"
+UNDER_WAY = 50
 ROOM = 1_000
-OPENING_AT_ONCE = 100
-WAIT_S = 60.0
-SEEK = b'["seek",{"session_id":"6f1c2a4e-1f0b-4a57-9a3a-2f0a6b1f7c55","position":123.456}]'
+CROWDS = (100, 1_000, 10_000)
+"""Sockets with which a command is measured again, of `GROWING` kinds."""
+GROWING = ("node", "playhead/memory", "playhead/durable")
+WEIGHED = ("node", "stock/asyncio", "engine/asyncio", "engine/uvloop", "playhead/memory")
+"""Kinds whose memory is measured."""
+WARM_S = 1.0
+GROWTH_MAX = 1.2
+
+GOALS = {
+    ("playhead_memory", "node", "cpu_us_per_command"): 0.60,
+    ("playhead_memory", "stock_asyncio", "cpu_us_per_command"): 0.25,
+    ("playhead_memory", "node", "cpu_us_per_delivery"): 0.65,
+    ("playhead_memory", "stock_asyncio", "cpu_us_per_delivery"): 0.15,
+    ("engine_asyncio", "stock_asyncio", "cpu_us_per_command"): 0.4,
+    ("engine_asyncio", "stock_asyncio", "cpu_us_per_delivery"): 0.4,
+}
+"""The most that the first may use of what the second does."""
+SOCKET_BYTES = {"engine_asyncio": 10_240, "engine_uvloop": 10_240, "playhead_memory": 12_288}
 
 
-class Client(WSListener):
-    """One socket in a room. `asks`: it sends whenever it is answered, while `running`."""
+@dataclass(slots=True)
+class Measured:
+    """What a run has shown. `missing`: kinds that could not be measured here, and why."""
 
-    def __init__(self, room: str) -> None:
-        self.room = room
-        self.transport: WSTransport | None = None
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.received = 0
-        self.times_ms: list[float] = []
-        self.running = False
-        self._number = 0
-        self._sent_s = 0.0
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self.transport = transport
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        packet = frame.get_payload_as_bytes()
-        if packet.startswith(b"42"):
-            self.received += 1
-        elif packet.startswith(b"43"):
-            self.times_ms.append((time.perf_counter() - self._sent_s) * 1000)
-            if self.running:
-                self.send()
-        elif packet.startswith(b"2"):
-            transport.send(WSMsgType.TEXT, b"3")
-        elif packet.startswith(b"0"):
-            transport.send(WSMsgType.TEXT, f'40{{"room":"{self.room}"}}'.encode())
-        elif packet.startswith(b"40"):
-            self.ready.set_result(None)
-
-    def send(self) -> None:
-        assert self.transport is not None
-        self._number += 1
-        self._sent_s = time.perf_counter()
-        self.transport.send(WSMsgType.TEXT, b"42%d%s" % (self._number, SEEK))
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.disconnect(graceful=False)
+    figures: dict[str, float] = field(default_factory=dict)
+    rows: list[Latency] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class Server:
-    """One process, and its usage so far."""
-
-    port: int
-    http: aiohttp.ClientSession
-    clients: list[Client] = field(default_factory=list)
-
-    async def usage(self) -> tuple[float, int]:
-        async with self.http.get(f"http://127.0.0.1:{self.port}/usage") as answer:
-            used = await answer.json()
-            return float(used["cpu_s"]), int(used["rss_bytes"])
-
-    async def connect(self, rooms: list[str]) -> list[Client]:
-        made: list[Client] = []
-        for start in range(0, len(rooms), OPENING_AT_ONCE):
-            batch = [Client(room) for room in rooms[start : start + OPENING_AT_ONCE]]
-            await asyncio.gather(*(self._open(client) for client in batch))
-            made += batch
-        self.clients += made
-        return made
-
-    async def _open(self, client: Client) -> None:
-        url = f"ws://127.0.0.1:{self.port}/socket.io/?EIO=4&transport=websocket"
-        async with asyncio.timeout(WAIT_S):
-            await ws_connect(lambda: client, url, read_buffer_init_size=1_024)
-            await client.ready
+def pairs(sockets: int, first: int = 0) -> list[Seat]:
+    return [Seat(room=number // 2, place=number % 2) for number in range(first, sockets)]
 
 
-@asynccontextmanager
-async def server(kind: str) -> AsyncIterator[Server]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "loadtests.sockets_server",
-        *kind.split("/"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+async def commands(kind: str, seconds: float, measured: Measured) -> None:
+    """CPU of a command with one delivery, as more and more sockets take part; and of a play."""
+    name = _name(kind)
+    async with started(kind) as servers, servers.load() as load:
+        connected = 0
+        for sockets in CROWDS if kind in GROWING else CROWDS[:1]:
+            await load.connect(pairs(sockets, connected))
+            connected = sockets
+            await load.run(WARM_S, UNDER_WAY)
+            before = servers.cpu_s()
+            record = await load.run(seconds, UNDER_WAY)
+            used = used_per(servers, before, record.answered)
+            _require_all(kind, record)
+            if kind in GROWING:
+                measured.figures[f"{name}_cpu_us_per_command_at_{sockets}"] = used[SERVER]
+            if sockets == CROWDS[0]:
+                measured.figures.update({figure_name(name, what, "command"): us for what, us in used.items()})
+                measured.rows.append(latency_row(f"command on {kind}", record, record.answer_ms, seconds))
+        if isinstance(servers.spoken, PlayheadSpoken):
+            load.spoken = servers.spoken.playing()
+            before = servers.cpu_s()
+            record = await load.run(seconds, UNDER_WAY)
+            _require_all(kind, record)
+            measured.figures[f"{name}_cpu_us_per_play"] = used_per(servers, before, record.answered)[SERVER]
+            measured.rows.append(latency_row(f"play on {kind}", record, record.answer_ms, seconds))
+
+
+async def deliveries(kind: str, seconds: float, measured: Measured) -> None:
+    """CPU of a delivery in a large room."""
+    async with started(kind) as servers, servers.load() as load:
+        await load.connect([Seat(room=0, place=place) for place in range(ROOM)])
+        await load.run(WARM_S, 1)
+        before = servers.cpu_s()
+        record = await load.run(seconds, 1)
+        _require_all(kind, record)
+        used = used_per(servers, before, record.delivered)
+        measured.figures[figure_name(_name(kind), SERVER, "delivery")] = used[SERVER]
+
+
+async def memory(kind: str, sockets: int, measured: Measured) -> None:
+    async with started(kind) as servers, servers.load() as load:
+        await load.connect([Seat(room=0, place=0)])
+        before = servers.rss_bytes()
+        await load.connect([Seat(room=room, place=1) for room in range(1, sockets + 1)])
+        measured.figures[f"{_name(kind)}_bytes_per_socket"] = round((servers.rss_bytes() - before) / sockets)
+
+
+def _name(kind: str) -> str:
+    return kind.replace("/", "_")
+
+
+def figure_name(name: str, what: str, unit: str) -> str:
+    """The server's own CPU has no word of its own in the figure's name."""
+    return f"{name}_cpu_us_per_{unit}" if what == SERVER else f"{name}_{what}_cpu_us_per_{unit}"
+
+
+def used_per(servers: Started, before: Mapping[str, float], count: int) -> dict[str, float]:
+    return {what: round((now_s - before[what]) / count * 1e6, 2) for what, now_s in servers.cpu_s().items()}
+
+
+def _require_all(kind: str, record: Record) -> None:
+    """What is refused or lost costs something else than what is measured."""
+    if record.refused or record.lost or not record.answered:
+        raise LoadFailed(f"{kind}: {record.answered} answers, {record.refused} refused, {record.lost} sockets lost.")
+
+
+def latency_row(name: str, record: Record, times_ms: Sequence[float], seconds: float) -> Latency:
+    ordered = sorted(times_ms)
+    p50_ms, p95_ms, p99_ms = (round(percentile(ordered, percent), 3) for percent in (50, 95, 99))
+    return Latency(
+        name=name,
+        count=len(ordered),
+        failed=record.refused,
+        per_s=round(len(ordered) / seconds, 1),
+        p50_ms=p50_ms,
+        p95_ms=p95_ms,
+        p99_ms=p99_ms,
     )
-    assert process.stdout is not None
-    async with aiohttp.ClientSession() as http:
-        started = Server(int(await process.stdout.readline()), http)
-        try:
-            yield started
-        finally:
-            for client in started.clients:
-                client.close()
-            process.kill()
-            await process.wait()
 
 
-async def commands(kind: str, seconds: float) -> tuple[float, list[float], float]:
-    """CPU per command (µs), times (ms), commands per second."""
-    async with server(kind) as started:
-        clients = await started.connect([f"pair{number // 2}" for number in range(2 * PAIRS)])
-        senders = clients[::2]
-        await _run(senders, 1.0)
-        for client in clients:
-            client.times_ms.clear()
-            client.received = 0
-        before_s, _ = await started.usage()
-        await _run(senders, seconds)
-        after_s, _ = await started.usage()
-        times_ms = [elapsed_ms for client in senders for elapsed_ms in client.times_ms]
-        delivered = sum(client.received for client in clients)
-        assert delivered >= len(times_ms) - PAIRS, "every command reaches the other one"
-        return (after_s - before_s) / len(times_ms) * 1e6, times_ms, len(times_ms) / seconds
-
-
-async def _run(senders: list[Client], seconds: float) -> None:
-    for client in senders:
-        client.running = True
-        client.send()
-    await asyncio.sleep(seconds)
-    for client in senders:
-        client.running = False
-    await asyncio.sleep(0.2)  # for what is on its way
-
-
-async def deliveries(kind: str, seconds: float) -> float:
-    """CPU per delivery (µs) in a large room."""
-    async with server(kind) as started:
-        clients = await started.connect(["room"] * ROOM)
-        await _run(clients[:1], 1.0)
-        for client in clients:
-            client.received = 0
-        before_s, _ = await started.usage()
-        await _run(clients[:1], seconds)
-        after_s, _ = await started.usage()
-        return (after_s - before_s) / sum(client.received for client in clients) * 1e6
-
-
-async def memory(kind: str, sockets: int) -> float:
-    """Bytes per idle socket, each in a room of its own."""
-    async with server(kind) as started:
-        await started.connect(["warm"])
-        _, before = await started.usage()
-        await started.connect([f"own{number}" for number in range(sockets)])
-        _, after = await started.usage()
-        return (after - before) / sockets
-
-
-async def measure(kinds: list[str], seconds: float, sockets: int) -> tuple[Result, list[Latency]]:
-    figures: dict[str, float] = {}
-    rows = []
+async def measure(kinds: list[str], seconds: float, sockets: int) -> Measured:
+    measured = Measured()
     for kind in kinds:
-        per_command_us, times_ms, per_s = await commands(kind, seconds)
-        name = kind.replace("/", "_")
-        figures[f"{name}_cpu_us_per_command"] = round(per_command_us, 1)
-        figures[f"{name}_cpu_us_per_delivery"] = round(await deliveries(kind, seconds), 2)
-        figures[f"{name}_bytes_per_socket"] = round(await memory(kind, sockets))
-        ordered = sorted(times_ms)
-        p50_ms, p95_ms, p99_ms = (round(percentile(ordered, percent), 3) for percent in (50, 95, 99))
-        rows.append(
-            Latency(
-                name=f"command on {kind}",
-                count=len(ordered),
-                failed=0,
-                per_s=round(per_s, 1),
-                p50_ms=p50_ms,
-                p95_ms=p95_ms,
-                p99_ms=p99_ms,
-            )
-        )
-        print(f"{kind}: {figures}", file=sys.stderr)
-    return Result("sockets", figures, goals(figures)), rows
+        try:
+            await commands(kind, seconds, measured)
+            await deliveries(kind, seconds, measured)
+            if kind in WEIGHED:
+                await memory(kind, sockets, measured)
+        except NoPeer as error:
+            measured.missing[kind] = str(error)
+        name = _name(kind)
+        print(f"{kind}: { ({k: v for k, v in measured.figures.items() if k.startswith(name)}) }", file=sys.stderr)
+    return measured
 
 
-def goals(figures: dict[str, float]) -> dict[str, Goal]:
-    """The engine beside the stock server, on the same event loop."""
+def goals(figures: Mapping[str, float]) -> dict[str, Goal]:
+    """Of what was measured."""
     found = {}
-    for name, most in {"cpu_us_per_command": 0.4, "cpu_us_per_delivery": 0.4}.items():
-        stock, engine = figures.get(f"stock_asyncio_{name}"), figures.get(f"engine_asyncio_{name}")
-        if stock and engine:
-            share = round(engine / stock, 3)
-            found[f"vs_stock_{name}"] = Goal(f"<= {most}", share, share <= most)
-    for kind in ("engine_asyncio", "engine_uvloop"):
-        if (used := figures.get(f"{kind}_bytes_per_socket")) is not None:
-            found[f"{kind}_bytes_per_socket"] = Goal("<= 10240", used, used <= 10_240)
+    for (ours, peer, name), most in GOALS.items():
+        own, theirs = figures.get(f"{ours}_{name}"), figures.get(f"{peer}_{name}")
+        if own and theirs:
+            share = round(own / theirs, 3)
+            found[f"{ours}_vs_{peer}_{name}"] = Goal(f"<= {most}", share, share <= most)
+    for ours, most in SOCKET_BYTES.items():
+        if (used := figures.get(f"{ours}_bytes_per_socket")) is not None:
+            found[f"{ours}_bytes_per_socket"] = Goal(f"<= {most}", used, used <= most)
+    for kind in GROWING:
+        crowds = [figures.get(f"{_name(kind)}_cpu_us_per_command_at_{sockets}") for sockets in CROWDS]
+        if kind != "node" and (known := [used for used in crowds if used]) and len(known) == len(CROWDS):
+            growth = round(max(known) / min(known), 3)
+            found[f"{_name(kind)}_growth"] = Goal(f"<= {GROWTH_MAX}", growth, growth <= GROWTH_MAX)
     return found
 
 
+def table(figures: Mapping[str, float], kinds: list[str]) -> str:
+    """What each server used, in µs of CPU; `+` of the processes behind it."""
+    lines = ["| server | a command | a play | a delivery | a command at 10,000 sockets | memory of a socket |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for kind in kinds:
+        name = _name(kind)
+        columns = ("cpu_us_per_command", "cpu_us_per_play", "cpu_us_per_delivery", "cpu_us_per_command_at_10000")
+        cells = [figures.get(f"{name}_{column}") for column in columns]
+        texts = ["-" if cell is None else f"{cell:.3g} µs" for cell in cells]
+        weight = figures.get(f"{name}_bytes_per_socket")
+        texts.append("-" if weight is None else f"{weight / 1000:.1f} KB")
+        lines.append(f"| {kind} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="dev.py bench sockets")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--sockets", type=int, default=5_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--sockets", type=int, default=5_000, help="whose memory is measured")
     parser.add_argument("--kinds", default=KINDS)
     parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
     arguments = parser.parse_args()
-    result, rows = asyncio.run(measure(arguments.kinds.split(","), arguments.seconds, arguments.sockets))
+    kinds = arguments.kinds.split(",")
+    measured = asyncio.run(measure(kinds, arguments.seconds, arguments.sockets))
+    result = Result("sockets", measured.figures, goals(measured.figures))
+    print(table(measured.figures, kinds), file=sys.stderr)
+    for kind, why in measured.missing.items():
+        print(f"{kind} could not be measured: {why}", file=sys.stderr)
     if arguments.keep:
-        for path in keep(result, vars(arguments), rows):
+        for path in keep(result, vars(arguments), measured.rows):
             print(f"Written: {path}", file=sys.stderr)
     print(result.line())
 

@@ -7,7 +7,7 @@ import asyncio
 import re
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,15 +36,17 @@ SOURCE = Source(
     media_version="0123456789abcdef",
 )
 """An hour of sound that nobody fetches: the players here only say where they are in it."""
+NO_SETTINGS: Mapping[str, str] = {}
 T = TypeVar("T")
 
 
 class System:
     """Start it with `running`. Two servers on ports of their own, a flusher, PostgreSQL and Valkey."""
 
-    def __init__(self, folder: Path, append_sync: AppendSync) -> None:
+    def __init__(self, folder: Path, append_sync: AppendSync, settings: Mapping[str, str]) -> None:
         self.folder = folder
         self.append_sync = append_sync
+        self._settings = dict(settings)
         self.postgres = EmbeddedPostgres(folder / "pg" / "data")
         self.valkey = EmbeddedValkey(folder / "vk" / "data", append_sync=append_sync)
         self.script_id = ""
@@ -81,6 +83,7 @@ class System:
             redis_url=self.valkey.url,
             ports=ports[:2],
             metrics_ports=ports[2:4],
+            settings=self._settings,
         )
         migrating = self._process("migrate", "migrate")
         migrating.start()
@@ -177,9 +180,11 @@ def _errors(process: Process) -> str:
 
 
 @asynccontextmanager
-async def running(folder: Path, append_sync: AppendSync) -> AsyncIterator[System]:
-    """The system in a folder of its own (short: sockets lie there), stopped at the end."""
-    system = System(folder, append_sync)
+async def running(
+    folder: Path, append_sync: AppendSync, settings: Mapping[str, str] = NO_SETTINGS
+) -> AsyncIterator[System]:
+    """The system in a folder of its own (short: sockets lie there), stopped at the end. `settings`: by variable."""
+    system = System(folder, append_sync, settings)
     try:
         await system.start()
         yield system

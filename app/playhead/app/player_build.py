@@ -102,16 +102,17 @@ def run_script(player: Path, script: str, node: Node | None = None) -> str:
 
 
 def _run_script(player: Path, script: str, node: Node) -> str:
-    _install(player, node)
+    install(player, node)
     return _npm(player, node, ["run", script])
 
 
-def _install(player: Path, node: Node) -> None:
-    stamp = player / "node_modules" / ".lock.sha256"
-    wanted = _digest(player, [player / "package.json", player / "package-lock.json"], node.version.split(".")[0])
+def install(folder: Path, node: Node) -> None:
+    """The packages of `folder` as its lock has them, unless they are there already. Raises PlayerBuildError."""
+    stamp = folder / "node_modules" / ".lock.sha256"
+    wanted = _digest(folder, [folder / "package.json", folder / "package-lock.json"], node.version.split(".")[0])
     if _read(stamp) != wanted:
         stamp.unlink(missing_ok=True)
-        _npm(player, node, ["ci"])
+        _npm(folder, node, ["ci"])
         stamp.parent.mkdir(exist_ok=True)
         stamp.write_text(wanted)
 

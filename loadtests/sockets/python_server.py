@@ -1,16 +1,14 @@
-"""A Socket.IO server for `dev.py bench sockets`: `python -m loadtests.sockets_server stock|engine asyncio|uvloop`.
+"""A Socket.IO server of Python: `python -m loadtests.sockets.python_server stock|engine asyncio|uvloop`.
 
-Both have the same handlers, JSON and rooms of python-socketio; what is under it differs. Prints its port. `/usage`
-answers the CPU time and the memory that the process has used.
+Both have the same handlers, JSON and rooms of python-socketio; what is under it differs. Prints its port, and serves
+until its input ends.
 """
 
 import asyncio
 import sys
-import time
 from typing import Any
 
 import orjson
-import psutil
 import socketio
 from aiohttp import web
 
@@ -40,7 +38,8 @@ def handlers(sio: socketio.AsyncServer) -> None:
         await sio.enter_room(sid, auth["room"])
 
     async def seek(sid: str, data: dict[str, Any]) -> dict[str, Any]:
-        state = {"session_id": data["session_id"], "position": data["position"], "rate": 1.0, "playing": True}
+        state = {name: data[name] for name in ("session_id", "position", "rate")}
+        state |= {"playing": True, "revision": 1, "t": data["t"]}
         await sio.emit("state", state, room=rooms[sid], skip_sid=sid)
         return {"ok": True, "revision": 1}
 
@@ -52,16 +51,11 @@ def handlers(sio: socketio.AsyncServer) -> None:
     sio.on("disconnect", disconnect)
 
 
-async def usage(_request: web.Request) -> web.Response:
-    return web.json_response({"cpu_s": time.process_time(), "rss_bytes": psutil.Process().memory_info().rss})
-
-
 async def serve(kind: str) -> None:
     options: dict[str, Any] = {"async_handlers": False, "json": Json, "ping_interval": 25, "ping_timeout": 20}
     sio = SocketServer(**options) if kind == "engine" else socketio.AsyncServer(async_mode="aiohttp", **options)
     handlers(sio)
     app = web.Application()
-    app.router.add_get("/usage", usage)
     sio.attach(app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await runner.setup()
