@@ -3,7 +3,6 @@
 A mutation names the rule that its oracle must find broken: `python -m tests.simulation.run mutated 1000`.
 """
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ async def _without_its_row(self: reviving.Reviver, stored: SessionState) -> Sess
 
 def _same_revision(*arguments: Any) -> Any:
     decision = _decide(*arguments)
-    return dataclasses.replace(decision, state=replace(decision.state, revision=arguments[0].revision))
+    return replace(decision, state=replace(decision.state, revision=arguments[0].revision))
 
 
 async def _not_taken_over(self: reviving.Reviver, listener_id: str, loaded: Loaded) -> reviving.View:

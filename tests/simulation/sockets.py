@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import orjson
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from tests.simulation.chance import Chance
@@ -263,6 +264,10 @@ class SocketServer:
         for connection_id in members:
             if connection_id != skip_sid and (link := self._links.get(connection_id)) is not None:
                 link.down("event", event, data)
+
+    async def emit_encoded(self, event: bytes, room: str, skip_sid: str | None = None) -> None:
+        name, data = orjson.loads(event)
+        await self.emit(name, data, room=room, skip_sid=skip_sid)
 
     async def disconnect(self, connection_id: str) -> None:
         link = self._links.get(connection_id)

@@ -1,7 +1,8 @@
 """What a device may ask, and what it may report. Values only: the reducer gives them their meaning."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from playhead.playback.state import Interval, Mode, Order
 
@@ -18,8 +19,7 @@ Connections = Mapping[str, str | None]
 """The listener's connected devices: device id to the id of its newest connection (None where it has none: REST)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who asks: a device, by one of its connections (None over REST), naming its command (None: unnamed)."""
 
     device_id: str
@@ -27,75 +27,64 @@ class Origin:
     command_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Play:
+class Play(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Start or resume, at `position_ms` if given, on `device_id` if given."""
 
     position_ms: int | None = None
     device_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Stop the sound; `position_ms` is the place that the listener heard."""
 
     position_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seek:
+class Seek(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Move the playhead; `from_ms` is the place that the listener heard before."""
 
     position_ms: int
     from_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetLoop:
+class SetLoop(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     start_ms: int
     end_ms: int
     enabled: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetRate:
+class SetRate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     rate: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Move the sound to `device_id`; place, rate and loop stay."""
 
     device_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """This connection shows the session no longer; when it is the one that sounds, the sound stops."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetMode:
+class SetMode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mode: Mode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetSleep:
+class SetSleep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Pause after `after_ms` of server time, or when the loop ends for the next time; neither: no longer."""
 
     after_ms: int | None = None
     at_end_of_loop: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restore:
+class Restore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Go back to a place of the history: a seek that is told apart from other seeks."""
 
     position_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offline:
+class Offline(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a device played without a connection: credited always, its end taken as the place if nobody moved since.
 
     `base` is the state that it started from; None: the listener's answer to a conflict, its end is the place.
@@ -106,8 +95,7 @@ class Offline:
     base: Order | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The server's own: the sounding device has no connection any more. It has until `until_ms` to come back.
 
     `last_seen_at_ms` None: nobody knows; then the last report is the last that was heard of it.
@@ -118,8 +106,7 @@ class Lost:
     until_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class Due(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The server's own: a deadline may have passed. `left_at_ms`: when the listener's last device went.
 
     `excused_until_ms`: until then no device can be blamed for being away; the servers themselves were.
@@ -131,13 +118,11 @@ class Due:
     busy: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class End(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The session is over; the next `play` of the script starts another one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where the sound of the active device is: no command; moves the playhead only within rule 3's bounds.
 
     `revision` None is a report over plain REST: taken when it goes forward. `seq` makes it idempotent per device.

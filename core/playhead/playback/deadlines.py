@@ -33,9 +33,12 @@ def next_due_ms(state: SessionState) -> int | None:
     """Server time at which somebody must look at the session again; None once it has ended."""
     if state.ended_at_ms is not None:
         return None
-    ends_at_ms = when_at(state, state.duration_ms) if state.playing and state.enabled_loop is None else None
-    moments = (ends_at_ms, sleeps_at_ms(state), state.absent_until_ms, state.changed_at_ms + IDLE_END_MS)
-    return min(moment for moment in moments if moment is not None)
+    due_ms = state.changed_at_ms + IDLE_END_MS
+    if state.playing and state.enabled_loop is None:
+        due_ms = min(due_ms, when_at(state, state.duration_ms))
+    if (sleep_ms := sleeps_at_ms(state)) is not None:
+        due_ms = min(due_ms, sleep_ms)
+    return due_ms if state.absent_until_ms is None else min(due_ms, state.absent_until_ms)
 
 
 def reduce_lost(state: SessionState, command: Lost, now_ms: int) -> SessionState:

@@ -10,7 +10,7 @@
 | conflict: a report or batch that is refused | the session's place | the place reported    |
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from playhead.playback.commands import Command, End, Offline, Play, Report, Restore, Seek, SetLoop, Transfer
 from playhead.playback.listened import HEARD_TOLERANCE_MS
@@ -27,8 +27,7 @@ CONFLICT = "conflict"
 """The cause of a refused place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Move(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One entry. A move is unique by `(epoch, revision)`; a conflict by `(device_id, epoch, revision)` of its base."""
 
     cause: str
@@ -55,18 +54,15 @@ class Move:
         return self.to_ms if self.refused else self.from_ms
 
 
-def moved_playhead(
-    before: SessionState, after: SessionState, command: Command, heard_ms: int | None, now_ms: int
-) -> bool:
-    """Whether `command` made a discontinuity between the two states. `heard_ms`: where the listener was, if told."""
-    from_ms, to_ms = position_at(before, now_ms) if heard_ms is None else heard_ms, position_at(after, now_ms)
+def moved_playhead(before: SessionState, after: SessionState, command: Command, from_ms: int, now_ms: int) -> bool:
+    """Whether `command` made a discontinuity between the two states. `from_ms`: where the listener was before."""
     match command:
         case Transfer() | End():
             return True
         case Seek() | Restore() | Play() | SetLoop() | Offline():
-            return from_ms != to_ms
+            return from_ms != position_at(after, now_ms)
         case Report():
             run_ms = ran_ms(before, now_ms) + HEARD_TOLERANCE_MS
-            return command.revision is None and to_ms - before.heard_ms > run_ms
+            return command.revision is None and position_at(after, now_ms) - before.heard_ms > run_ms
         case _:
             return False

@@ -21,8 +21,9 @@ A command that would change nothing is accepted and changes nothing: no revision
 The rules are those of the design, sections 3 and 4.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+import msgspec
 from msgspec import structs
 
 from playhead.playback.commands import (
@@ -67,8 +68,7 @@ from playhead.playback.transitions import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a state is what it is. `device_id` None: the server did it by itself."""
 
     command: str
@@ -76,8 +76,7 @@ class Cause:
     command_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The state after an accepted command. `written` False: nothing changed; `published`: devices must see it.
 
     `refusal`: the answer to an offline batch whose listening was credited, but whose place was not taken.
@@ -91,8 +90,7 @@ class Decision:
     refusal: Rejection | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Result:
+class _Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a command made of a state, before it is numbered."""
 
     state: SessionState
@@ -241,8 +239,8 @@ def _decide(
         changed_at_ms=now_ms,
         moved=(epoch, revision) if by_device else before.moved,
     )
-    moved = published and moved_playhead(before, numbered, command, heard_ms, now_ms)
     from_ms = position_at(before, now_ms) if heard_ms is None else heard_ms
+    moved = published and moved_playhead(before, numbered, command, from_ms, now_ms)
     return Decision(
         state=numbered,
         cause=result.cause,

@@ -46,7 +46,9 @@ class SlewedClock:
 
     def now_ms(self) -> int:
         local_ns = self._local_ns()
-        now_ms = (local_ns + self._offset_at(local_ns)) // NS_PER_MS
+        # asked several times a command: a correction that is made is not worked out again
+        offset_ns = self._offset_at(local_ns) if self._correction_ns else self._offset_ns
+        now_ms = (local_ns + offset_ns) // NS_PER_MS
         if now_ms > self._latest_ms:
             self._latest_ms = now_ms
         return self._latest_ms
@@ -100,5 +102,6 @@ class SlewedClock:
     def _offset_at(self, local_ns: int) -> int:
         reach_ns = (local_ns - self._since_ns) * self._slew // _MILLION
         if -reach_ns <= self._correction_ns <= reach_ns:
-            return self._offset_ns + self._correction_ns
+            self._offset_ns, self._correction_ns = self._offset_ns + self._correction_ns, 0
+            return self._offset_ns
         return self._offset_ns + (reach_ns if self._correction_ns > 0 else -reach_ns)

@@ -35,6 +35,13 @@ class Outgoing:
             else bytearray(b"\0" * LEAD_BYTES + b"4" + data.encode())
         )
 
+    @classmethod
+    def of_text(cls, data: bytes) -> "Outgoing":
+        """Of text that is encoded already."""
+        made = cls(data)
+        made.binary = False
+        return made
+
     @property
     def packet(self) -> bytes:
         """As a packet of a payload."""

@@ -146,6 +146,15 @@ class SocketServer(socketio.AsyncServer):
                 return [Outgoing(f"{kind}{where}{'' if ack_id is None else ack_id}{text}")]
         return outgoing(packet_class(kind, namespace=namespace, id=ack_id, data=data).encode())
 
+    async def emit_encoded(self, event: bytes, room: str, skip_sid: str | None = None, namespace: str = "/") -> None:
+        """An event that is JSON already, `[name, argument, …]`, to those of a room whom this process holds."""
+        where = b"" if namespace == "/" else namespace.encode() + b","
+        message = Outgoing.of_text(b"4%d%s%s" % (EVENT, where, event))
+        sessions = self.eio.sockets
+        for sid, eio_sid in self.manager.get_participants(namespace, room):
+            if sid != skip_sid and (session := sessions.get(eio_sid)) is not None:
+                session.send(message)
+
     async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
         session = self.eio.sockets.get(eio_sid)
         if session is not None:

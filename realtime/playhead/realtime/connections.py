@@ -7,11 +7,11 @@ only what its own devices need.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 from playhead.auth.tokens import Principal
 from playhead.realtime.told import Told
 from playhead.runtime.limits import Pace
+from playhead.runtime.one_at_a_time import OneAtATime
 from playhead.sessions.requests import Device
 from playhead.sessions.store import Bus, Order
 
@@ -73,9 +73,10 @@ class Connections:
         self._empty = asyncio.Event()
         self._empty.set()
         self._by_listener: dict[str, _Here] = {}
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.on_left: Callable[[str], None] = lambda _connection_id: None
         """Called when a connection that was held is let go of."""
+        self._turns = OneAtATime()
+        """One change of a listener's subscription at a time."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -126,7 +127,7 @@ class Connections:
         Raises StoreUnavailable, and then holds nothing.
         """
         listener_id = connection.listener_id
-        async with self._lock(listener_id):
+        async with self._turns.of(listener_id):
             try:
                 await self._bus.subscribe(listener_id)
             except BaseException:
@@ -144,18 +145,11 @@ class Connections:
         self.on_left(connection_id)
         if not self._by_id:
             self._empty.set()
-        async with self._lock(connection.listener_id):
+        async with self._turns.of(connection.listener_id):
             if (here := self._by_listener.get(connection.listener_id)) is not None:
                 here.ids.discard(connection_id)
             await self._forget_if_empty(connection.listener_id)
         return connection
-
-    def _lock(self, listener_id: str) -> asyncio.Lock:
-        """One change of a listener's subscription at a time. The lock lives as long as somebody holds or awaits it."""
-        lock = self._locks.get(listener_id)
-        if lock is None:
-            lock = self._locks[listener_id] = asyncio.Lock()
-        return lock
 
     async def _forget_if_empty(self, listener_id: str) -> None:
         here = self._by_listener.get(listener_id)

@@ -17,7 +17,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import structlog
 
@@ -26,7 +25,7 @@ from playhead.realtime.connections import Connections
 from playhead.realtime.outbox import Outbox
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.tasks import cancelled
-from playhead.sessions.codec import state_payload
+from playhead.sessions.codec import ToldState, state_payload
 from playhead.sessions.keys import partition_of
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import SessionService
@@ -79,10 +78,10 @@ class Convergence:
         for task in self._tasks:
             await cancelled(task)
 
-    def delivered(self, listener_id: str, state: Mapping[str, Any]) -> None:
+    def delivered(self, listener_id: str, state: ToldState) -> None:
         """A `state` was sent to all of the listener's sockets here, or is in the ack of the one that made it."""
-        order = (state["epoch"], state["revision"])
-        self._connections.told(listener_id).tell_all(state["session_id"], order, state["ended"])
+        order = (state.epoch, state.revision)
+        self._connections.told(listener_id).tell_all(state.session_id, order, state.ended)
 
     # gaps
 

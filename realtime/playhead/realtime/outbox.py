@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from prometheus_client import Counter
+
 from playhead.engine.socket_server import SocketServer
 from playhead.realtime.closings import CloseCode, closing_payload
 from playhead.realtime.connections import Connections
@@ -17,10 +19,17 @@ class Outbox:
         self._sockets = RawSockets(sio)
         self._connections = connections
         self._metrics = metrics
+        self._delivered: dict[str, Counter] = {}
+
+    def _counter(self, event: str) -> Counter:
+        counter = self._delivered.get(event)
+        if counter is None:
+            counter = self._delivered[event] = self._metrics.deliveries.labels(event)
+        return counter
 
     async def send(self, connection_id: str, event: str, data: dict[str, Any]) -> None:
         """To one connection, if it is still there."""
-        self._metrics.deliveries.labels(event).inc()
+        self._counter(event).inc()
         await self._sio.emit(event, data, to=connection_id)
 
     async def tell(
@@ -28,8 +37,14 @@ class Outbox:
     ) -> None:
         """To all connections that the listener holds here, except one."""
         here = self._connections.of_listener(listener_id)
-        self._metrics.deliveries.labels(event).inc(len(here) - (skip_connection_id in here))
+        self._counter(event).inc(len(here) - (skip_connection_id in here))
         await self._sio.emit(event, data, room=listener_id, skip_sid=skip_connection_id)
+
+    async def pass_on(self, listener_id: str, name: str, event: bytes, skip_connection_id: str | None) -> None:
+        """The same, of an event that is encoded already: `[name, data]`."""
+        here = self._connections.of_listener(listener_id)
+        self._counter(name).inc(len(here) - (skip_connection_id in here))
+        await self._sio.emit_encoded(event, listener_id, skip_connection_id)
 
     async def end(self, connection_id: str, code: CloseCode) -> None:
         """Says why, and ends the connection: clients of Socket.IO do not come back from this by themselves.

@@ -35,7 +35,7 @@ from playhead.realtime.wire import WirePacket
 from playhead.runtime.clock import Clock
 from playhead.runtime.limits import COMMAND_RATE, Pace, Rate
 from playhead.runtime.metrics import Metrics
-from playhead.sessions.codec import decode_packet
+from playhead.sessions.codec import split_packet
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import Scripts, SessionService
 from playhead.sessions.store import StoreUnavailable
@@ -183,12 +183,12 @@ class RealtimeServer:
 
     async def deliver(self, listener_id: str, raw: bytes) -> None:
         """Writes a packet of the bus to the listener's sockets here, except the one that caused it."""
-        packet = decode_packet(raw)
-        waited_s = max(0, self._clock.now_ms() - packet.published_at_ms) / 1000
+        head, event = split_packet(raw)
+        waited_s = max(0, self._clock.now_ms() - head.published_at_ms) / 1000
         self._metrics.delivery_seconds.observe(waited_s)
-        await self._outbox.tell(listener_id, packet.event, packet.data, packet.skip_connection_id)
-        if packet.event == "state":
-            self._convergence.delivered(listener_id, packet.data)
+        await self._outbox.pass_on(listener_id, head.event, event, head.skip_connection_id)
+        if head.state is not None:
+            self._convergence.delivered(listener_id, head.state)
 
     async def send(self, connection_id: str, event: str, data: dict[str, Any]) -> None:
         """Writes an event to one connection, if it is still here."""

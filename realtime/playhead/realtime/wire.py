@@ -5,6 +5,7 @@ whose name says what is wrong (`$too_large`, `$malformed`), which is answered li
 taken: nothing of ours is binary, and a lost attachment would swallow the packets after it.
 """
 
+import re
 from typing import Any
 
 import orjson
@@ -16,6 +17,9 @@ TOO_LARGE_EVENT = "$too_large"
 MALFORMED_EVENT = "$malformed"
 RESERVED_EVENTS = ("connect", "disconnect", "*")
 """What python-socketio calls its own handlers for; sent by a client they are events that nobody knows."""
+
+_USUAL = re.compile(r"2([0-9]{0,15})(?=\[)")
+"""The head of an event without a namespace; the library reads it character by character."""
 
 
 class WireJson:
@@ -48,8 +52,15 @@ class WirePacket(Packet):
             self._ignore()
 
     def decode(self, encoded_packet: str | bytes) -> int:
+        text = encoded_packet if isinstance(encoded_packet, str) else ""
+        usual = _USUAL.match(text)
+        if usual is not None:
+            self.packet_type, self.namespace = EVENT, None
+            self.id = int(usual[1]) if usual[1] else None
+            self.data = _event(self.json.loads(text[usual.end() :]))
+            return 0
         try:
-            super().decode(encoded_packet if isinstance(encoded_packet, str) else "")
+            super().decode(text)
         except ValueError:
             self.packet_type = ACK
         if self.packet_type in (EVENT, BINARY_EVENT):

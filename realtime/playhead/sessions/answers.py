@@ -4,9 +4,9 @@ What makes a command the same is its fingerprint: what was asked, of which sessi
 was expected to find (`expected_revision`) is no part of it: who asks again may know more by then.
 """
 
-from dataclasses import dataclass
 from hashlib import blake2b
 
+import msgspec
 import orjson
 from msgspec.structs import replace
 
@@ -18,8 +18,7 @@ from playhead.sessions.states import decode_state, encode_state
 FINGERPRINT_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An accepted command: the state after it, and the server time at which it was decided."""
 
     state: SessionState
@@ -37,17 +36,17 @@ class Outcome:
 
 def fingerprint(command: Command, target: str, origin: Origin) -> str:
     """`target`: the id of the session or script, whichever was asked for."""
-    content = orjson.dumps([COMMAND_NAMES[type(command)], command, target, origin.device_id])
+    content = msgspec.json.encode([COMMAND_NAMES[type(command)], command, target, origin.device_id])
     return blake2b(content, digest_size=FINGERPRINT_BYTES).hexdigest()
 
 
 def encode_answer(mark: str, outcome: Outcome) -> bytes:
     """The outcome under its command's fingerprint; of the state what an answer can tell."""
     told = replace(outcome.state, report_seqs=(), played_slots=())
-    return orjson.dumps(
+    return msgspec.json.encode(
         {
             "mark": mark,
-            "state": orjson.Fragment(encode_state(told)),
+            "state": msgspec.Raw(encode_state(told)),
             "cause": outcome.cause,
             "server_time_ms": outcome.server_time_ms,
             "published": outcome.published,

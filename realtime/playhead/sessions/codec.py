@@ -3,9 +3,10 @@
 Inside, places are integer ms. Devices get float seconds: that conversion happens here, and nowhere else.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import orjson
 
 from playhead.db import Script
@@ -82,8 +83,7 @@ def prepare_payload(script: Script) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packet:
+class Packet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event for all devices of a listener, except the connection that caused it (its ack says the same)."""
 
     event: str
@@ -92,9 +92,60 @@ class Packet:
     published_at_ms: int = 0
 
 
+class ToldState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Which state a `state` event tells."""
+
+    session_id: str
+    epoch: int
+    revision: int
+    ended: bool
+
+
+class PacketHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a node needs to know of a packet; the event itself goes on as it came."""
+
+    event: str
+    skip_connection_id: str | None
+    published_at_ms: int
+    state: ToldState | None
+
+
+def told_state(payload: Mapping[str, Any]) -> ToldState:
+    """Of the data of a `state` event."""
+    return ToldState(
+        session_id=payload["session_id"],
+        epoch=payload["epoch"],
+        revision=payload["revision"],
+        ended=payload["ended"],
+    )
+
+
+_head_decoder = msgspec.json.Decoder(PacketHead)
+
+
 def encode_packet(packet: Packet) -> bytes:
-    return orjson.dumps(packet)
+    """Head and event, a line each: the event as sockets get it, `[name, data]`, encoded once for all nodes."""
+    head = PacketHead(
+        event=packet.event,
+        skip_connection_id=packet.skip_connection_id,
+        published_at_ms=packet.published_at_ms,
+        state=told_state(packet.data) if packet.event == "state" else None,
+    )
+    return b"%s\n%s" % (msgspec.json.encode(head), orjson.dumps([packet.event, packet.data]))
+
+
+def split_packet(raw: bytes) -> tuple[PacketHead, bytes]:
+    """The head of a packet, and its event as JSON."""
+    head, _, event = raw.partition(b"\n")
+    return _head_decoder.decode(head), event
 
 
 def decode_packet(raw: bytes) -> Packet:
-    return Packet(**orjson.loads(raw))
+    head, event = split_packet(raw)
+    name, data = orjson.loads(event)
+    return Packet(
+        event=name,
+        data=data,
+        skip_connection_id=head.skip_connection_id,
+        published_at_ms=head.published_at_ms,
+    )

@@ -6,13 +6,13 @@
 Owns: what a commit consists of, its packets among it. Must not know: sockets, requests, what a command means.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
+from msgspec import structs
 
 from playhead.playback.commands import (
     Command,
@@ -35,6 +35,7 @@ from playhead.playback.reducer import Cause, Decision, reduce, refused_place
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import Order, SessionState
 from playhead.runtime.clock import Clock
+from playhead.runtime.one_at_a_time import OneAtATime
 from playhead.sessions.answers import Outcome, decode_answer, encode_answer, fingerprint
 from playhead.sessions.codec import Packet, encode_packet, seconds, state_payload
 from playhead.sessions.finding import SessionFinder
@@ -51,12 +52,12 @@ LEAD_MS_MIN = 250
 LEAD_MS_MAX = 1_000
 """In `together` mode a start is anchored twice the slowest round trip ahead, within these bounds."""
 ANCHORED_AHEAD = (Play, Seek, SetRate, Restore)
+SOUND_MOVING = (Play, Transfer, Due)
 
 Find = Callable[[View], Awaitable[Held | None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A command on its way, and all that belongs to it. `session_id` None: all live sessions are loaded."""
 
     listener_id: str
@@ -73,7 +74,7 @@ class Wish:
     @property
     def moves_sound(self) -> bool:
         """Whether a device may begin to sound by it: then all of the listener's live sessions matter."""
-        return isinstance(self.command, Play | Transfer | Due)
+        return isinstance(self.command, SOUND_MOVING)
 
     @property
     def mark(self) -> str:
@@ -88,17 +89,14 @@ class Committer:
         self._finder = finder
         self._presence = presence
         self._clock = clock
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = OneAtATime()
 
     async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
         """Applies the wish to the session that `find` names.
 
         One at a time per listener here: only other processes are raced, so that a crowd of commands does not fail.
         """
-        lock = self._locks.get(wish.listener_id)
-        if lock is None:
-            lock = self._locks[wish.listener_id] = asyncio.Lock()
-        async with lock:
+        async with self._turns.of(wish.listener_id):
             return await self._carry_out(wish, find)
 
     async def _carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
@@ -223,11 +221,11 @@ def _command(wish: Wish, view: View, held: Held) -> Command:
             met = held.last if held.created else held.state
             same = met is not None and met.session_id == wish.base_session_id
             before_all: Order = (-1, -1)
-            return wish.command if same else replace(wish.command, base=before_all)
+            return wish.command if same else structs.replace(wish.command, base=before_all)
         case Due():
             others = (row.state for row in view.sessions if row.state.session_id != held.state.session_id)
             busy = frozenset(state.active_device_id for state in others if state.playing and state.active_device_id)
-            return replace(wish.command, busy=busy)
+            return structs.replace(wish.command, busy=busy)
     return wish.command
 
 

@@ -5,7 +5,6 @@ devices.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import structlog
 from msgspec import structs
@@ -52,7 +51,7 @@ class SessionFinder:
         # one that comes from another epoch may find that its device sounds in another session by now
         view = await self.live(listener_id, session_id, command_id)
         held = view.session(session_id)
-        return replace(view, sessions=() if held is None else (held,))
+        return structs.replace(view, sessions=() if held is None else (held,))
 
     async def live(self, listener_id: str, session_id: str | None = None, command_id: str | None = None) -> View:
         """All live sessions; `session_id` as well, if the store has it as one that has just ended."""
@@ -62,7 +61,7 @@ class SessionFinder:
             if session_id is None or any(state.session_id == session_id for state in loaded.states):
                 return loaded
             ended = await self._store.load(listener_id, session_id)
-            return replace(loaded, states=(*loaded.states, *ended.states))
+            return structs.replace(loaded, states=(*loaded.states, *ended.states))
 
         return await self._taken_over(listener_id, load)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from playhead.playback.history import Move
@@ -34,8 +35,7 @@ class OfflineInterval:
     ended_at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One change of one session."""
 
     state: SessionState
@@ -47,7 +47,7 @@ def encode_extra(entry: Entry) -> bytes:
     """What lies beside the state; empty where there is nothing."""
     if not entry.moves and not entry.offline:
         return b""
-    return orjson.dumps({"moves": entry.moves, "offline": entry.offline})
+    return msgspec.json.encode({"moves": entry.moves, "offline": entry.offline})
 
 
 def encode_entry(entry: Entry) -> dict[bytes, bytes]:

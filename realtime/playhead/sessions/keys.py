@@ -6,7 +6,6 @@ devices that press play at once meet in it. The number of partitions is fixed fo
 
 import binascii
 import re
-from dataclasses import dataclass
 
 PARTITIONS = 64
 SCRIPT_CHANNEL = "audio:script:"
@@ -59,19 +58,19 @@ def dead_letter_id(name: str) -> tuple[int, str]:
     return int(found[1]), found[2]
 
 
-@dataclass(frozen=True, slots=True)
 class ListenerKeys:
-    """The keys of one listener."""
+    """The keys of one listener. `tag` has its partition, found once for all of them."""
 
-    listener_id: str
+    __slots__ = ("listener_id", "partition", "tag")
 
-    @property
-    def tag(self) -> str:
-        return f"{{{partition_of(self.listener_id)}}}"
+    def __init__(self, listener_id: str) -> None:
+        self.listener_id = listener_id
+        self.partition = partition_of(listener_id)
+        self.tag = f"{{{self.partition}}}"
 
     @property
     def epoch(self) -> str:
-        return epoch_key(partition_of(self.listener_id))
+        return epoch_key(self.partition)
 
     @property
     def live(self) -> str:
@@ -90,11 +89,11 @@ class ListenerKeys:
 
     @property
     def deadlines(self) -> str:
-        return deadlines_key(partition_of(self.listener_id))
+        return deadlines_key(self.partition)
 
     @property
     def journal(self) -> str:
-        return journal_key(partition_of(self.listener_id))
+        return journal_key(self.partition)
 
     @property
     def left(self) -> str:

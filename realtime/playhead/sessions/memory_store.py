@@ -10,15 +10,15 @@ keeper the entries stay in `journal`. Everything is forgotten when its time is o
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
-from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
 
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
+from playhead.runtime.one_at_a_time import OneAtATime
 from playhead.sessions.journal import Entry
 from playhead.sessions.memory_notes import Notes
 from playhead.sessions.store import (
@@ -67,8 +67,7 @@ class Keeper(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Commit:
+class _Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is set at once."""
 
     changes: Sequence[Change]
@@ -106,7 +105,7 @@ class MemoryStore:
         self._doubtful: Expiring[str, _Commit] = Expiring()
         self._due: Timetable[DueSession | LapsedConnection] = Timetable()
         self._subscribed: set[str] = set()
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = OneAtATime()
         self._under_way: set[asyncio.Task[Committed]] = set()
 
     def raise_epoch(self, epoch: int) -> None:
@@ -116,7 +115,9 @@ class MemoryStore:
     def _known(self, listener_id: str) -> dict[str, SessionState]:
         """The listener's sessions by id, without those whose time is over."""
         now_ms = self._clock.now_ms()
-        rows = self._sessions.get(listener_id, now_ms) or {}
+        rows = self._sessions.get(listener_id, now_ms)
+        if rows is None:
+            return {}
         for session_id in [key for key, (expires_at_ms, _) in rows.items() if expires_at_ms <= now_ms]:
             del rows[session_id]
         return {session_id: state for session_id, (_, state) in rows.items()}
@@ -165,6 +166,8 @@ class MemoryStore:
         live: int | None = None,
     ) -> Committed:
         commit = _Commit(changes=changes, packets=packets, answer=answer, live=live)
+        if self._keeper is None:
+            return await self._in_turn(listener_id, epoch, commit)
         # in a task of its own, so that it comes to its end when whoever asked is gone: what is kept must be set
         task = asyncio.create_task(self._in_turn(listener_id, epoch, commit))
         self._under_way.add(task)
@@ -178,7 +181,7 @@ class MemoryStore:
             task.exception()
 
     async def _in_turn(self, listener_id: str, epoch: int, commit: _Commit) -> Committed:
-        async with self._turn(listener_id):
+        async with self._turns.of(listener_id):
             await self._settle(listener_id)
             # it may have waited long for its turn, and what changes nothing asks nobody else
             self._guard()
@@ -188,13 +191,6 @@ class MemoryStore:
             await self._keep(listener_id, commit)
             await self._set(listener_id, commit)
             return Committed.DONE
-
-    def _turn(self, listener_id: str) -> asyncio.Lock:
-        """Held by the commit of the listener that is on its way. The lock lives while somebody holds or awaits it."""
-        lock = self._turns.get(listener_id)
-        if lock is None:
-            lock = self._turns[listener_id] = asyncio.Lock()
-        return lock
 
     def _refused(self, listener_id: str, epoch: int, changes: Sequence[Change], live: int | None) -> Committed | None:
         known = self._known(listener_id)
@@ -228,13 +224,13 @@ class MemoryStore:
     async def _certain(self, listener_id: str) -> None:
         """Before anything is told of a listener: nobody may be told less than what is kept."""
         self._guard()
-        if self._doubtful.get(listener_id, self._clock.now_ms()) is not None:
-            async with self._turn(listener_id):
+        if len(self._doubtful) and self._doubtful.get(listener_id, self._clock.now_ms()) is not None:
+            async with self._turns.of(listener_id):
                 await self._settle(listener_id)
 
     async def _settle(self, listener_id: str) -> None:
         """Finds out whether the last commit was kept, if that is in doubt, and sets it in that case."""
-        doubtful = self._doubtful.get(listener_id, self._clock.now_ms())
+        doubtful = self._doubtful.get(listener_id, self._clock.now_ms()) if len(self._doubtful) else None
         if doubtful is None:
             return
         assert self._keeper is not None
@@ -259,10 +255,10 @@ class MemoryStore:
         rows[state.session_id] = (until_ms, state)
         self._sessions.put(listener_id, rows, max(expires_at_ms for expires_at_ms, _ in rows.values()))
         item = DueSession(listener_id=listener_id, session_id=state.session_id)
-        if change.due_at_ms is None:
+        if (due_at_ms := change.due_at_ms) is None:
             self._due.drop(item)
         else:
-            self._due.put(item, change.due_at_ms)
+            self._due.put(item, due_at_ms)
         if change.entry is not None:
             self._notes.keep_move(state.session_id, change.entry, now_ms)
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 import orjson
 import structlog
 from redis.asyncio import Redis
@@ -305,7 +306,7 @@ def _change_arguments(change: Change) -> tuple[str | bytes | int, ...]:
         encode_state(state),
         "" if change.due_at_ms is None else change.due_at_ms,
         encode_extra(Entry(state=state, moves=moves, offline=change.offline)),
-        b"" if entry is None else orjson.dumps(entry),
+        b"" if entry is None else msgspec.json.encode(entry),
         entry.entry_id if entry is not None and entry.refused else "",
     )
 

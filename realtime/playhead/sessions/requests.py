@@ -4,6 +4,7 @@ Seconds become integer milliseconds here, once. A field that is not known is ref
 silently another command.
 """
 
+import re
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -48,7 +49,12 @@ RTT_MS_MAX = 60_000
 """Longest round trip that a device may tell; a connection as slow as that would have been given up."""
 
 
+_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
 def _canonical_uuid(text: str) -> str:
+    if _CANONICAL.fullmatch(text):
+        return text
     try:
         return str(UUID(text))
     except ValueError:

@@ -10,8 +10,8 @@ on. Must not know: commands, devices' sockets.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 
+import msgspec
 import structlog
 from msgspec import structs
 
@@ -28,8 +28,7 @@ from playhead.sessions.store import OUTAGE_GRACE_MS, Change, Committed, Loaded, 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A session as the next commit must see it: `expected_version` None where the store has lost or never had it.
 
     `last`: of one that is created, the listener's session of the script before.
@@ -41,8 +40,7 @@ class Held:
     last: SessionState | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Sessions of one listener, the epoch that the next commit must name, and the kept answer that was asked for."""
 
     epoch: int
@@ -95,7 +93,9 @@ class Reviver:
         if committed is not Committed.DONE:
             return View.of(loaded)
         after = {change.after.session_id: change.after for change in changes}
-        return View.of(replace(loaded, states=tuple(after.get(state.session_id, state) for state in loaded.states)))
+        return View.of(
+            structs.replace(loaded, states=tuple(after.get(state.session_id, state) for state in loaded.states))
+        )
 
     async def _taken(self, old: Sequence[SessionState], epoch: int) -> Mapping[str, SessionState]:
         """Sessions of another epoch as they go into this one, by id; without those that PostgreSQL does not tell of."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import msgspec
+
 from playhead.playback.deadlines import next_due_ms
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
@@ -58,8 +60,7 @@ class Committed(Enum):
     """The partition's journal is at its limit: PostgreSQL must catch up first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Sessions as they are in the store, and the epoch that the next commit must name.
 
     `answer`: what the listener's command of the id that was asked for was answered, while that is kept.
@@ -70,8 +71,7 @@ class Loaded:
     answer: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One session's part of a commit. `expected_version` None: there must be no live session of that script yet.
 
     With the version unchanged nothing is set: only `entry` is kept, and the next deadline noted.
@@ -96,8 +96,7 @@ class Change:
         return None if due_ms is None else max(due_ms, self.rest_until_ms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a command is answered, kept under its id for `ANSWER_TTL_MS`."""
 
     session_id: str
@@ -105,16 +104,14 @@ class Answer:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DueSession:
+class DueSession(msgspec.Struct, frozen=True, kw_only=True, gc=False, cache_hash=True):
     """A session that somebody must look at."""
 
     listener_id: str
     session_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LapsedConnection:
+class LapsedConnection(msgspec.Struct, frozen=True, kw_only=True, gc=False, cache_hash=True):
     """A connection whose node has not renewed its lease."""
 
     listener_id: str

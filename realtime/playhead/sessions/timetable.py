@@ -1,7 +1,8 @@
 """Things by the time at which something is to be done with them, and values that are forgotten when theirs is over.
 
-Both in one process's memory, and both as small as what they hold: a heap remembers each change of a time, so it is made
-anew when most of it is out of date. Times are ms in the caller's clock.
+Both in one process's memory, and both as small as what they hold: a heap remembers each change to an earlier time, so
+it is made anew when most of it is out of date. A change to a later time, as most are, costs nothing until the earlier
+one has come. Times are ms in the caller's clock.
 """
 
 import heapq
@@ -23,6 +24,8 @@ class Timetable(Generic[K]):
 
     def __init__(self) -> None:
         self._at_ms: dict[K, int] = {}
+        self._queued_ms: dict[K, int] = {}
+        """When the heap comes to the key at the earliest: never later than its time."""
         self._heap: list[tuple[int, int, K]] = []
         self._numbers = itertools.count()
 
@@ -34,14 +37,19 @@ class Timetable(Generic[K]):
 
     def put(self, key: K, at_ms: int) -> None:
         """Comes up at `at_ms`, and no longer when it would have."""
-        if self._at_ms.get(key) == at_ms:
-            return
         self._at_ms[key] = at_ms
+        queued_ms = self._queued_ms.get(key)
+        if queued_ms is None or at_ms < queued_ms:
+            self._queue(key, at_ms)
+            if len(self._heap) > 2 * len(self._at_ms) + STALE_MIN:
+                self._queued_ms = dict(self._at_ms)
+                self._heap = [(at_ms, next(self._numbers), key) for key, at_ms in self._at_ms.items()]
+                heapq.heapify(self._heap)
+
+    def _queue(self, key: K, at_ms: int) -> None:
+        self._queued_ms[key] = at_ms
         # the number keeps keys from being compared, and those of one time in the order they came
         heapq.heappush(self._heap, (at_ms, next(self._numbers), key))
-        if len(self._heap) > 2 * len(self._at_ms) + STALE_MIN:
-            self._heap = [(at_ms, next(self._numbers), key) for key, at_ms in self._at_ms.items()]
-            heapq.heapify(self._heap)
 
     def drop(self, key: K) -> None:
         """Does not come up any more."""
@@ -51,14 +59,23 @@ class Timetable(Generic[K]):
         """Removes at most `limit` keys whose time has come, the earliest first."""
         taken: list[K] = []
         while self._heap and self._heap[0][0] <= now_ms and len(taken) < limit:
-            at_ms, _, key = heapq.heappop(self._heap)
-            if self._at_ms.get(key) == at_ms:
+            queued_ms, _, key = heapq.heappop(self._heap)
+            if self._queued_ms.get(key) != queued_ms:
+                continue
+            del self._queued_ms[key]
+            at_ms = self._at_ms.get(key)
+            if at_ms is None:
+                continue
+            if at_ms > queued_ms:
+                self._queue(key, at_ms)
+            else:
                 del self._at_ms[key]
                 taken.append(key)
         return taken
 
     def clear(self) -> None:
         self._at_ms.clear()
+        self._queued_ms.clear()
         self._heap.clear()
 
 

@@ -127,6 +127,21 @@ class TestEvents:
         assert [await raws[1].receive_no_ping() for _ in range(3)] == [b"\x01", '42["two",1,2]', '42["four"]']
         assert await raws[2].receive_no_ping() == '42["four"]'
 
+    async def test_an_event_that_is_encoded_already_goes_out_as_it_is(self, engine: Engine) -> None:
+        raws = [(await engine.opened())[0] for _ in range(3)]
+        sids = [await raw.connect() for raw in raws]
+        for sid in sids[:2]:
+            await engine.sio.enter_room(sid, "here")
+        await engine.sio.emit_encoded(b'["one",{"a":1}]', "here", sids[0])
+        await engine.sio.emit_encoded(b'["two"]', "nowhere")
+        custom = await raws[2].connect("/custom,")
+        await engine.sio.enter_room(custom, "here", namespace="/custom")
+        await engine.sio.emit_encoded(b'["three"]', "here", namespace="/custom")
+        await engine.sio.emit("four")
+        assert await raws[0].receive_no_ping() == '42["four"]'
+        assert [await raws[1].receive_no_ping() for _ in range(2)] == ['42["one",{"a":1}]', '42["four"]']
+        assert [await raws[2].receive_no_ping() for _ in range(2)] == ['42/custom,["three"]', '42["four"]']
+
     async def test_a_handler_that_fails_costs_nobody_the_connection(
         self, engine: Engine, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from playhead.app.embedded import EmbeddedPostgres
 from playhead.db import Database, DatabaseUnavailable, ScriptRepository, ensure_logins, migrate, open_database

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,7 +120,7 @@ async def test_a_command_whose_commit_was_not_confirmed_is_applied_once_when_it_
 ) -> None:
     state = await play(process, principal, script)
     process.journal._rows = Unheard(process.journal._rows)
-    seek, named = Seek(position_ms=70_000), replace(PHONE, command_id=new_id())
+    seek, named = Seek(position_ms=70_000), structs.replace(PHONE, command_id=new_id())
     with pytest.raises(StoreUnavailable):
         await apply(process, state, seek, named)
 

@@ -113,7 +113,7 @@ def move(revision: int, **fields: Any) -> Move:
     made = Move(
         cause="seek", from_ms=1, to_ms=2, device_id="phone", at_ms=NOW_MS + revision, epoch=7, revision=revision
     )
-    return replace(made, **fields)
+    return structs.replace(made, **fields)
 
 
 def conflict(revision: int, **fields: Any) -> Move:

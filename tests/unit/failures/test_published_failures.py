@@ -5,10 +5,10 @@ not apply to us, and why. A test there compares the two.
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from playhead.playback.commands import (
     Command,

@@ -1,6 +1,5 @@
 """Commands are values; each has one name on every surface."""
 
-from dataclasses import FrozenInstanceError
 from typing import get_args
 
 import pytest
@@ -14,5 +13,5 @@ def test_every_command_has_a_name_of_its_own() -> None:
 
 
 def test_a_command_cannot_be_changed() -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Seek(position_ms=1).position_ms = 2  # type: ignore[misc]

@@ -1,7 +1,5 @@
 """What moves or carries on the playhead: seek, loop, rate, transfer."""
 
-import dataclasses
-
 import pytest
 from msgspec.structs import replace
 
@@ -147,7 +145,7 @@ def test_a_loop_out_of_bounds_is_refused(start_ms: int, end_ms: int) -> None:
 def test_a_loop_shorter_than_the_shortest_is_refused() -> None:
     shortest = SetLoop(start_ms=105_000, end_ms=105_000 + LOOP_LENGTH_MIN_MS, enabled=True)
     assert accepted(make_state(), shortest).enabled_loop is not None
-    assert code(make_state(), dataclasses.replace(shortest, end_ms=shortest.end_ms - 1)) is Code.LOOP_TOO_SHORT
+    assert code(make_state(), replace(shortest, end_ms=shortest.end_ms - 1)) is Code.LOOP_TOO_SHORT
 
 
 # rate

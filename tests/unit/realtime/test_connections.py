@@ -120,5 +120,5 @@ async def test_a_listener_that_has_gone_leaves_nothing_behind(connections: Conne
         await connections.enter(connection(number, listener_id))
         await connections.leave(f"c{number}")
     gc.collect()
-    kept = {name: getattr(connections, name) for name in ("_by_id", "_by_listener", "_locks")}
+    kept = {name: getattr(connections, name) for name in ("_by_id", "_by_listener", "_turns")}
     assert {name: len(held) for name, held in kept.items()} == dict.fromkeys(kept, 0)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from playhead.realtime import convergence
 from playhead.realtime.convergence import BATCH_LISTENERS_MAX
 from playhead.realtime.told import Told
-from playhead.sessions.codec import state_payload
+from playhead.sessions.codec import state_payload, told_state
 from playhead.sessions.keys import partition_of
 from playhead.sessions.store import StoreUnavailable
 from tests.support.sessions import new_id
@@ -64,7 +64,7 @@ async def test_who_is_not_connected_here_is_sent_nothing_and_nothing_is_kept_of_
 async def test_an_event_that_comes_late_takes_nothing_back(desk: Desk) -> None:
     await desk.told(FIRST)
     await desk.told(following(FIRST), 1)
-    desk.convergence.delivered(LISTENER_ID, state_payload(FIRST))
+    desk.convergence.delivered(LISTENER_ID, told_state(state_payload(FIRST)))
     assert await desk.compare() == []
 
 

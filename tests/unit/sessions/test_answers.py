@@ -1,9 +1,9 @@
 """A command that is sent again under its id: answered as the first time, applied once."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from playhead.playback.commands import Command, End, Origin, Pause, Play, Seek, SetRate
 from playhead.playback.rejections import Code

@@ -12,17 +12,53 @@ from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
 from playhead.sessions.codec import (
     Packet,
+    ToldState,
     decode_packet,
     encode_packet,
     listening_payload,
     milliseconds,
     rejection_payload,
     seconds,
+    split_packet,
     state_payload,
 )
-from playhead.sessions.states import FIELDS, decode_state, encode_state
+from playhead.sessions.states import decode_state, encode_state
 from tests.support.states import DURATION_MS, NOW_MS, SCRIPT_ID, SESSION_ID, make_loop, make_state
 from tests.unit.playback.inventing import sessions
+
+FIELDS = (
+    "session_id",
+    "listener_id",
+    "script_id",
+    "duration_ms",
+    "epoch",
+    "revision",
+    "version",
+    "playing",
+    "position_ms",
+    "anchored_at_ms",
+    "rate",
+    "loop",
+    "mode",
+    "active_device_id",
+    "active_connection_id",
+    "heard_ms",
+    "heard_at_ms",
+    "listened",
+    "report_seqs",
+    "played_ms",
+    "played_slots",
+    "moved",
+    "sleep_at_ms",
+    "sleep_at_end_of_loop",
+    "absent_since_ms",
+    "absent_until_ms",
+    "started_at_ms",
+    "changed_at_ms",
+    "ended_at_ms",
+    "finished",
+)
+"""As they lie in the store and the journal of every release: none may change its place."""
 
 
 @given(sessions(), st.none() | st.integers(0, NOW_MS), st.sampled_from(["handoff", "together"]), st.text(max_size=9))
@@ -40,8 +76,8 @@ def test_what_the_store_keeps_is_a_plain_json_list_in_milliseconds() -> None:
     assert (kept["listened"], kept["report_seqs"]) == ([[0, 5]], [["phone", 3]])
 
 
-def test_every_field_of_a_state_is_kept() -> None:
-    assert sorted(FIELDS) == sorted(field.name for field in fields(SessionState))
+def test_every_field_of_a_state_is_kept_in_its_place() -> None:
+    assert FIELDS == tuple(field.name for field in fields(SessionState))
 
 
 def test_a_state_of_another_release_is_read() -> None:
@@ -61,6 +97,17 @@ def test_what_is_no_state_is_told_so(raw: bytes) -> None:
 def test_a_packet_comes_back_from_the_bus_unchanged(event: str, skipped: str | None, published_at_ms: int) -> None:
     packet = Packet(event=event, data={"a": [1.5, None]}, skip_connection_id=skipped, published_at_ms=published_at_ms)
     assert decode_packet(encode_packet(packet)) == packet
+
+
+def test_a_node_reads_the_head_of_a_packet_and_passes_the_event_on_as_it_is() -> None:
+    payload = state_payload(make_state(ended_at_ms=NOW_MS))
+    packet = Packet(event="state", data=payload, skip_connection_id="phone-1", published_at_ms=NOW_MS)
+    head, event = split_packet(encode_packet(packet))
+    assert json.loads(event) == ["state", payload]
+    assert (head.event, head.skip_connection_id, head.published_at_ms) == ("state", "phone-1", NOW_MS)
+    assert head.state == ToldState(session_id=SESSION_ID, epoch=7, revision=5, ended=True)
+    devices, _ = split_packet(encode_packet(Packet(event="devices", data={"devices": ["a\nb"]})))
+    assert devices.state is None
 
 
 @given(st.integers(0, 7 * 24 * 3_600_000))

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 
 from playhead.playback.history import CONFLICT, Move
 from playhead.sessions.memory_store import MemoryStore
@@ -144,6 +144,8 @@ def held(thing: object, seen: set[int]) -> int:
         parts = [*thing.keys(), *thing.values()]
     elif is_dataclass(thing) and not isinstance(thing, type):
         parts = [getattr(thing, field.name) for field in fields(thing)]
+    elif isinstance(thing, Struct):
+        parts = structs.astuple(thing)
     elif hasattr(thing, "__dict__") and type(thing).__module__.startswith("playhead"):
         parts = vars(thing).values()
     elif isinstance(thing, list | tuple | set | deque):

@@ -1,7 +1,6 @@
 """Where playback goes on when the store has lost something, or PostgreSQL is away."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from msgspec import structs
@@ -363,7 +362,7 @@ async def test_who_comes_back_to_a_live_session_asks_nothing_of_postgresql(world
 async def test_a_play_by_script_that_is_sent_again_while_postgresql_is_away_is_answered_as_the_first_time(
     world: World,
 ) -> None:
-    origin = replace(PHONE, command_id=new_id())
+    origin = structs.replace(PHONE, command_id=new_id())
     first = await world.play(origin=origin, position_ms=1_000)
     world.rows.down = world.scripts.down = True
     again = await world.play(origin=origin, position_ms=1_000)
