@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     )
     process_sockets_burst: int = Field(500, ge=1, le=100_000, description="New sockets that one process takes at once.")
     process_half_open_max: int = Field(
-        1_024,
+        4_096,
         ge=1,
         le=100_000,
         description="Connections to one process that have not shown yet who they are; then the oldest is cut.",

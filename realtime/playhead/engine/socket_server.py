@@ -10,6 +10,7 @@
 import asyncio
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ RESERVED = ("connect", "disconnect", "*")
 """What the library calls its own handlers for: no events of clients."""
 ATTACHMENTS_MAX = 10
 """Of one packet of a client."""
+REFUSED_MAX = 8
+"""CONNECT packets of one session that are refused; each may cost the verification of a signature."""
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -129,6 +132,7 @@ class SocketServer(socketio.AsyncServer):
 
     def __init__(self, client_manager: AsyncManager | None = None, **options: Any) -> None:
         super().__init__(client_manager=client_manager or Rooms(), **options)
+        self._refused: Counter[str] = Counter()
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
@@ -168,6 +172,10 @@ class SocketServer(socketio.AsyncServer):
         await super()._handle_connect(eio_sid, namespace, data)
         if self.manager.sid_from_eio_sid(eio_sid, namespace or "/") is not None:
             self.eio.known(eio_sid)
+            return
+        self._refused[eio_sid] += 1
+        if self._refused[eio_sid] >= REFUSED_MAX:
+            raise Unparsable(CONNECT)
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         if eio_sid in self._binary_packet or (isinstance(data, bytes) and self.packet_class.uses_binary_events):
@@ -277,4 +285,5 @@ class SocketServer(socketio.AsyncServer):
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         self._binary_packet.pop(eio_sid, None)
+        self._refused.pop(eio_sid, None)
         await super()._handle_eio_disconnect(eio_sid, reason)

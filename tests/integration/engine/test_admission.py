@@ -1,20 +1,25 @@
 """Each limit on who may open a socket, at it and one past it, over real connections."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import socketio
 
+from playhead.app.player_build import find_node
 from playhead.engine import front
 from playhead.engine.admission import FULL_RETRY_MS, RETRY_MS_MIN, Limits, Reason
+from playhead.engine.socket_server import REFUSED_MAX
 from tests.integration.engine.conftest import Engine, start_engine
 from tests.integration.engine.raw import WAIT_S, RawSocket
+from tests.integration.engine.test_clients import CLIENT_TIMEOUT_S
 from tests.integration.engine.test_hostile_clients import bare, until
 
 PHONE, DESK = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
@@ -284,3 +289,35 @@ async def test_a_head_of_two_requests_is_answered_twice(guarded: StartGuarded) -
         while data.count(b"HTTP/1.1 404") < 2:
             data += await loop.sock_recv(made, 4_096)
     made.close()
+
+
+async def test_a_session_that_is_refused_again_and_again_is_ended(guarded: StartGuarded) -> None:
+    server = await guarded()
+    raw, _ = await server.engine.opened()
+    for _ in range(REFUSED_MAX):
+        await raw.send("40/nowhere,")
+        assert str(await raw.receive()).startswith("44/nowhere,")
+    await raw.closed()
+    patient, _ = await server.engine.opened()
+    for _ in range(REFUSED_MAX - 1):
+        await patient.send("40/nowhere,")
+        assert str(await patient.receive()).startswith("44/nowhere,")
+    await patient.connect()
+    await patient.alive()
+    assert not server.engine.sio._refused.keys() - {next(iter(server.engine.sio.eio.sockets))}
+
+
+async def test_the_official_client_comes_back_until_it_is_let_in(guarded: StartGuarded) -> None:
+    server = await guarded(per_s=1, burst=1)
+    first = await server.engine.connected()
+    process = await asyncio.create_subprocess_exec(
+        str(find_node().folder / "node"),
+        str(Path(__file__).with_name("returning.mjs")),
+        str(Path(__file__).resolve().parents[3] / "player"),
+        server.engine.url,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(CLIENT_TIMEOUT_S):
+        out, _ = await process.communicate()
+    assert json.loads(out)["errors"] == ["websocket error"] * server.refused.count(Reason.RATE)
+    await first.alive()
