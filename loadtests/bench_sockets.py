@@ -25,7 +25,7 @@ from loadtests.keeping import Latency, keep, percentile
 from loadtests.machine import Goal, Result
 from loadtests.sockets.clients import LoadFailed, Record
 from loadtests.sockets.peers import NoPeer
-from loadtests.sockets.servers import SERVER, Started, started
+from loadtests.sockets.servers import FLUSHER, POSTGRES, SERVER, VALKEY, Started, started
 from loadtests.sockets.spoken import PlayheadSpoken, Seat
 
 KINDS = "node,stock/asyncio,engine/asyncio,engine/uvloop,playhead/memory,playhead/durable"
@@ -178,19 +178,33 @@ def goals(figures: Mapping[str, float]) -> dict[str, Goal]:
     return found
 
 
-def table(figures: Mapping[str, float], kinds: list[str]) -> str:
-    """What each server used, in µs of CPU; `+` of the processes behind it."""
-    lines = ["| server | a command | a play | a delivery | a command at 10,000 sockets | memory of a socket |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+def table(figures: Mapping[str, float], kinds: Sequence[str]) -> str:
+    """What each server used, in µs of CPU, and beside a command what the processes behind it did."""
+    lines = [
+        "| server | a command | behind it: Valkey, PostgreSQL, flusher | a play | a delivery "
+        "| a command with 100, 1,000, 10,000 sockets | memory of a socket |",
+        "| --- |" + " ---: |" * 6,
+    ]
     for kind in kinds:
         name = _name(kind)
-        columns = ("cpu_us_per_command", "cpu_us_per_play", "cpu_us_per_delivery", "cpu_us_per_command_at_10000")
-        cells = [figures.get(f"{name}_{column}") for column in columns]
-        texts = ["-" if cell is None else f"{cell:.3g} µs" for cell in cells]
+        behind = [figures.get(figure_name(name, what, "command")) for what in (VALKEY, POSTGRES, FLUSHER)]
+        crowds = [figures.get(f"{name}_cpu_us_per_command_at_{sockets}") for sockets in CROWDS]
         weight = figures.get(f"{name}_bytes_per_socket")
-        texts.append("-" if weight is None else f"{weight / 1000:.1f} KB")
-        lines.append(f"| {kind} | {' | '.join(texts)} |")
+        cells = [
+            _told([figures.get(figure_name(name, SERVER, "command"))]),
+            _told(behind),
+            _told([figures.get(figure_name(name, SERVER, "play"))]),
+            _told([figures.get(figure_name(name, SERVER, "delivery"))]),
+            _told(crowds),
+            "-" if weight is None else f"{weight / 1000:.1f} KB",
+        ]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _told(times_us: Sequence[float | None]) -> str:
+    known = [f"{us:.3g}" for us in times_us if us is not None]
+    return f"{', '.join(known)} µs" if known else "-"
 
 
 def main() -> None:

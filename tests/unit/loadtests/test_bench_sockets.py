@@ -1,7 +1,22 @@
 """What `dev.py bench sockets` makes of its figures."""
 
-from loadtests.bench_sockets import figure_name, goals, pairs, table
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import pytest
+
+from loadtests import bench_cluster
+from loadtests.bench_sockets import KINDS, figure_name, goals, pairs, table
+from loadtests.keeping import RESULTS
 from loadtests.sockets.spoken import Seat
+from tests.support.figures import ROOT, filled
+
+PAGE = ROOT / "docs" / "decisions" / "0014-what-a-command-costs.md"
+TABLES: Mapping[str, Callable[[Mapping[str, float]], str]] = {
+    "sockets": partial(table, kinds=KINDS.split(",")),
+    "cluster": bench_cluster.table,
+}
 
 
 def test_ours_is_held_against_the_peers_of_the_same_run() -> None:
@@ -51,7 +66,20 @@ def test_a_command_may_not_grow_with_the_sockets_there_are() -> None:
 
 def test_what_was_not_measured_has_no_goal_and_no_row_full_of_noughts() -> None:
     assert goals({"engine_uvloop_cpu_us_per_command": 30.0, "node_cpu_us_per_command": 30.0}) == {}
-    assert table({"node_cpu_us_per_command": 41.26}, ["node"]).splitlines()[-1] == "| node | 41.3 µs | - | - | - | - |"
+    row = table({"node_cpu_us_per_command": 41.26}, ["node"]).splitlines()[-1]
+    assert row == "| node | 41.3 µs | - | - | - | - | - |"
+
+
+def test_what_stands_behind_a_server_is_told_beside_it() -> None:
+    figures = {
+        "playhead_durable_cpu_us_per_command": 100.0,
+        "playhead_durable_valkey_cpu_us_per_command": 40.0,
+        "playhead_durable_postgres_cpu_us_per_command": 30.0,
+        "playhead_durable_flusher_cpu_us_per_command": 20.25,
+        **{f"playhead_durable_cpu_us_per_command_at_{sockets}": sockets / 10 for sockets in (100, 1_000)},
+    }
+    row = table(figures, ["playhead/durable"]).splitlines()[-1]
+    assert row == "| playhead/durable | 100 µs | 40, 30, 20.2 µs | - | - | 10, 100 µs | - |"
 
 
 def test_only_what_stands_behind_the_server_has_a_word_in_the_figures_name() -> None:
@@ -62,3 +90,26 @@ def test_only_what_stands_behind_the_server_has_a_word_in_the_figures_name() -> 
 def test_more_sockets_go_on_from_those_that_are_there() -> None:
     assert pairs(4) == [Seat(0, 0), Seat(0, 1), Seat(1, 0), Seat(1, 1)]
     assert pairs(4, first=2) == pairs(4)[2:]
+
+
+def kept_rows(bench: str) -> str:
+    """What the page shows of the run that was kept."""
+    path = RESULTS / f"{bench}.json"
+    if not path.exists():
+        return f"No run of it is kept yet: `dev.py bench {bench} --keep` on a machine that does nothing else."
+    kept = json.loads(path.read_text())
+    missed = [f"{name} ({row['value']:g}, {row['goal']})" for name, row in kept["goals"].items() if not row["met"]]
+    seen = f"Seen on {kept['machine']}, {kept['date']}, commit {kept['commit']}:"
+    told = f"Goals that are missed: {', '.join(missed)}." if missed else "All goals are met."
+    return f"{seen}\n\n{TABLES[bench](kept['figures'])}\n\n{told}"
+
+
+@pytest.mark.parametrize("bench", TABLES)
+def test_the_page_shows_the_run_that_was_kept(bench: str) -> None:
+    text = PAGE.read_text()
+    assert kept_rows(bench) in text and text == filled(text, bench, kept_rows(bench))
+
+
+if __name__ == "__main__":
+    for bench in TABLES:
+        PAGE.write_text(filled(PAGE.read_text(), bench, kept_rows(bench)))
