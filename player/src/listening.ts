@@ -6,13 +6,14 @@
 import type { Api } from "./api.ts";
 import type { ClockEstimator } from "./clock.ts";
 import { type Connection, localMs } from "./connection.ts";
+import { DeviceList } from "./device_list.ts";
 import { uuid } from "./identity.ts";
 import { endReached, positionAt, secondsToMs, type Playhead } from "./playhead.ts";
 import { Refusal } from "./refusal.ts";
 import { Reports } from "./reports.ts";
 import { SessionView, type Prediction } from "./session_view.ts";
 import { Sound } from "./sound.ts";
-import type { Ack, Device, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
+import type { Ack, Device, DevicesTold, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
 
 export interface ListeningEvents {
   changed(): void;
@@ -23,10 +24,10 @@ export class Listening {
   readonly deviceId: string;
   readonly sound: Sound;
   script: Script | null = null;
-  devices: Device[] = [];
   /** The latest state of another script of this listener, to show that it plays elsewhere. */
   elsewhere: State | null = null;
   readonly #view = new SessionView();
+  readonly #deviceList = new DeviceList();
   readonly #clock: ClockEstimator;
   readonly #api: Api;
   readonly #events: ListeningEvents;
@@ -69,6 +70,10 @@ export class Listening {
 
   serverNowMs(): number {
     return this.#clock.serverMs(localMs());
+  }
+
+  get devices(): readonly Device[] {
+    return this.#deviceList.devices;
   }
 
   /** The latest state confirmed by the server. */
@@ -134,7 +139,7 @@ export class Listening {
   // What the server says
 
   joined(ack: JoinAck): void {
-    this.devices = ack.devices;
+    this.#deviceList.take(ack);
     if (ack.state) {
       this.#view.apply(ack.state);
     } else {
@@ -157,9 +162,8 @@ export class Listening {
     if (wasPlaying && this.active && !state.playing) this.#reports.report();
   }
 
-  applyDevices(devices: Device[]): void {
-    this.devices = devices;
-    this.#events.changed();
+  applyDevices(told: DevicesTold): void {
+    if (this.#deviceList.take(told)) this.#events.changed();
   }
 
   streamRenewed(event: StreamRenewed): void {

@@ -91,7 +91,7 @@ class Page {
       },
       joinFailed: (error) => showProblem(error.message),
       state: (state) => this.#listening.applyState(state),
-      devices: (devices) => this.#listening.applyDevices(devices),
+      devices: (told) => this.#listening.applyDevices(told),
       sessionStarted: ({ state }) => this.#listening.applyState(state),
       sessionEnded: (event) => {
         this.#listening.sessionEnded(event);
