@@ -149,6 +149,18 @@ export interface Script {
   error: string | null;
 }
 
+/** One move of the playhead, or a place that was refused; restoring it leads to `restores`. */
+export interface HistoryEntry {
+  entry_id: string;
+  kind: "move" | "conflict";
+  cause: string;
+  from: number;
+  to: number;
+  restores: number;
+  device_id: string | null;
+  at: string;
+}
+
 export interface Bookmark {
   bookmark_id: string;
   script_id: string;
