@@ -37,12 +37,6 @@ export interface Device {
   connected_at: number;
 }
 
-/** All connected devices. Of two lists the one with the higher `(epoch, version)` is the later one. */
-export interface DevicesTold {
-  devices: Device[];
-  devices_order: { epoch: number; version: number };
-}
-
 /** Where a listener stopped when no session is live. */
 export interface Place {
   position: number;
@@ -60,10 +54,11 @@ export interface WireError {
   reported?: number | null;
 }
 
-export interface JoinAck extends DevicesTold {
+export interface JoinAck {
   ok: true;
   state: State | null;
   place: Place | null;
+  devices: Device[];
   server_time: number;
 }
 
@@ -147,18 +142,6 @@ export interface Script {
   status: "queued" | "processing" | "ready" | "failed";
   progress: number;
   error: string | null;
-}
-
-/** One move of the playhead, or a place that was refused; restoring it leads to `restores`. */
-export interface HistoryEntry {
-  entry_id: string;
-  kind: "move" | "conflict";
-  cause: string;
-  from: number;
-  to: number;
-  restores: number;
-  device_id: string | null;
-  at: string;
 }
 
 export interface Bookmark {

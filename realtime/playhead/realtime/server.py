@@ -51,7 +51,7 @@ CLOSE_TIMEOUT_S = 5.0
 GRACE_S = 10.0
 """How long a sounding device may be away before its session pauses."""
 DRAIN_GRACE_S = 90.0
-"""The same where it is this server that goes away: its devices have to find another one."""
+"""The same where it is this server that goes away, or was too slow to let it in: the device has to try again."""
 CLOSED_BY_THE_DEVICE = ("client disconnect", "transport close")
 """Reasons of the library for an end that came from the other side; any other one came from silence, or from us."""
 LISTENER_RETRY_S = (5.0, 10.0)
@@ -231,8 +231,9 @@ class RealtimeServer:
         self._metrics.sockets_admitted.inc()
         await self._sio.enter_room(connection_id, connection.listener_id)
         if self._sockets.is_gone(connection_id) or self._drain.begun:
-            # it closed while it was let in, and the library tells nobody; or nobody has told it that we go away
-            await self._leave(connection_id)
+            # it closed while it was let in, and the library tells nobody; or nobody has told it that we go away.
+            # Who has waited for us in vain comes again, and is not to blame for how long that takes
+            await self._leave(connection_id, DRAIN_GRACE_S)
             raise self._going_away()
 
     def _going_away(self) -> Refused:
@@ -257,12 +258,13 @@ class RealtimeServer:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def _leave(self, connection_id: str) -> None:
+    async def _leave(self, connection_id: str, grace_s: float | None = None) -> None:
         connection = await self._connections.leave(connection_id)
         if connection is None:
             return
         self._metrics.sockets.dec()
-        grace_s = DRAIN_GRACE_S if self._drain.begun else self._grace_s
+        if grace_s is None:
+            grace_s = DRAIN_GRACE_S if self._drain.begun else self._grace_s
         try:
             await self._service.device_lost(
                 connection.listener_id,

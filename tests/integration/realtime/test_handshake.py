@@ -12,6 +12,7 @@ import pytest
 import socketio
 
 from playhead.app.embedded import EmbeddedValkey
+from playhead.realtime.server import DRAIN_GRACE_S
 from playhead.runtime import subscriptions
 from tests.integration.realtime.raw import open_raw
 from tests.integration.sessions.lines import eventually
@@ -150,8 +151,18 @@ async def test_while_the_store_is_down_nobody_is_let_in_and_nothing_is_left_of_t
         await client.close()
 
 
-async def test_a_socket_that_closes_while_it_is_let_in_leaves_no_ghost(node: Node) -> None:
+async def test_a_socket_that_closes_while_it_is_let_in_leaves_no_ghost_and_has_time_to_try_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ghost = {**GOOD, "device": {**DEVICE, "id": "ghost"}}
+    graces_ms: dict[str, int] = {}
+    device_lost = node.realtime._service.device_lost
+
+    async def noted(listener_id: str, device_id: str, connection_id: str, at_ms: int | None, grace_ms: int) -> None:
+        graces_ms[device_id] = grace_ms
+        await device_lost(listener_id, device_id, connection_id, at_ms, grace_ms)
+
+    monkeypatch.setattr(node.realtime._service, "device_lost", noted)
 
     async def entering() -> bool:
         return bool(node.realtime._sio.manager.pending_connect)
@@ -171,3 +182,4 @@ async def test_a_socket_that_closes_while_it_is_let_in_leaves_no_ghost(node: Nod
 
         await eventually(alone)
     assert len(node.connections) <= 1
+    assert graces_ms["ghost"] == DRAIN_GRACE_S * 1000, "it was the server that was slow"

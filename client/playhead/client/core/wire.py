@@ -90,14 +90,6 @@ class ConnectedDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DevicesOrder:
-    """Which of two lists of devices is the later one."""
-
-    epoch: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a script without a live session resumes; a `finished` one starts at 0."""
 
@@ -127,7 +119,6 @@ class Snapshot:
     state: State | None
     place: Place | None
     devices: tuple[ConnectedDevice, ...]
-    devices_order: DevicesOrder
     server_time: int
     epoch: int | None = None
 
@@ -175,10 +166,9 @@ class TokenTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Devices:
-    """The event `devices`; a snapshot has the same."""
+    """The event `devices`."""
 
     devices: tuple[ConnectedDevice, ...]
-    devices_order: DevicesOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,15 +130,7 @@ class Driven:
 
     def snapshot(self, state: State | None, **fields: Any) -> None:
         told = None if state is None else wire(state)
-        ack: dict[str, Any] = {
-            "ok": True,
-            "state": told,
-            "place": None,
-            "devices": [],
-            "devices_order": {"epoch": 0, "version": 1},
-            "server_time": NOW_MS,
-        }
-        ack.update(fields)
+        ack = {"ok": True, "state": told, "place": None, "devices": [], "server_time": NOW_MS, **fields}
         self.answer("join", ack)
 
     def join(self, state: State | None, script_id: str) -> None:
