@@ -4,7 +4,7 @@
  */
 
 import { Refusal } from "./refusal.ts";
-import type { Bookmark, Script, Stream } from "./wire.ts";
+import type { Bookmark, HistoryEntry, Script, Stream } from "./wire.ts";
 
 const BASE = "/api/v1/audio";
 const PAGE_SIZE = 50;
@@ -47,6 +47,12 @@ export class Api {
       cursor = page.next_cursor;
     } while (cursor);
     return all;
+  }
+
+  /** The session's moves and refused places, the latest first. */
+  async history(sessionId: string): Promise<HistoryEntry[]> {
+    const page: { entries: HistoryEntry[] } = await this.#call("GET", `/sessions/${encodeURIComponent(sessionId)}/history`);
+    return page.entries;
   }
 
   async addBookmark(scriptId: string, position: number, title: string): Promise<Bookmark> {

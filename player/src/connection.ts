@@ -18,7 +18,7 @@ import type {
   BookmarkChange,
   ClockAck,
   Closing,
-  Device,
+  DevicesTold,
   Draining,
   Expiring,
   JoinAck,
@@ -57,7 +57,7 @@ export interface ConnectionEvents {
   joined(ack: JoinAck): void;
   joinFailed(error: WireError): void;
   state(state: State): void;
-  devices(devices: Device[]): void;
+  devices(told: DevicesTold): void;
   sessionStarted(event: SessionStarted): void;
   sessionEnded(event: SessionEnded): void;
   bookmark(change: BookmarkChange): void;
@@ -187,7 +187,7 @@ export class Connection {
     socket.on("disconnect", (reason) => this.#disconnected(reason));
     socket.on("connect_error", (error: ConnectError) => this.#connectFailed(error.data ?? turnedAway(error)));
     socket.on("state", (state: State) => this.#events.state(state));
-    socket.on("devices", (event: { devices: Device[] }) => this.#events.devices(event.devices));
+    socket.on("devices", (told: DevicesTold) => this.#events.devices(told));
     socket.on("session_started", (event: SessionStarted) => this.#events.sessionStarted(event));
     socket.on("session_ended", (event: SessionEnded) => this.#events.sessionEnded(event));
     socket.on("bookmark", (change: BookmarkChange) => this.#events.bookmark(change));

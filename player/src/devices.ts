@@ -1,4 +1,4 @@
-/** The listener's devices: which one sounds, and a button on each other one to bring the sound there. */
+/** The listener's devices: which of them sound, a button on each other one to bring the sound there, one for all of them. */
 
 import { byTestId, find, fromTemplate, setIcon, setText, showList } from "./dom.ts";
 import type { Listening } from "./listening.ts";
@@ -9,9 +9,13 @@ export class Devices {
 
   constructor(listening: Listening) {
     this.#listening = listening;
+    byTestId("together").addEventListener("click", () => void listening.setTogether(!listening.together));
   }
 
   update(): void {
+    const toggle = byTestId<HTMLButtonElement>("together");
+    toggle.disabled = this.#listening.state === null;
+    toggle.setAttribute("aria-pressed", String(this.#listening.together));
     const here = this.#listening.deviceId;
     const devices = [...this.#listening.devices].sort((a, b) => rank(a, here) - rank(b, here) || a.name.localeCompare(b.name));
     showList(
@@ -30,9 +34,9 @@ export class Devices {
   }
 
   #fill(element: HTMLElement, device: Device): void {
-    const { state, deviceId, playing, script } = this.#listening;
+    const { state, deviceId, playing, script, together } = this.#listening;
     const here = device.id === deviceId;
-    const active = state?.active_device === device.id;
+    const active = together || state?.active_device === device.id;
     element.dataset["deviceId"] = device.id;
     element.dataset["active"] = String(active);
     element.dataset["sounding"] = String(active && playing);

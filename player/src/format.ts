@@ -39,3 +39,9 @@ export function formatRate(rate: number): string {
 export function formatShare(share: number): string {
   return `${Math.floor(share * 100 + 1e-9)} %`;
 }
+
+/** What is left of a time, as one says it: `840_001` → `15 min left`, `42_000` → `42 s left`. */
+export function formatLeft(ms: number): string {
+  const seconds = Math.ceil(Math.max(0, ms) / 1000);
+  return seconds < 60 ? `${seconds} s left` : `${Math.ceil(seconds / 60)} min left`;
+}

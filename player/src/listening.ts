@@ -6,13 +6,20 @@
 import type { Api } from "./api.ts";
 import type { ClockEstimator } from "./clock.ts";
 import { type Connection, localMs } from "./connection.ts";
+import { DeviceList } from "./device_list.ts";
 import { uuid } from "./identity.ts";
-import { endReached, positionAt, secondsToMs, type Playhead } from "./playhead.ts";
+import { endReached, positionAt, type Playhead } from "./playhead.ts";
 import { Refusal } from "./refusal.ts";
 import { Reports } from "./reports.ts";
-import { SessionView, type Prediction } from "./session_view.ts";
+import { restingPlayhead, SessionView, type Prediction } from "./session_view.ts";
 import { Sound } from "./sound.ts";
-import type { Ack, Device, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
+import type { Ack, Device, DevicesTold, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
+
+/** In so many seconds, or at the end of the loop; without either never. */
+export interface SleepWhen {
+  readonly after?: number;
+  readonly at_end_of_loop?: boolean;
+}
 
 export interface ListeningEvents {
   changed(): void;
@@ -23,10 +30,10 @@ export class Listening {
   readonly deviceId: string;
   readonly sound: Sound;
   script: Script | null = null;
-  devices: Device[] = [];
   /** The latest state of another script of this listener, to show that it plays elsewhere. */
   elsewhere: State | null = null;
   readonly #view = new SessionView();
+  readonly #deviceList = new DeviceList();
   readonly #clock: ClockEstimator;
   readonly #api: Api;
   readonly #events: ListeningEvents;
@@ -71,6 +78,10 @@ export class Listening {
     return this.#clock.serverMs(localMs());
   }
 
+  get devices(): readonly Device[] {
+    return this.#deviceList.devices;
+  }
+
   /** The latest state confirmed by the server. */
   get state(): State | null {
     return this.#view.state;
@@ -81,9 +92,19 @@ export class Listening {
     return this.#view.state?.active_device === this.deviceId;
   }
 
-  /** The browser wants a tap before this page may sound, and it is this page that should. */
+  /** Whether all devices of the listener sound in unison. */
+  get together(): boolean {
+    return this.#view.state?.mode === "together";
+  }
+
+  /** Whether this device sounds when the session does. */
+  get audible(): boolean {
+    return this.active || this.together;
+  }
+
+  /** The browser wants a tap before this page may sound, and this page should. */
   get blocked(): boolean {
-    return this.#blocked && this.active;
+    return this.#blocked && this.audible;
   }
 
   /** What this device really played up to, in ms; null when the sound is elsewhere or not loaded yet. */
@@ -94,7 +115,7 @@ export class Listening {
   /** What to show and to sound: the session's playhead, or one that rests at the stored place. */
   get playhead(): Playhead | null {
     if (!this.script) return null;
-    return this.#view.playhead ?? this.#restingPlayhead(this.script);
+    return this.#view.playhead ?? restingPlayhead(this.script, this.#place);
   }
 
   get positionMs(): number {
@@ -134,7 +155,7 @@ export class Listening {
   // What the server says
 
   joined(ack: JoinAck): void {
-    this.devices = ack.devices;
+    this.#deviceList.take(ack);
     if (ack.state) {
       this.#view.apply(ack.state);
     } else {
@@ -157,9 +178,8 @@ export class Listening {
     if (wasPlaying && this.active && !state.playing) this.#reports.report();
   }
 
-  applyDevices(devices: Device[]): void {
-    this.devices = devices;
-    this.#events.changed();
+  applyDevices(told: DevicesTold): void {
+    if (this.#deviceList.take(told)) this.#events.changed();
   }
 
   streamRenewed(event: StreamRenewed): void {
@@ -236,35 +256,40 @@ export class Listening {
   }
 
   async setLoop(startMs: number, endMs: number, enabled: boolean): Promise<void> {
-    const { state } = this;
-    if (!state) return;
-    const loop = { start: startMs / 1000, end: endMs / 1000, enabled };
-    await this.#command("loop", { session_id: state.session_id, ...loop }, null);
+    await this.#steer("loop", { start: startMs / 1000, end: endMs / 1000, enabled });
   }
 
   async setRate(rate: number): Promise<void> {
-    const { state } = this;
-    if (!state) return;
     const placeMs = this.positionMs;
-    await this.#command("rate", { session_id: state.session_id, rate }, (before) => ({
-      ...before,
-      positionMs: placeMs,
-      rate,
-    }));
+    await this.#steer("rate", { rate }, (before) => ({ ...before, positionMs: placeMs, rate }));
+  }
+
+  async setTogether(together: boolean): Promise<void> {
+    await this.#steer("mode", { mode: together ? "together" : "handoff" });
+  }
+
+  /** Lets the server pause by itself. */
+  async sleep(when: SleepWhen): Promise<void> {
+    await this.#steer("sleep", when);
+  }
+
+  /** Goes back to the place of an entry of the session's history. */
+  async restore(entryId: string): Promise<void> {
+    await this.#steer("restore", { entry_id: entryId });
   }
 
   /** Moves the sound; without a session there is none to move, so it starts on that device. */
   async soundOn(deviceId: string): Promise<void> {
-    const { state } = this;
-    if (!state) await this.play(deviceId);
-    else await this.#command("transfer", { session_id: state.session_id, device_id: deviceId }, null);
+    if (this.state) await this.#steer("transfer", { device_id: deviceId });
+    else await this.play(deviceId);
   }
 
   /** The tap that a browser asked for: inside the gesture the element is freed, then playback goes on here. */
   tapped(): void {
     this.sound.unlock();
     this.#blocked = false;
-    void this.play(this.deviceId);
+    if (this.together && this.playing) this.#changed();
+    else void this.play(this.deviceId);
   }
 
   hidden(): void {
@@ -285,10 +310,14 @@ export class Listening {
     this.#reports.report();
   }
 
-  /** A playhead that runs on in silence would lose the place: the session stops where the sound could not go on. */
+  /**
+   * A playhead that runs on in silence would lose the place: the session stops where the sound could not go on.
+   * In unison others still sound: there this device alone waits for the tap.
+   */
   #soundBlocked(): void {
     this.#blocked = true;
-    void this.pause();
+    if (this.active) void this.pause();
+    else this.#events.changed();
   }
 
   #reportAnswered(ack: Ack<StateAck>): void {
@@ -310,6 +339,12 @@ export class Listening {
 
   // How a command goes
 
+  /** A command to the session; without one there is nothing to steer. */
+  async #steer(event: string, fields: object, predict: Prediction | null = null): Promise<void> {
+    const { state } = this;
+    if (state) await this.#command(event, { session_id: state.session_id, ...fields }, predict);
+  }
+
   async #seekOnce(sessionId: string, toMs: number): Promise<void> {
     const heardMs = this.#heardMs;
     const from = heardMs === null ? {} : { from: heardMs / 1000 };
@@ -330,7 +365,9 @@ export class Listening {
     const commandId = uuid();
     const pressedAtMs = this.serverNowMs();
     const base = this.#view.state;
-    this.#view.begin(commandId, predict && ((before) => ({ ...predict(before), anchoredAtMs: pressedAtMs })));
+    // In unison the server says when it happens, on all devices at one moment that lies a little ahead.
+    const guess = this.together ? null : predict;
+    this.#view.begin(commandId, guess && ((before) => ({ ...guess(before), anchoredAtMs: pressedAtMs })));
     this.#changed();
     try {
       const ack = await this.#connection.command(event, payload, commandId, base);
@@ -352,17 +389,10 @@ export class Listening {
     if (state && state.script_id === forScript && forScript === this.script?.script_id) this.#view.apply(state);
   }
 
-  #restingPlayhead(script: Script): Playhead {
-    const durationMs = secondsToMs(script.duration);
-    const placeMs = this.#place && !this.#place.finished ? secondsToMs(this.#place.position) : 0;
-    const positionMs = Math.min(placeMs, durationMs);
-    return { playing: false, positionMs, anchoredAtMs: 0, rate: 1, durationMs, loop: null };
-  }
-
-  /** Sounds here only what is active here; with no session yet, the first second is fetched so that play is instant. */
+  /** Sounds here only what is to sound here; with no session yet, the first second is fetched so that play is instant. */
   #changed(): void {
-    const here = this.active || this.#view.state === null;
-    this.sound.follow(here ? this.playhead : null);
+    const here = this.audible || this.#view.state === null;
+    this.sound.follow(here ? this.playhead : null, this.active);
     this.#events.changed();
   }
 }

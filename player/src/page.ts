@@ -10,8 +10,10 @@ import { Connection, type Status } from "./connection.ts";
 import { Devices } from "./devices.ts";
 import { byTestId, find, setText } from "./dom.ts";
 import { deviceName, identity, signIn, signOut, storedToken, takeInvitation } from "./identity.ts";
+import { History } from "./history.ts";
 import { Library } from "./library.ts";
 import { Listening } from "./listening.ts";
+import { SleepTimer } from "./sleep_timer.ts";
 import { clearProblems, showProblem } from "./toasts.ts";
 import { Transport } from "./transport.ts";
 import type { Script, State, WireError } from "./wire.ts";
@@ -46,6 +48,8 @@ class Page {
   readonly #transport: Transport;
   readonly #devices: Devices;
   readonly #bookmarks: Bookmarks;
+  readonly #history: History;
+  readonly #sleepTimer: SleepTimer;
   #wanted: string | null;
 
   constructor(token: string, wantedScript: string | null) {
@@ -60,6 +64,8 @@ class Page {
     this.#transport = new Transport(this.#listening);
     this.#devices = new Devices(this.#listening);
     this.#bookmarks = new Bookmarks(api, this.#listening, (places) => this.#transport.showBookmarks(places));
+    this.#history = new History(api, this.#listening);
+    this.#sleepTimer = new SleepTimer(this.#listening);
     this.#library = new Library(api, this.#listening, (script) => this.#open(script));
     this.#connection = this.#connect(me, clock);
     this.#listening.use(this.#connection);
@@ -75,6 +81,7 @@ class Page {
     void this.#library.refresh().then(() => this.#openWanted());
     const frame = (): void => {
       this.#transport.draw();
+      this.#sleepTimer.draw();
       requestAnimationFrame(frame);
     };
     requestAnimationFrame(frame);
@@ -91,7 +98,7 @@ class Page {
       },
       joinFailed: (error) => showProblem(error.message),
       state: (state) => this.#listening.applyState(state),
-      devices: (devices) => this.#listening.applyDevices(devices),
+      devices: (told) => this.#listening.applyDevices(told),
       sessionStarted: ({ state }) => this.#listening.applyState(state),
       sessionEnded: (event) => {
         this.#listening.sessionEnded(event);
@@ -129,6 +136,8 @@ class Page {
   #update(): void {
     this.#transport.update();
     this.#devices.update();
+    this.#sleepTimer.update();
+    this.#history.update();
     this.#library.update();
   }
 

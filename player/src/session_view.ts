@@ -4,8 +4,8 @@
  * Pure: no sockets, no clock.
  */
 
-import { isLater, playheadOf, type Playhead } from "./playhead.ts";
-import type { State } from "./wire.ts";
+import { isLater, playheadOf, secondsToMs, type Playhead } from "./playhead.ts";
+import type { Place, Script, State } from "./wire.ts";
 
 /** What a command under way will do to the playhead, seen from the moment of the press. */
 export type Prediction = (before: Playhead) => Playhead;
@@ -59,4 +59,11 @@ export class SessionView {
       playheadOf(this.#state),
     );
   }
+}
+
+/** Without a live session: where the script will resume. */
+export function restingPlayhead(script: Script, place: Place | null): Playhead {
+  const durationMs = secondsToMs(script.duration);
+  const placeMs = place && !place.finished ? secondsToMs(place.position) : 0;
+  return { playing: false, positionMs: Math.min(placeMs, durationMs), anchoredAtMs: 0, rate: 1, durationMs, loop: null };
 }

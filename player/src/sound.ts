@@ -61,6 +61,9 @@ export class Sound {
   #startMs: number | null = null;
   #lateSinceMs = 0;
   #reported = false;
+  /** Whether the server hears of this device's place, and brings the playhead to it. */
+  #speaks = true;
+  #anchorTimer: ReturnType<typeof setTimeout> | undefined;
   #folding = false;
   #foldTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -112,8 +115,24 @@ export class Sound {
     this.audio.load();
   }
 
-  /** Sounds as `playhead` says from now on; null is silence. */
-  follow(playhead: Playhead | null): void {
+  /**
+   * Sounds as `playhead` says from now on, or from its anchor on where that lies ahead; null is silence.
+   * `speaks`: a late start is reported, and the playhead comes back to it; else the sound has to catch up.
+   */
+  follow(playhead: Playhead | null, speaks = true): void {
+    clearTimeout(this.#anchorTimer);
+    this.#speaks = speaks;
+    const aheadMs = playhead?.playing ? playhead.anchoredAtMs - this.#serverNowMs() : 0;
+    if (playhead && aheadMs > 0) {
+      this.#anchorTimer = setTimeout(() => this.follow(playhead, speaks), aheadMs);
+      // What sounds goes on as before until then; what does not waits at the place where it will begin.
+      if (!this.#target?.playing) this.#follow({ ...playhead, playing: false });
+    } else {
+      this.#follow(playhead);
+    }
+  }
+
+  #follow(playhead: Playhead | null): void {
     const before = this.#target;
     this.#target = playhead;
     if (playhead) {
@@ -178,7 +197,7 @@ export class Sound {
     }
     this.#folding = false;
     const nowMs = this.#serverNowMs();
-    const late = nowMs - this.#lateSinceMs < LATE_MS_MAX;
+    const late = this.#speaks && nowMs - this.#lateSinceMs < LATE_MS_MAX;
     if (!this.#reported) {
       this.#reported = true;
       this.#events.started();

@@ -112,12 +112,13 @@ export class Transport {
   }
 
   #updateWhereabouts(): void {
-    const { state, devices, active, playing, ended, blocked } = this.#listening;
+    const { state, devices, active, playing, ended, blocked, together } = this.#listening;
     const device = devices.find(({ id }) => id === state?.active_device);
     const where = active ? "this device" : (device?.name ?? "a device that is away");
     let text = "Ready to play here";
     if (blocked) text = "The browser asks for a tap before it may sound";
     else if (ended) text = "Played to the end";
+    else if (together) text = `${playing ? "Playing" : "Paused"} on all devices together`;
     else if (state) text = `${playing ? "Playing" : "Paused"} on ${where}`;
     const element = byTestId("whereabouts");
     setText(element, text);

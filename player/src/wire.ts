@@ -37,6 +37,12 @@ export interface Device {
   connected_at: number;
 }
 
+/** All connected devices. Of two lists the one with the higher `(epoch, version)` is the later one. */
+export interface DevicesTold {
+  devices: Device[];
+  devices_order: { epoch: number; version: number };
+}
+
 /** Where a listener stopped when no session is live. */
 export interface Place {
   position: number;
@@ -54,11 +60,10 @@ export interface WireError {
   reported?: number | null;
 }
 
-export interface JoinAck {
+export interface JoinAck extends DevicesTold {
   ok: true;
   state: State | null;
   place: Place | null;
-  devices: Device[];
   server_time: number;
 }
 
@@ -142,6 +147,18 @@ export interface Script {
   status: "queued" | "processing" | "ready" | "failed";
   progress: number;
   error: string | null;
+}
+
+/** One move of the playhead, or a place that was refused; restoring it leads to `restores`. */
+export interface HistoryEntry {
+  entry_id: string;
+  kind: "move" | "conflict";
+  cause: string;
+  from: number;
+  to: number;
+  restores: number;
+  device_id: string | null;
+  at: string;
 }
 
 export interface Bookmark {

@@ -63,7 +63,7 @@ afterEach(async () => {
 });
 
 function joinAck(state: State | null): JoinAck {
-  return { ok: true, state, place: null, devices: [], server_time: NOW_MS };
+  return { ok: true, state, place: null, devices: [], devices_order: { epoch: 1, version: 1 }, server_time: NOW_MS };
 }
 
 /** Connects and joins; resolves with the first snapshot. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { formatFine, formatRate, formatShare, formatTime, spokenTime } from "../src/format.ts";
+import { formatFine, formatLeft, formatRate, formatShare, formatTime, spokenTime } from "../src/format.ts";
 import { guessedKind, guessedName, parseFragment } from "../src/identity.ts";
 
 test("times are read as on a clock, with hours only where there are any", () => {
@@ -18,6 +18,13 @@ test("a screen reader hears words", () => {
 
 test("rates have no needless digits", () => {
   assert.deepEqual([1, 1.25, 0.5].map(formatRate), ["1×", "1.25×", "0.5×"]);
+});
+
+test("what is left of a time is rounded up, in minutes as long as there is one", () => {
+  assert.deepEqual(
+    [900_000, 840_001, 60_000, 59_001, 59_000, 1, -5].map(formatLeft),
+    ["15 min left", "15 min left", "1 min left", "1 min left", "59 s left", "1 s left", "0 s left"],
+  );
 });
 
 test("a share is whole only when all of it is there", () => {

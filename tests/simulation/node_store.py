@@ -17,6 +17,7 @@ from playhead.sessions.store import (
     LapsedConnection,
     Loaded,
     Order,
+    Present,
     StoreUnavailable,
 )
 from tests.simulation.chance import Chance
@@ -157,6 +158,9 @@ class NodeStore:
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
         return await self.call(lambda: self._valkey.connections(listener_id, now_ms))
+
+    async def present(self, listener_id: str, now_ms: int) -> Present:
+        return await self.call(lambda: self._valkey.present(listener_id, now_ms))
 
     async def left_at_ms(self, listener_id: str) -> int | None:
         return await self.call(lambda: self._valkey.left_at_ms(listener_id))

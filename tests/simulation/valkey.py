@@ -219,7 +219,7 @@ class Valkey(MemoryStore):
         return {key for listener_id in self._connections for key in self._connections.get(listener_id, now_ms) or ()}
 
 
-_EXPIRING = ("_sessions", "_connections", "_left_at_ms")
+_EXPIRING = ("_sessions", "_connections", "_left_at_ms", "_presence_versions")
 _NOTES = ("_answers", "_answered", "_moves", "_conflicts")
 """What MemoryStore and its notes hold until their time is over."""
 

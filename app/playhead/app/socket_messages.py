@@ -54,12 +54,20 @@ class PlaceMessage(BaseModel):
     finished: bool
 
 
+class DevicesOrder(BaseModel):
+    """Of two lists of devices the one with the higher `(epoch, version)` is the later one."""
+
+    epoch: int
+    version: int
+
+
 class JoinAck(Ack):
     """A snapshot. `state` null: the script has no live session; then `place`, if the listener ever played it."""
 
     state: State | None
     place: PlaceMessage | None
     devices: list[DeviceAnswer]
+    devices_order: DevicesOrder
 
 
 class PlayAck(StateAck):
@@ -110,9 +118,10 @@ class SessionEndedEvent(BaseModel):
 
 
 class DevicesEvent(BaseModel):
-    """A device came, went or changed: all that are connected, oldest first."""
+    """A device came, went or changed: all that are connected, oldest first. A list that is not later is dropped."""
 
     devices: list[DeviceAnswer]
+    devices_order: DevicesOrder
 
 
 class BookmarkEvent(BaseModel):

@@ -126,7 +126,7 @@ class Convergence:
         try:
             await self._presence.restore(listener_id)
             states = await self._service.live_states(listener_id)
-            devices = await self._presence.devices(listener_id)
+            present = await self._presence.present(listener_id)
         except StoreUnavailable as error:
             if listener_id not in self._open:
                 log.warning("A gap could not be closed.", action="gap_open", error=str(error))
@@ -136,7 +136,7 @@ class Convergence:
         self._open.pop(listener_id, None)
         for state in states:
             await self._tell(listener_id, state, "gap")
-        await self._outbox.tell(listener_id, "devices", {"devices": devices})
+        await self._outbox.tell(listener_id, "devices", present)
         live = {state.session_id for state in states}
         if self._connections.told(listener_id).forget(before - live):
             await self._resync(listener_id, MISSED)

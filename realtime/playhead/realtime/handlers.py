@@ -79,7 +79,7 @@ class Handlers:
         script_id = request.script_id if snapshot.state is None else snapshot.state.script_id
         if self._preparations is not None and script_id is not None:
             self._preparations.join(connection, script_id)
-        return {**_snapshot(snapshot), "devices": await self._presence.devices(listener_id)}
+        return {**_snapshot(snapshot), **await self._presence.present(listener_id)}
 
     async def play(self, connection: Connection, request: PlayRequest) -> Answer:
         origin = _origin(connection, request.command_id)

@@ -21,7 +21,7 @@ from playhead.db import DatabaseUnavailable, Script
 from playhead.realtime.connections import Connection, Connections
 from playhead.runtime.clock import Clock
 from playhead.runtime.tasks import cancelled
-from playhead.sessions.script_news import News, ScriptNews, news_of
+from playhead.sessions.script_news import EVERYBODY, News, ScriptNews, news_of
 from playhead.sessions.store import StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -243,7 +243,7 @@ class Preparations:
     async def _admit(self, connection_id: str, script: Script) -> None:
         """Tells the connection how far the script is, and from now on what is heard of it."""
         script_id, connection = script.script_id, self._connections.get(connection_id)
-        if connection is None or await self._scripts.get(connection.principal.claims, script_id) is None:
+        if connection is None or not await self._may_hear(connection, script):
             self.leave(connection_id, script_id)
             return
         followed = self._followed.get(script_id) or await self._follow(script)
@@ -256,6 +256,12 @@ class Preparations:
             await self._send_to(connection_id, followed.latest)
             if followed.latest.prepare["status"] == "ready":
                 self.leave(connection_id, script_id)
+
+    async def _may_hear(self, connection: Connection, script: Script) -> bool:
+        """PostgreSQL is asked about private ones alone: many may come at once for one that is everybody's."""
+        if news_of(script).audience == EVERYBODY:
+            return True
+        return await self._scripts.get(connection.principal.claims, script.script_id) is not None
 
     async def _follow(self, script: Script) -> _Followed:
         """From now on its news are heard; then its row is read again, as some may have come before."""

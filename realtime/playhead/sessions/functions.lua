@@ -227,12 +227,45 @@ local function due_1(keys, args)
   return members
 end
 
--- drop_1(presence key, deadlines key, left key; connection id, listener id, now_ms, left_ttl_ms)
-local function drop_1(keys, args)
+-- Counts what becomes of a listener's connections. Never less than the time in us: when the count has run out, the
+-- next one is above it all the same.
+local function count_up(version_key, ttl_ms)
+  local now = redis.call('TIME')
+  local version = now[1] * 1000000 + now[2]
+  local known = redis.call('GET', version_key)
+  if known and tonumber(known) >= version then
+    version = tonumber(known) + 1
+  end
+  redis.call('SET', version_key, string.format('%.0f', version), 'PX', ttl_ms)
+end
+
+-- hold_1(presence key, deadlines key, version key; presence_ttl_ms, version_ttl_ms,
+--        {connection id, connection, its lease, its name among the deadlines}...)
+local function hold_1(keys, args)
+  for i = 3, #args, 4 do
+    redis.call('HSET', keys[1], args[i], args[i + 1])
+    redis.call('ZADD', keys[2], args[i + 2], args[i + 3])
+  end
+  redis.call('PEXPIRE', keys[1], args[1])
+  count_up(keys[3], args[2])
+end
+
+-- drop_2(presence key, deadlines key, left key, version key; connection id, listener id, now_ms, left_ttl_ms)
+local function drop_2(keys, args)
   redis.call('ZREM', keys[2], 'c|' .. args[2] .. '|' .. args[1])
   if redis.call('HDEL', keys[1], args[1]) == 1 and redis.call('HLEN', keys[1]) == 0 then
     redis.call('SET', keys[3], args[3], 'PX', args[4])
   end
+  count_up(keys[4], args[4])
+end
+
+-- present_1(epoch key, presence key, version key) -> {epoch, version, connection, ...}
+local function present_1(keys)
+  local answer = {redis.call('HGET', keys[1], 'epoch'), redis.call('GET', keys[3]) or '0'}
+  for _, row in ipairs(redis.call('HVALS', keys[2])) do
+    answer[#answer + 1] = row
+  end
+  return answer
 end
 
 redis.register_function('open_1', open_1)
@@ -241,4 +274,6 @@ redis.register_function('live_1', live_1)
 redis.register_function('commit_1', commit_1)
 redis.register_function{function_name = 'orders_1', callback = orders_1, flags = {'no-writes'}}
 redis.register_function('due_1', due_1)
-redis.register_function('drop_1', drop_1)
+redis.register_function('hold_1', hold_1)
+redis.register_function('drop_2', drop_2)
+redis.register_function{function_name = 'present_1', callback = present_1, flags = {'no-writes'}}

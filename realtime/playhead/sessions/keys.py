@@ -83,6 +83,11 @@ class ListenerKeys:
         return f"audio:presence:{self.listener_id}:{self.tag}"
 
     @property
+    def presence_version(self) -> str:
+        """Text: counts what becomes of the listener's connections."""
+        return f"audio:present:{self.listener_id}:{self.tag}"
+
+    @property
     def channel(self) -> str:
         """Sharded pub/sub channel of everything that the listener's devices see."""
         return f"audio:listener:{self.listener_id}:{self.tag}"

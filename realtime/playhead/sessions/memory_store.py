@@ -39,6 +39,7 @@ from playhead.sessions.store import (
     Loaded,
     OnPacket,
     Order,
+    Present,
     StoreUnavailable,
 )
 from playhead.sessions.timetable import FORGET_MAX, Expiring, Timetable
@@ -101,6 +102,7 @@ class MemoryStore:
         self._sessions: Expiring[str, dict[str, tuple[int, SessionState]]] = Expiring()
         self._connections: Expiring[str, dict[str, Connection]] = Expiring()
         self._left_at_ms: Expiring[str, int] = Expiring()
+        self._presence_versions: Expiring[str, int] = Expiring()
         self._notes = Notes()
         self._doubtful: Expiring[str, _Commit] = Expiring()
         self._due: Timetable[DueSession | LapsedConnection] = Timetable()
@@ -279,6 +281,7 @@ class MemoryStore:
             lease = LapsedConnection(listener_id=listener_id, connection_id=row.connection_id)
             self._due.put(lease, row.expires_at_ms)
         self._connections.put(listener_id, rows, now_ms + 2 * PRESENCE_LEASE_MS)
+        self._count_up(listener_id)
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         rows = self._connections.get(listener_id, now_ms) or {}
@@ -286,11 +289,22 @@ class MemoryStore:
         if rows.pop(connection_id, None) is not None and not rows:
             self._connections.pop(listener_id)
             self._left_at_ms.put(listener_id, now_ms, now_ms + LEFT_TTL_MS)
+        self._count_up(listener_id)
+
+    def _count_up(self, listener_id: str) -> None:
+        """Never less than the time in us: when the count has run out, the next one is above it all the same."""
+        now_ms = self._clock.now_ms()
+        version = max((self._presence_versions.get(listener_id, now_ms) or 0) + 1, now_ms * 1_000)
+        self._presence_versions.put(listener_id, version, now_ms + LEFT_TTL_MS)
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
         held = self._connections.get(listener_id, self._clock.now_ms()) or {}
         rows = (row for row in held.values() if row.expires_at_ms > now_ms)
         return tuple(sorted(rows, key=lambda row: (row.connected_at_ms, row.connection_id)))
+
+    async def present(self, listener_id: str, now_ms: int) -> Present:
+        version = self._presence_versions.get(listener_id, self._clock.now_ms()) or 0
+        return Present(order=(self._epoch, version), connections=await self.connections(listener_id, now_ms))
 
     async def left_at_ms(self, listener_id: str) -> int | None:
         return self._left_at_ms.get(listener_id, self._clock.now_ms())
@@ -312,7 +326,7 @@ class MemoryStore:
         return tuple(items)
 
     def _forget(self, now_ms: int) -> None:
-        for kept in (self._sessions, self._connections, self._left_at_ms, self._doubtful):
+        for kept in (self._sessions, self._connections, self._left_at_ms, self._presence_versions, self._doubtful):
             kept.forget(now_ms, FORGET_MAX)
         self._notes.forget(now_ms)
 

@@ -1,7 +1,8 @@
 """Which devices a listener has connected, anywhere in the cluster: connections with leases in the state store.
 
 A node renews the leases of the connections that it holds; when it dies, they run out by themselves. Whoever changes the
-set publishes the `devices` event, so every device shows the same list.
+set publishes the `devices` event. Lists have an order that the store makes, so that one which comes late is known by
+every device, and all end with the same.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from playhead.playback.commands import REST_DEVICE_ID, Origin
 from playhead.runtime.clock import Clock
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.codec import Packet, encode_packet
-from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, SessionStore, StoreUnavailable
+from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, Present, SessionStore, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -60,11 +61,11 @@ class Presence:
         )
         await self._store.hold_connections(listener_id, [connection])
         # counted afterwards: those that come at once see each other, so that the limit holds
-        connected = await self._store.connections(listener_id, now_ms)
-        if len(connected) > self.connections_max:
+        present = await self._store.present(listener_id, now_ms)
+        if len(present.connections) > self.connections_max:
             await self._store.drop_connection(listener_id, connection_id, now_ms)
             return False
-        await self._announce(listener_id, connection_id, _devices(connected))
+        await self._tell(listener_id, present, connection_id)
         self._held[listener_id][connection_id] = connection
         return True
 
@@ -88,7 +89,7 @@ class Presence:
     async def drop(self, listener_id: str, connection_id: str) -> None:
         """Removes a connection of any node and tells the listener's devices. Raises StoreUnavailable."""
         await self._store.drop_connection(listener_id, connection_id, self._clock.now_ms())
-        await self._announce(listener_id, None, await self.devices(listener_id))
+        await self._announce(listener_id)
 
     async def known(self, listener_id: str, connection_id: str) -> Connection | None:
         """The connection, its lease run out or not; None when the store has it no longer. Raises StoreUnavailable."""
@@ -106,7 +107,7 @@ class Presence:
         lost = [replace(row, expires_at_ms=expires_at_ms) for key, row in held.items() if key not in known]
         if lost:
             await self._hold(listener_id, lost)
-            await self._announce(listener_id, None, await self.devices(listener_id))
+            await self._announce(listener_id)
 
     def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
         """The connection's latest round trip; the store learns it with the next renewal."""
@@ -123,16 +124,23 @@ class Presence:
         """The connected devices, as clients see them, oldest first."""
         return _devices(await self._store.connections(listener_id, self._clock.now_ms()))
 
+    async def present(self, listener_id: str) -> dict[str, Any]:
+        """The same with its order, as events and snapshots carry it."""
+        return _payload(await self._store.present(listener_id, self._clock.now_ms()))
+
     async def connected(self, listener_id: str, origin: Origin) -> Mapping[str, str | None]:
         """Connected devices to their newest connection. The REST device is there when it asks itself."""
         rows = await self._store.connections(listener_id, self._clock.now_ms())
         found: dict[str, str | None] = {row.device_id: row.connection_id for row in rows}
         return {**found, REST_DEVICE_ID: None} if origin.device_id == REST_DEVICE_ID else found
 
-    async def _announce(self, listener_id: str, skip_connection_id: str | None, devices: list[dict[str, Any]]) -> None:
+    async def _announce(self, listener_id: str) -> None:
+        await self._tell(listener_id, await self._store.present(listener_id, self._clock.now_ms()))
+
+    async def _tell(self, listener_id: str, present: Present, skip_connection_id: str | None = None) -> None:
         packet = Packet(
             event="devices",
-            data={"devices": devices},
+            data=_payload(present),
             skip_connection_id=skip_connection_id,
             published_at_ms=self._clock.now_ms(),
         )
@@ -174,6 +182,11 @@ class Presence:
             # gone while its lease was being renewed: it must not live on as a ghost
             if row.connection_id not in self._held.get(listener_id, {}):
                 await self._store.drop_connection(listener_id, row.connection_id, self._clock.now_ms())
+
+
+def _payload(present: Present) -> dict[str, Any]:
+    epoch, version = present.order
+    return {"devices": _devices(present.connections), "devices_order": {"epoch": epoch, "version": version}}
 
 
 def _devices(connections: Iterable[Connection]) -> list[dict[str, Any]]:

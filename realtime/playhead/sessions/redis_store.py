@@ -45,6 +45,7 @@ from playhead.sessions.store import (
     LapsedConnection,
     Loaded,
     Order,
+    Present,
     StoreUnavailable,
 )
 
@@ -222,27 +223,25 @@ class RedisStore:
 
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
         keys = ListenerKeys(listener_id)
-        rows: list[Part] = []
-        leases: list[Part] = []
+        rows: list[str | bytes | int] = [PRESENCE_LEASE_MS * 2, LEFT_TTL_MS]
         for row in connections:
-            rows += (row.connection_id, orjson.dumps(row))
-            leases += (row.expires_at_ms, f"c|{listener_id}|{row.connection_id}")
-        await self._calls(
-            ("HSET", keys.presence, *rows),
-            ("PEXPIRE", keys.presence, PRESENCE_LEASE_MS * 2),
-            ("ZADD", keys.deadlines, *leases),
-        )
+            lease = f"c|{listener_id}|{row.connection_id}"
+            rows += (row.connection_id, orjson.dumps(row), row.expires_at_ms, lease)
+        await self._function("hold_1", [keys.presence, keys.deadlines, keys.presence_version], rows)
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         keys = ListenerKeys(listener_id)
-        names = [keys.presence, keys.deadlines, keys.left]
-        await self._function("drop_1", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS])
+        names = [keys.presence, keys.deadlines, keys.left, keys.presence_version]
+        await self._function("drop_2", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS])
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
-        presence = await self._call("HVALS", ListenerKeys(listener_id).presence)
-        rows = [Connection(**orjson.loads(raw)) for raw in presence]
-        alive = (row for row in rows if row.expires_at_ms > now_ms)
-        return tuple(sorted(alive, key=lambda row: (row.connected_at_ms, row.connection_id)))
+        return _alive(await self._call("HVALS", ListenerKeys(listener_id).presence), now_ms)
+
+    async def present(self, listener_id: str, now_ms: int) -> Present:
+        keys = ListenerKeys(listener_id)
+        names = [keys.epoch, keys.presence, keys.presence_version]
+        epoch, version, *rows = await self._function("present_1", names, [])
+        return Present(order=(await self._epoch(keys, epoch), int(version)), connections=_alive(rows, now_ms))
 
     async def left_at_ms(self, listener_id: str) -> int | None:
         raw = await self._call("GET", ListenerKeys(listener_id).left)
@@ -256,6 +255,13 @@ class RedisStore:
 
     async def forget_due(self, item: DueSession | LapsedConnection) -> None:
         await self._call("ZREM", ListenerKeys(item.listener_id).deadlines, _member(item))
+
+
+def _alive(rows: Sequence[bytes], now_ms: int) -> tuple[Connection, ...]:
+    """Those whose lease has not run out, oldest first."""
+    connections = [Connection(**orjson.loads(raw)) for raw in rows]
+    alive = (row for row in connections if row.expires_at_ms > now_ms)
+    return tuple(sorted(alive, key=lambda row: (row.connected_at_ms, row.connection_id)))
 
 
 def _answer_keys(keys: ListenerKeys, answer: Answer | None) -> list[str]:

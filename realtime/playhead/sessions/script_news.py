@@ -35,6 +35,8 @@ UNTOLD_MAX = 100
 LOOK_INTERVAL_S = 30.0
 LOOK_INTERVAL_ALONE_S = 1.0
 """Where nobody tells."""
+EVERYBODY = "listeners"
+"""The audience of a script that every listener may hear; that of a private one is its owner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class News:
 
 def news_of(script: Script) -> News:
     """What is to be told of a script as its row says."""
-    audience = "listeners" if script.visibility == "listeners" else script.owner_id
+    audience = EVERYBODY if script.visibility == "listeners" else script.owner_id
     return News(audience=audience, prepare=prepare_payload(script))
 
 

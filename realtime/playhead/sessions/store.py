@@ -41,7 +41,7 @@ OUTAGE_GRACE_MS = 90_000
 
 
 Order = tuple[int, int]
-"""`(epoch, revision)` of a session."""
+"""`(epoch, revision)` of a session, `(epoch, version)` of a listener's connections."""
 
 
 class StoreUnavailable(Exception):
@@ -134,6 +134,16 @@ class Connection:
     rtt_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """A listener's connections, and how this compares with every other look at them: of two, the one with the higher
+    `order` is the later one. It is `(epoch, version)`; the version grows with whatever becomes of them.
+    """
+
+    order: Order
+    connections: tuple[Connection, ...]
+
+
 class SessionStore(Protocol):
     """Every method may raise StoreUnavailable."""
 
@@ -191,6 +201,10 @@ class SessionStore(Protocol):
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
         """The listener's connections whose lease has not run out, oldest first."""
+        ...
+
+    async def present(self, listener_id: str, now_ms: int) -> Present:
+        """The same, with its order."""
         ...
 
     async def left_at_ms(self, listener_id: str) -> int | None:

@@ -198,6 +198,7 @@ def calls(store: RedisStore) -> dict[str, Callable[[], Awaitable[Any]]]:
         "hold_connections": lambda: store.hold_connections(LISTENER_ID, [row]),
         "drop_connection": lambda: store.drop_connection(LISTENER_ID, "c", NOW_MS),
         "connections": lambda: store.connections(LISTENER_ID, NOW_MS),
+        "present": lambda: store.present(LISTENER_ID, NOW_MS),
         "moves": lambda: store.moves(LISTENER_ID, SESSION_ID),
         "left_at_ms": lambda: store.left_at_ms(LISTENER_ID),
         "due": lambda: store.due(NOW_MS, 1),

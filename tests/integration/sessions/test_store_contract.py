@@ -1,8 +1,6 @@
 """The contract of the state store and its bus: the same tests in memory, in memory on PostgreSQL, and on Valkey."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,16 +8,13 @@ from msgspec import structs
 
 from playhead.playback.state import SessionState
 from playhead.sessions.keys import partition_of
-from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.store import (
     LIVE_SESSIONS_MAX,
-    PRESENCE_LEASE_MS,
     Change,
     Committed,
-    Connection,
 )
-from tests.integration.sessions.lines import Line, durable_line, redis_line
-from tests.support.sessions import SetClock, new_id
+from tests.integration.sessions.lines import Line
+from tests.support.sessions import new_id
 from tests.support.states import (
     LISTENER_ID,
     NOW_MS,
@@ -29,27 +24,6 @@ from tests.support.states import (
     make_loop,
     make_state,
 )
-
-
-@pytest.fixture
-async def line(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Line]:
-    clock = SetClock()
-    if kind == "redis":
-        async with redis_line(request.getfixturevalue("valkey_url"), clock) as line:
-            yield line
-        return
-    if kind == "durable":
-        async with durable_line(request.getfixturevalue("logins"), clock) as line:
-            yield line
-        return
-
-    async def on_packet(listener_id: str, packet: bytes) -> None:
-        await line.on_packet(listener_id, packet)
-
-    store = MemoryStore(clock, on_packet, epoch=NOW_MS)
-    line = Line(store, store)
-    yield line
-
 
 FIRST = make_state(
     version=1, revision=1, loop=make_loop(90_000, 110_000), listened=((0, 5), (7, 9)), report_seqs=(("phone", 3),)
@@ -353,46 +327,3 @@ async def test_subscriptions_that_come_and_go_quickly_end_subscribed(line: Line)
     await line.bus.unsubscribe(LISTENER_ID)
     await line.bus.subscribe(LISTENER_ID)
     assert await line.arrived_until(LISTENER_ID, b"marker") == []
-
-
-# presence
-
-
-def connection(number: int, **fields: Any) -> Connection:
-    row = Connection(
-        connection_id=f"connection-{number}",
-        device_id="phone",
-        name="Ünïcode",
-        kind="phone",
-        connected_at_ms=NOW_MS + number,
-        expires_at_ms=NOW_MS + PRESENCE_LEASE_MS,
-    )
-    return replace(row, **fields)
-
-
-async def test_connections_are_told_oldest_first(line: Line) -> None:
-    rows = [connection(number) for number in range(5)]
-    tie = connection(4, connection_id="connection-3b", connected_at_ms=NOW_MS + 3)
-    await line.store.hold_connections(LISTENER_ID, [rows[3], rows[1], tie])
-    await line.store.hold_connections(LISTENER_ID, [rows[0], rows[4], rows[2]])
-    expected = (*rows[:4], tie, rows[4])
-    assert await line.store.connections(LISTENER_ID, NOW_MS) == expected
-    for listener_id in (OTHER_LISTENER_ID, neighbour()):
-        assert await line.store.connections(listener_id, NOW_MS) == ()
-
-
-async def test_a_connection_is_gone_when_it_is_dropped_and_others_stay(line: Line) -> None:
-    await line.store.hold_connections(LISTENER_ID, [connection(1), connection(2)])
-    await line.store.drop_connection(LISTENER_ID, "connection-1", NOW_MS)
-    await line.store.drop_connection(LISTENER_ID, "never-there", NOW_MS)
-    assert await line.store.connections(LISTENER_ID, NOW_MS) == (connection(2),)
-
-
-async def test_a_lease_that_is_not_renewed_runs_out(line: Line) -> None:
-    await line.store.hold_connections(LISTENER_ID, [connection(1), connection(2)])
-    renewed = connection(2, expires_at_ms=NOW_MS + 2 * PRESENCE_LEASE_MS)
-    await line.store.hold_connections(LISTENER_ID, [renewed])
-    last_ms = NOW_MS + PRESENCE_LEASE_MS - 1
-    assert await line.store.connections(LISTENER_ID, last_ms) == (connection(1), renewed)
-    assert await line.store.connections(LISTENER_ID, last_ms + 1) == (renewed,)
-    assert await line.store.connections(LISTENER_ID, NOW_MS + 2 * PRESENCE_LEASE_MS) == ()

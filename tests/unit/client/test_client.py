@@ -125,7 +125,8 @@ class World:
 
     def snapshot(self, state: State | None) -> Payload:
         told = None if state is None else wire(state)
-        return {"ok": True, "state": told, "place": None, "devices": [], "server_time": NOW_MS}
+        devices = {"devices": [], "devices_order": {"epoch": 1, "version": 1}}
+        return {"ok": True, "state": told, "place": None, **devices, "server_time": NOW_MS}
 
 
 @pytest.fixture

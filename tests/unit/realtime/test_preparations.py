@@ -29,10 +29,11 @@ class Rows(HeldScripts):
 
     def __init__(self) -> None:
         super().__init__(HALF, replace(HALF, script_id=OTHER_SCRIPT_ID))
-        self.reads = 0
+        self.reads, self.questions = 0, 0
         self.meanwhile: list[Any] = []
 
     async def get(self, claims: Mapping[str, str], script_id: str) -> Script | None:
+        self.questions += 1
         script = await super().get(claims, script_id)
         heard = script is not None and (script.visibility == "listeners" or script.owner_id == claims["sub"])
         return script if heard else None
@@ -199,6 +200,16 @@ async def test_of_a_script_that_has_long_been_ready_nothing_is_told_and_only_onc
     await desk.join("c1")
     await desk.join("c2")
     assert desk.told() == [] and desk.rows.reads == 1
+
+
+async def test_who_may_hear_it_is_asked_of_a_private_script_alone(desk: Desk) -> None:
+    """After a restart very many devices come at once."""
+    for number in range(3):
+        await desk.join(f"c{number}")
+    assert desk.rows.questions == 0
+    desk.set(visibility="private")
+    await desk.join("c3")
+    assert desk.rows.questions > 0
 
 
 async def test_a_script_that_is_not_there_is_nothing(desk: Desk) -> None:

@@ -262,6 +262,21 @@ async def test_a_presence_that_never_started_stops(presence: Presence) -> None:
     await presence.stop()
 
 
+async def test_lists_have_an_order_in_which_every_later_look_at_them_is_higher(
+    presence: Presence, clock: SetClock, store: Store
+) -> None:
+    await attach(presence, "phone")
+    await attach(presence, "desk")
+    await presence.detach(LISTENER_ID, "phone-1")
+    clock.advance(PRESENCE_LEASE_MS)
+    await presence.restore(LISTENER_ID)
+    orders = [(row["epoch"], row["version"]) for packet in store.sent for row in [packet.data["devices_order"]]]
+    assert len(orders) == 4 and orders == sorted(set(orders))
+    present = await presence.present(LISTENER_ID)
+    assert present["devices"] == await presence.devices(LISTENER_ID)
+    assert tuple(present["devices_order"].values()) == orders[-1]
+
+
 async def test_connections_that_the_store_has_lost_are_told_to_it_again(
     presence: Presence, clock: SetClock, store: Store
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from playhead.client.core.commands import Commands, Underway
+from playhead.client.core.device_list import DeviceList
 from playhead.client.core.effects import Effect, Tell
 from playhead.client.core.errors import Stopped
 from playhead.client.core.events import (
@@ -69,8 +70,7 @@ class Conversation:
         first_seq: int = 0,
     ) -> None:
         self.device = device
-        self.devices: tuple[ConnectedDevice, ...] = ()
-        """The listener's connected devices."""
+        self._device_list = DeviceList()
         self._new_id = new_id
         self._now_ms = 0.0
         self._effects: list[Effect] = []
@@ -105,6 +105,11 @@ class Conversation:
         return min(moments)
 
     # what is known
+
+    @property
+    def devices(self) -> tuple[ConnectedDevice, ...]:
+        """The listener's connected devices."""
+        return self._device_list.devices
 
     def state(self, session_id: str) -> State | None:
         """The latest state that the server has told."""
@@ -280,7 +285,7 @@ class Conversation:
             case "state":
                 self._take(read(State, data))
             case "devices":
-                self._see(read(Devices, data).devices)
+                self._see(read(Devices, data))
             case "session_started":
                 started = read(SessionStarted, data)
                 self._tell(started)
@@ -300,10 +305,9 @@ class Conversation:
             case _:
                 self._tell(ServerEvent(name=event, data=data))
 
-    def _see(self, devices: tuple[ConnectedDevice, ...]) -> None:
-        if devices != self.devices:
-            self.devices = devices
-            self._tell(DevicesChanged(devices=devices))
+    def _see(self, told: Devices) -> None:
+        if self._device_list.take(told):
+            self._tell(DevicesChanged(devices=self.devices))
 
     def _ended(self, ended: SessionEnded, now_ms: float) -> None:
         """The event has no order: the state that says so is asked for, if it has not come."""

@@ -15,7 +15,7 @@ from playhead.client.core.errors import Refused, Stopped
 from playhead.client.core.events import Joined, JoinRefused
 from playhead.client.core.hands import Hands
 from playhead.client.core.sessions import Sessions
-from playhead.client.core.wire import ConnectedDevice, Order, Payload, Snapshot, State, read_answer
+from playhead.client.core.wire import Devices, Order, Payload, Snapshot, State, read_answer
 
 REFRESH_GAP_MS = 1_000.0
 RETRY_MS = 1_000.0
@@ -40,7 +40,7 @@ class Followed:
 class Joins:
     """`see`: takes the connected devices that a snapshot brings."""
 
-    def __init__(self, sessions: Sessions, hands: Hands, see: Callable[[tuple[ConnectedDevice, ...]], None]) -> None:
+    def __init__(self, sessions: Sessions, hands: Hands, see: Callable[[Devices], None]) -> None:
         self._sessions = sessions
         self._hands = hands
         self._see = see
@@ -154,7 +154,7 @@ class Joins:
             self._forget_others(one, answer.state)
         if answer.state is not None:
             self._hands.take(answer.state)
-        self._see(answer.devices)
+        self._see(Devices(devices=answer.devices, devices_order=answer.devices_order))
         ids = {"script_id": one.script_id, "session_id": one.session_id}
         self._hands.out(Tell(Joined(**ids, state=answer.state, place=answer.place)))
         self._settle(one, answer)

@@ -90,6 +90,14 @@ class ConnectedDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DevicesOrder:
+    """Which of two lists of devices is the later one."""
+
+    epoch: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a script without a live session resumes; a `finished` one starts at 0."""
 
@@ -119,6 +127,7 @@ class Snapshot:
     state: State | None
     place: Place | None
     devices: tuple[ConnectedDevice, ...]
+    devices_order: DevicesOrder
     server_time: int
     epoch: int | None = None
 
@@ -166,9 +175,10 @@ class TokenTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Devices:
-    """The event `devices`."""
+    """The event `devices`; a snapshot has the same."""
 
     devices: tuple[ConnectedDevice, ...]
+    devices_order: DevicesOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,7 +130,15 @@ class Driven:
 
     def snapshot(self, state: State | None, **fields: Any) -> None:
         told = None if state is None else wire(state)
-        ack = {"ok": True, "state": told, "place": None, "devices": [], "server_time": NOW_MS, **fields}
+        ack: dict[str, Any] = {
+            "ok": True,
+            "state": told,
+            "place": None,
+            "devices": [],
+            "devices_order": {"epoch": 0, "version": 1},
+            "server_time": NOW_MS,
+        }
+        ack.update(fields)
         self.answer("join", ack)
 
     def join(self, state: State | None, script_id: str) -> None:

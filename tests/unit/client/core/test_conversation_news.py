@@ -124,13 +124,34 @@ def test_an_event_that_cannot_be_read_is_made_up_for_by_a_snapshot(phone: Driven
 # other events
 
 
+def devices(version: int, *ids: str, epoch: int = 7) -> dict[str, Any]:
+    rows = [{"id": each, "name": each, "kind": "desktop", "connected_at": NOW_MS} for each in ids]
+    return {"devices": rows, "devices_order": {"epoch": epoch, "version": version}}
+
+
 def test_the_devices_are_told_when_they_change(phone: Driven) -> None:
-    desk = {"id": "desk", "name": "Desk", "kind": "desktop", "connected_at": NOW_MS}
     for _ in range(2):
-        phone.hear("devices", {"devices": [desk]})
+        phone.hear("devices", devices(2, "desk"))
     (told,) = phone.told
     assert isinstance(told, DevicesChanged) and told.devices == phone.core.devices
     assert [device.id for device in phone.core.devices] == ["desk"]
+
+
+@pytest.mark.parametrize(("version", "epoch"), [(6, 7), (7, 7), (9, 6)])
+def test_a_list_of_devices_that_comes_late_is_dropped_whether_as_an_event_or_in_a_snapshot(
+    phone: Driven, version: int, epoch: int
+) -> None:
+    phone.hear("devices", devices(7, "desk"))
+    phone.told.clear()
+    late = devices(version, "desk", "gone", epoch=epoch)
+    phone.hear("devices", late)
+    phone.advance(2_000)
+    phone.hear("resync", {"reason": "gap"})
+    phone.snapshot(None, **late)
+    assert [device.id for device in phone.core.devices] == ["desk"]
+    assert not any(isinstance(event, DevicesChanged) for event in phone.told)
+    phone.hear("devices", devices(1, "phone", epoch=8))
+    assert [device.id for device in phone.core.devices] == ["phone"]
 
 
 def test_a_session_that_starts_elsewhere_is_told_and_known(phone: Driven) -> None:

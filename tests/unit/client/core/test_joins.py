@@ -9,7 +9,7 @@ from playhead.client.core.errors import Refused, Stopped
 from playhead.client.core.events import Joined, JoinRefused
 from playhead.client.core.joins import REFRESH_GAP_MS, RETRY_MS, Joins
 from playhead.client.core.sessions import Sessions
-from playhead.client.core.wire import ConnectedDevice, Snapshot, State
+from playhead.client.core.wire import ConnectedDevice, Devices, Snapshot, State
 from tests.unit.client.core.recording import (
     NOW_MS,
     OTHER_SCRIPT_ID,
@@ -27,15 +27,16 @@ DESK = ConnectedDevice(id="desk", name="Desk", kind="desktop", connected_at=NOW_
 
 def snapshot(state: State | None, **fields: Any) -> dict[str, Any]:
     devices = [{"id": "desk", "name": "Desk", "kind": "desktop", "connected_at": NOW_MS}]
-    told = None if state is None else wire(state)
-    return {"ok": True, "state": told, "place": None, "devices": devices, "server_time": NOW_MS, **fields}
+    told, order = None if state is None else wire(state), {"epoch": 1, "version": 1}
+    ack = {"ok": True, "state": told, "place": None, "devices": devices, "devices_order": order}
+    return {**ack, "server_time": NOW_MS, **fields}
 
 
 class Desk:
     def __init__(self) -> None:
         self.recorder = Recorder()
         self.sessions = Sessions()
-        self.seen: list[tuple[ConnectedDevice, ...]] = []
+        self.seen: list[Devices] = []
         self.joins = Joins(self.sessions, self.recorder.hands, self.seen.append)
 
     def follow(self, ask_id: str | None = "a-1", *, session: bool = False, now_ms: float = 0) -> None:
@@ -59,7 +60,9 @@ def test_a_script_is_joined_and_the_snapshot_is_told_and_answered() -> None:
     assert not desk.joins.ready
     assert desk.tick() == [{"script_id": SCRIPT_ID}] and desk.tick() == []
     desk.answer(snapshot(make_state()))
-    assert desk.joins.ready and desk.recorder.taken == [make_state()] and desk.seen == [(DESK,)]
+    assert (
+        desk.joins.ready and desk.recorder.taken == [make_state()] and [told.devices for told in desk.seen] == [(DESK,)]
+    )
     assert desk.recorder.told == [Joined(script_id=SCRIPT_ID, session_id=None, state=make_state(), place=None)]
     answer = desk.recorder.settled["a-1"]
     assert isinstance(answer, Snapshot) and answer.state == make_state()

@@ -56,6 +56,7 @@ def test_a_snapshot_and_a_play_have_what_they_add() -> None:
             "place": {"position": 3.5, "finished": False},
             "server_time": NOW_MS,
             "devices": [],
+            "devices_order": {"epoch": 1, "version": 1},
         },
     )
     assert isinstance(snapshot, Snapshot) and snapshot.place is not None and snapshot.place.position == 3.5

@@ -1,0 +1,75 @@
+"""The contract of the state store for who is connected: in memory, in memory on PostgreSQL, and on Valkey."""
+
+from dataclasses import replace
+from typing import Any
+
+from playhead.sessions.store import PRESENCE_LEASE_MS, Connection
+from tests.integration.sessions.lines import Line
+from tests.integration.sessions.test_store_contract import neighbour
+from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID
+
+
+def connection(number: int, **fields: Any) -> Connection:
+    row = Connection(
+        connection_id=f"connection-{number}",
+        device_id="phone",
+        name="Ünïcode",
+        kind="phone",
+        connected_at_ms=NOW_MS + number,
+        expires_at_ms=NOW_MS + PRESENCE_LEASE_MS,
+    )
+    return replace(row, **fields)
+
+
+async def test_connections_are_told_oldest_first(line: Line) -> None:
+    rows = [connection(number) for number in range(5)]
+    tie = connection(4, connection_id="connection-3b", connected_at_ms=NOW_MS + 3)
+    await line.store.hold_connections(LISTENER_ID, [rows[3], rows[1], tie])
+    await line.store.hold_connections(LISTENER_ID, [rows[0], rows[4], rows[2]])
+    expected = (*rows[:4], tie, rows[4])
+    assert await line.store.connections(LISTENER_ID, NOW_MS) == expected
+    for listener_id in (OTHER_LISTENER_ID, neighbour()):
+        assert await line.store.connections(listener_id, NOW_MS) == ()
+
+
+async def test_whatever_becomes_of_connections_gives_a_higher_order_and_looking_gives_none(line: Line) -> None:
+    store = line.store
+    orders = []
+    for number in range(3):
+        await store.hold_connections(LISTENER_ID, [connection(number)])
+        orders.append((await store.present(LISTENER_ID, NOW_MS)).order)
+    await store.drop_connection(LISTENER_ID, "connection-0", NOW_MS)
+    present = await store.present(LISTENER_ID, NOW_MS)
+    assert present == await store.present(LISTENER_ID, NOW_MS)
+    assert present.connections == (connection(1), connection(2)) == await store.connections(LISTENER_ID, NOW_MS)
+    orders.append(present.order)
+    for number in (1, 2):
+        await store.drop_connection(LISTENER_ID, f"connection-{number}", NOW_MS)
+        orders.append((await store.present(LISTENER_ID, NOW_MS)).order)
+    await store.hold_connections(LISTENER_ID, [connection(1)])
+    orders.append((await store.present(LISTENER_ID, NOW_MS)).order)
+    assert orders == sorted(set(orders))
+    assert {epoch for epoch, _ in orders} == {(await store.live(LISTENER_ID)).epoch}
+    assert (await store.present(OTHER_LISTENER_ID, NOW_MS)).connections == ()
+
+
+async def test_when_connections_are_read_those_whose_lease_ran_out_are_left_out(line: Line) -> None:
+    await line.store.hold_connections(LISTENER_ID, [connection(1), connection(2, expires_at_ms=NOW_MS + 1)])
+    assert (await line.store.present(LISTENER_ID, NOW_MS + 1)).connections == (connection(1),)
+
+
+async def test_a_connection_is_gone_when_it_is_dropped_and_others_stay(line: Line) -> None:
+    await line.store.hold_connections(LISTENER_ID, [connection(1), connection(2)])
+    await line.store.drop_connection(LISTENER_ID, "connection-1", NOW_MS)
+    await line.store.drop_connection(LISTENER_ID, "never-there", NOW_MS)
+    assert await line.store.connections(LISTENER_ID, NOW_MS) == (connection(2),)
+
+
+async def test_a_lease_that_is_not_renewed_runs_out(line: Line) -> None:
+    await line.store.hold_connections(LISTENER_ID, [connection(1), connection(2)])
+    renewed = connection(2, expires_at_ms=NOW_MS + 2 * PRESENCE_LEASE_MS)
+    await line.store.hold_connections(LISTENER_ID, [renewed])
+    last_ms = NOW_MS + PRESENCE_LEASE_MS - 1
+    assert await line.store.connections(LISTENER_ID, last_ms) == (connection(1), renewed)
+    assert await line.store.connections(LISTENER_ID, last_ms + 1) == (renewed,)
+    assert await line.store.connections(LISTENER_ID, NOW_MS + 2 * PRESENCE_LEASE_MS) == ()
