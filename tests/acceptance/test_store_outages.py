@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from playhead.app.embedded import EmbeddedValkey
 from playhead.db import SessionRepository, open_database, stored_logins
 from tests.support.proxies import Proxy, proxying
 from tests.support.seekers import until
+from tests.support.sentinels import guarded
 from tests.support.sockets import Client
 from tests.support.system import RunningSystem
 from tests.support.systems import StartSystem, add_script
@@ -264,3 +266,27 @@ async def test_a_primary_that_was_demoted_and_lives_on_is_left_for_the_new_one(
         await until_stored(system, moved)
         for client_ in (phone, desk):
             await client_.close()
+
+
+async def test_when_sentinels_promote_a_replica_the_system_goes_on_with_the_settings_that_it_has(
+    make_system: StartSystem, start_valkey: StartValkey, free_ports: Callable[[], int], tmp_path: Path
+) -> None:
+    with guarded(start_valkey, free_ports, tmp_path) as found:
+        system = await begun(make_system(found.url, servers=2, helper_commands=("flush",)))
+        await ready(system)
+        phone, desk = await pair(system)
+        state = await sought(phone, await played(system, phone), 10.0)
+        await until_stored(system, state)
+        found.primary.kill()
+        for client in (phone, desk):
+            told = await later_life(client, state)
+            assert (told["position"], told["playing"]) == (10.0, True)
+        moved = await sought(phone, state, 20.0)
+        assert (await desk.expect_event("state", revision=moved["revision"]))["position"] == 20.0
+        moved = await sought(desk, state, 30.0)
+        assert (await phone.expect_event("state", revision=moved["revision"]))["position"] == 30.0
+        await until_stored(system, moved)
+        await ready(system)
+        for client in (phone, desk):
+            assert client.connected
+            await client.close()

@@ -1,7 +1,7 @@
 """Connections to Valkey or Redis: how they are opened, and what must happen on each new one before it is used.
 
-Only a primary is talked to. After a failover the address may lead to a replica for a while: it refuses what is written,
-and what it tells may be old.
+Only a primary is talked to. After a failover the address, or a sentinel, may lead to a replica for a while: it refuses
+what is written, and what it tells may be old.
 """
 
 import asyncio
@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
+
+from playhead.runtime.redis_urls import sentinel_url
+from playhead.runtime.sentinel import Led, LedSecurely, Sentinels
 
 CONNECTIONS_MAX = 32
 """Connections of one process for commands; a call waits for a free one."""
@@ -34,11 +37,10 @@ class NotPrimary(LostConnection):
 def connect(url: str, on_connect: OnConnect | None = None) -> Redis:
     """A client over a pool of its own. Commands are not retried: the caller knows which may be sent twice.
 
+    `url`: see `redis_urls`. Where it names sentinels, each new connection leads to whom they call the primary then.
     A new connection to a replica fails with NotPrimary. `on_connect` runs on each new one after that, before any
     command; a RedisError there fails the connection. The pool is closed by `client.aclose()`.
     """
-    # a connection over a Unix socket knows no such option
-    options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
 
     async def greet(connection: AbstractConnection) -> None:
         await connection.on_connect()
@@ -46,17 +48,39 @@ def connect(url: str, on_connect: OnConnect | None = None) -> Redis:
         if on_connect is not None:
             await on_connect(connection)
 
-    options["redis_connect_func"] = greet
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=CONNECTIONS_MAX,
-        timeout=POOL_WAIT_S,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        **options,
-    )
-    return Redis.from_pool(pool)
+    options: dict[str, Any] = {
+        "max_connections": CONNECTIONS_MAX,
+        "timeout": POOL_WAIT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": ANSWER_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        **_connection_options(url),
+        "redis_connect_func": greet,
+    }
+    return Redis.from_pool(BlockingConnectionPool(**options))
+
+
+def _connection_options(url: str) -> dict[str, Any]:
+    """redis-py's, for each connection. Raises ValueError for a URL that is none."""
+    led = sentinel_url(url)
+    options: dict[str, Any] = dict(parse_url(url if led is None else led.server_url))
+    if not url.startswith("unix:"):
+        # a connection over a Unix socket knows no such option
+        options["socket_keepalive"] = True
+    if (sentinels := sentinels_of(url)) is not None:
+        secure = options.get("connection_class") is SSLConnection
+        options |= {"connection_class": LedSecurely if secure else Led, "sentinels": sentinels}
+    return options
+
+
+def sentinels_of(url: str) -> Sentinels | None:
+    """Those that the URL names; with TLS where the servers have it."""
+    led = sentinel_url(url)
+    if led is None:
+        return None
+    options: dict[str, Any] = dict(parse_url(led.server_url))
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    return Sentinels(led, options.get("connection_class", Connection), tls)
 
 
 async def leave_server(client: Redis) -> None:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from playhead.runtime.cores import usable_cores
 from playhead.runtime.limits import COMMAND_RATE
+from playhead.runtime.redis_urls import check_url
 
 ENV_PREFIX = "PLAYHEAD_"
 SECRET_BYTES_MIN = 32
@@ -79,7 +80,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         None,
         validation_alias=_aliased("REDIS_URL"),
-        description="Valkey 8+ or Redis 7+: redis://, rediss:// or unix://; its maxmemory-policy must be noeviction.",
+        description="Valkey 8+ or Redis 7+, whose maxmemory-policy must be noeviction: redis://, rediss:// or unix://; "
+        "or its sentinels: redis+sentinel://user:password@host:26379,host:26379/service/db (rediss+sentinel: for TLS).",
     )
 
     data_dir: Path = Field(Path(".playhead"), description="Folder for what the process keeps on disk: logins, media.")
@@ -257,7 +259,9 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, "redis://", "rediss://", "unix://")
+        if value is not None and value.get_secret_value():
+            check_url(value.get_secret_value())
+        return value
 
     @field_validator("database_url", "database_app_url", "database_service_url")
     @classmethod

@@ -22,7 +22,8 @@ from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.multiplexed import Multiplexed, Part
-from playhead.runtime.redis import REFUSED_BY_REPLICA, ask, connect, info_field, leave_server
+from playhead.runtime.redis import REFUSED_BY_REPLICA, ask, connect, info_field, leave_server, sentinels_of
+from playhead.runtime.switches import Switches
 from playhead.sessions.journal import Entry, encode_extra
 from playhead.sessions.keys import PARTITIONS, ListenerKeys, deadlines_key, epoch_key
 from playhead.sessions.states import decode_state, encode_state
@@ -80,12 +81,24 @@ class RedisStore:
         self.on_moved: Callable[[], None] = lambda: None
         """Called when the server turns out to be no primary any more, and when another one answers than before: who
         still listens to the old one may hear nothing any more."""
+        sentinels = sentinels_of(url)
+        self._switches = None if sentinels is None else Switches(sentinels, self._leave)
 
     async def stop(self) -> None:
+        if self._switches is not None:
+            await self._switches.stop()
         await self.calls.aclose()
         await self.client.aclose()
 
+    async def _leave(self) -> None:
+        """Another server is the primary by now."""
+        self.calls.leave()
+        self.on_moved()
+        await leave_server(self.client)
+
     async def _open_epochs(self, connection: AbstractConnection) -> None:
+        if self._switches is not None:
+            self._switches.start()
         info = await ask(connection, "INFO", "server")
         run_id = info_field(info, "run_id")
         async with self._opening:  # of many new connections one opens for all

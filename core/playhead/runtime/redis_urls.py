@@ -1,0 +1,82 @@
+"""How people write where the state store is: one server, or the sentinels that know which server is the primary.
+
+    redis://   rediss://   unix://                                       one server, as redis-py reads it
+    redis+sentinel://[user:password@]host[:port],host[:port]/service[/db]   sentinels; `rediss+sentinel://` with TLS
+
+User and password are the servers'; those of the sentinels are `?sentinel_username=…&sentinel_password=…`. All other
+options behind the `?` are redis-py's, for the servers. Errors never repeat the URL, which holds a password.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+SENTINEL_PORT = 26379
+SENTINELS_MAX = 16
+SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+SERVER_SCHEMES = ("redis", "rediss", "unix")
+SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentinelUrl:
+    """`server_url`: login, database, TLS and options of the servers, as redis-py reads them; its host says nothing."""
+
+    sentinels: tuple[Address, ...]
+    service: str
+    server_url: str
+    username: str | None
+    password: str | None
+
+
+def check_url(url: str) -> None:
+    """Raises ValueError that says what is wrong with it."""
+    scheme = url.partition("://")[0]
+    if scheme in SENTINEL_SCHEMES:
+        sentinel_url(url)
+    elif scheme not in SERVER_SCHEMES or "://" not in url:
+        known = ", ".join(f"{each}://" for each in (*SERVER_SCHEMES, *SENTINEL_SCHEMES))
+        raise ValueError(f"must begin with one of {known}")
+
+
+def sentinel_url(url: str) -> SentinelUrl | None:
+    """The parts of such a URL; None for one that leads to a server itself. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in SENTINEL_SCHEMES:
+        return None
+    login, _, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("must name the service behind the sentinels, as in redis+sentinel://host:26379/playhead")
+    if not database.isdigit() and database:
+        raise ValueError("must have the database's number, or nothing, behind the service")
+    options = parse_qsl(parts.query)
+    of_sentinels = {name: value for name, value in options if name in SENTINEL_OPTIONS}
+    of_servers = urlencode([(name, value) for name, value in options if name not in SENTINEL_OPTIONS])
+    scheme = SENTINEL_SCHEMES[parts.scheme]
+    return SentinelUrl(
+        sentinels=addresses(hosts, SENTINEL_PORT),
+        service=unquote(service),
+        server_url=f"{scheme}://{login and f'{login}@'}localhost/{database or 0}{of_servers and f'?{of_servers}'}",
+        username=of_sentinels.get("sentinel_username"),
+        password=of_sentinels.get("sentinel_password"),
+    )
+
+
+def addresses(hosts: str, port: int) -> tuple[Address, ...]:
+    """Of `host[:port],host[:port]`; an IPv6 address stands in brackets. Raises ValueError."""
+    found = []
+    for text in hosts.split(","):
+        parts = urlsplit(f"//{text}")
+        try:
+            own_port = parts.port
+        except ValueError:
+            raise ValueError("must have a number between 1 and 65535 as each port") from None
+        if not parts.hostname:
+            raise ValueError("must name a host, or several with a comma between them")
+        found.append((parts.hostname, own_port or port))
+    if len(found) > SENTINELS_MAX:
+        raise ValueError(f"must name {SENTINELS_MAX} hosts at most")
+    return tuple(found)
