@@ -118,6 +118,10 @@ async def _in_redis(
             open=open_now,
             readings=(
                 (metrics.store_up, lambda: bus.connected),
+                (metrics.links.connected.labels("calls"), lambda: store.calls.connected),
+                (metrics.links.connected.labels("bus"), lambda: bus.connected),
+                (metrics.links.silent_seconds, lambda: bus.silent_s),
+                (metrics.links.ping_seconds, lambda: bus.ping_s),
                 (metrics.server_time_uncertainty_seconds, lambda: clock.uncertainty_ms / 1000),
                 (metrics.wall_clock_offset_seconds, lambda: clock.wall_offset_ms / 1000),
             ),

@@ -22,6 +22,15 @@ VITALS_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """How this process and Redis hear each other."""
+
+    connected: Gauge
+    silent_seconds: Gauge
+    ping_seconds: Gauge
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """The instruments. Names end in their unit; `_total` counts."""
 
@@ -45,6 +54,7 @@ class Metrics:
     requests_limited: Counter
     request_seconds: Histogram
     store_up: Gauge
+    links: Links
     server_time_uncertainty_seconds: Gauge
     wall_clock_offset_seconds: Gauge
     cache_away: Gauge
@@ -76,8 +86,27 @@ class _Maker:
     def histogram(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(f"playhead_{name}", text, labels, registry=self._registry, buckets=LATENCY_BUCKETS_S)
 
-    def gauge(self, name: str, text: str, added_up: _AddedUp) -> Gauge:
-        return Gauge(f"playhead_{name}", text, registry=self._registry, multiprocess_mode=added_up)
+    def gauge(self, name: str, text: str, added_up: _AddedUp, *labels: str) -> Gauge:
+        return Gauge(f"playhead_{name}", text, labels, registry=self._registry, multiprocess_mode=added_up)
+
+
+def _links(make: _Maker) -> Links:
+    return Links(
+        connected=make.gauge(
+            "redis_connected",
+            "1 while the connection to Redis is open: `calls` of the store, `bus` for packets.",
+            "livemin",
+            "connection",
+        ),
+        silent_seconds=make.gauge(
+            "bus_silent_seconds",
+            "Since the bus last heard from Redis; each process tells itself something every 10 s.",
+            "livemax",
+        ),
+        ping_seconds=make.gauge(
+            "bus_ping_seconds", "How long a process's last message to itself took, by way of Redis.", "livemax"
+        ),
+    )
 
 
 def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
@@ -108,6 +137,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         store_up=make.gauge(
             "store_up", "1 while sessions can be served: Redis is subscribed to, or memory has its lease.", "livemin"
         ),
+        links=_links(make),
         server_time_uncertainty_seconds=make.gauge(
             "server_time_uncertainty_seconds",
             "How wrong server time may be here; above 0.05 it is not ready.",

@@ -77,6 +77,11 @@ class Multiplexed:
         self.calls_under_way = 0
         self.bytes_under_way = 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now; without a call none is opened."""
+        return self._wire is not None
+
     def call(self, *command: Part) -> asyncio.Future[Any]:
         """One command; its answer as it is on the wire: bytes, int, None or a list of these."""
         return self._put(pack(command), None)

@@ -50,6 +50,8 @@ class Subscriptions:
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._reopened = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.heard_s = -math.inf
+        """When the server last said anything, by the loop's clock; opening a connection counts."""
 
     @property
     def connected(self) -> bool:
@@ -138,6 +140,7 @@ class Subscriptions:
             await connection.connect()
             # what was asked of an earlier one, or came with this one, does not count
             self._reopened.clear()
+            self.heard_s = asyncio.get_running_loop().time()
             self._asked = asyncio.Queue()
             yield connection
         finally:
@@ -167,6 +170,7 @@ class Subscriptions:
         while True:
             # without a limit: silence is no failure
             message = await connection.read_response(timeout=math.inf, push_request=True, disconnect_on_error=False)
+            self.heard_s = asyncio.get_running_loop().time()
             if isinstance(message, list) and len(message) == 3:
                 kind, channel, data = message
                 await self._take(kind.decode(), channel.decode(), data)

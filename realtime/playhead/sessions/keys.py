@@ -45,6 +45,11 @@ def script_of_channel(channel: str) -> str:
     return channel.removeprefix(SCRIPT_CHANNEL)
 
 
+def node_channel(node_id: str) -> str:
+    """Sharded pub/sub channel of what a process tells itself."""
+    return f"audio:node:{node_id}"
+
+
 def dead_letter_name(partition: int, letter_id: str) -> str:
     """What people call a dead letter, whose id is one of its partition's stream."""
     return f"{partition}:{letter_id}"

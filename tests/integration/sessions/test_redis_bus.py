@@ -1,12 +1,15 @@
 """Packets over a real Valkey's sharded pub/sub: what a node gets, and how it notices what it may have missed."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from redis.asyncio.connection import AbstractConnection
+from structlog.testing import capture_logs
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.runtime import redis as connections
@@ -271,3 +274,69 @@ async def test_a_bus_that_stopped_leaves_no_connection_behind(valkey_url: str) -
             return not await listener_channels(other)
 
         await eventually(gone)
+
+
+# health
+
+
+@asynccontextmanager
+async def pinging(url: str) -> AsyncIterator[tuple[RedisBus, RedisStore, "asyncio.Queue[str]"]]:
+    """A bus that tells itself something all the time, and the gaps that it tells of."""
+    gaps: asyncio.Queue[str] = asyncio.Queue()
+
+    async def on_packet(_listener_id: str, _packet: bytes) -> None:
+        raise AssertionError("what a process tells itself is no packet")
+
+    store = RedisStore(url, SetClock())
+    bus = RedisBus(store.client, on_packet, gaps.put, ping_every_s=0.02)
+    bus.start()
+    try:
+        yield bus, store, gaps
+    finally:
+        await bus.stop()
+        await store.stop()
+
+
+async def test_what_a_process_tells_itself_comes_back_and_says_how_long_it_took(valkey_url: str) -> None:
+    async with pinging(valkey_url) as (bus, _, gaps):
+
+        async def back() -> bool:
+            return bus.ping_s > 0
+
+        await eventually(back)
+        first = bus.ping_s
+
+        async def again() -> bool:
+            return bus.ping_s != first
+
+        await eventually(again)
+        assert bus.connected and bus.silent_s < 5 and gaps.empty()
+
+
+async def test_before_the_first_connection_nothing_was_ever_heard(free_port: int) -> None:
+    async with pinging(f"redis://127.0.0.1:{free_port}") as (bus, _, _gaps):
+        assert not bus.connected and bus.silent_s == math.inf
+
+
+async def test_a_connection_that_has_died_without_a_word_is_opened_anew_with_a_gap(
+    start_valkey: Callable[..., EmbeddedValkey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valkey = start_valkey()
+    async with pinging(valkey.url) as (bus, _, gaps):
+        await bus.subscribe(LISTENER_ID)
+        # this subscription ends and nobody says so: as where a middle box has forgotten the connection
+        with capture_logs() as logs:
+            monkeypatch.setattr(bus._subscriptions, "_read", silence)
+            bus.reopen()
+
+            async def deaf() -> bool:
+                return "bus_deaf" in [row["action"] for row in logs]
+
+            await eventually(deaf)
+        monkeypatch.undo()
+        assert await asyncio.wait_for(gaps.get(), 5) == LISTENER_ID
+        assert bus.connected
+
+
+async def silence(_connection: AbstractConnection) -> None:
+    await asyncio.Event().wait()
