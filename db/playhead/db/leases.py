@@ -9,6 +9,7 @@ transaction in which it is asked.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from playhead.db.errors import DatabaseUnavailable
 from playhead.db.limits import EPOCHS_MAX
@@ -23,7 +24,8 @@ from (select coalesce(max(epoch), 0) as epoch from audio_sessions where ended_at
 on conflict (only_row) do update set
     holder = excluded.holder, node = excluded.node, epoch = greatest(held.epoch + 1, excluded.epoch),
     taken_at = excluded.taken_at, expires_at = excluded.expires_at
-    where held.expires_at <= clock_timestamp() or held.holder = excluded.holder or held.node = excluded.node
+    where held.holder = excluded.holder or held.node = excluded.node
+        or held.expires_at <= clock_timestamp() and (held.holder <> $4 or held.expires_at = $5)
 returning epoch
 """
 RENEW = """
@@ -43,7 +45,9 @@ LEAVE = """
 update audio_store_lease set expires_at = least(expires_at, clock_timestamp() + make_interval(secs => $2))
 where holder = $1
 """
-HELD_BY = "select node, extract(epoch from expires_at - clock_timestamp())::float8 as for_s from audio_store_lease"
+HELD_BY = """
+select node, extract(epoch from expires_at - clock_timestamp())::float8 as for_s, expires_at from audio_store_lease
+"""
 # Whoever wants to take it waits until this transaction has ended.
 REQUIRE = "select true from audio_store_lease where holder = $1 for share"
 
@@ -58,10 +62,14 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBy:
-    """Whose the lease is. `for_s`: how long it is still theirs, if they do not renew it."""
+    """Whose the lease is. `for_s`: how long it is still theirs, if they do not renew it; not above 0: it has run out.
+
+    `expires_at`: when, by PostgreSQL's clock; every renewal changes it.
+    """
 
     node: str
     for_s: float
+    expires_at: datetime
 
 
 class LeaseRepository:
@@ -78,13 +86,15 @@ class LeaseRepository:
         except NOT_MIGRATED as error:
             raise DatabaseUnavailable("The database lacks the lease. Run `playhead migrate`.") from error
 
-    async def take(self, holder: str, node: str, lease_s: float) -> int | HeldBy:
+    async def take(self, holder: str, node: str, lease_s: float, given_up: datetime | None = None) -> int | HeldBy:
         """The epoch of the holder's store; or whose the lease still is, and then nothing has changed.
 
         `node`: the machine and folder that `holder` runs on. The caller knows that no other process runs there.
+        `given_up`: when the lease of the servers with Redis ran out, where the caller knows that they would have
+        renewed it by now. It is not taken without that: while PostgreSQL was away they could not.
         """
         async with self._asking() as connection:
-            epoch: int | None = await connection.fetchval(TAKE, holder, node, lease_s)
+            epoch: int | None = await connection.fetchval(TAKE, holder, node, lease_s, SERVERS, given_up)
             return await _held_by(connection) if epoch is None else epoch
 
     async def renew(self, holder: str, lease_s: float) -> bool:
@@ -116,7 +126,7 @@ class LeaseRepository:
 async def _held_by(connection: Connection) -> HeldBy:
     row = await connection.fetchrow(HELD_BY)
     assert row is not None, "a row that stood in the way is never deleted"
-    return HeldBy(node=row["node"], for_s=row["for_s"])
+    return HeldBy(node=row["node"], for_s=row["for_s"], expires_at=row["expires_at"])
 
 
 async def require(connection: Connection, holder: str) -> None:

@@ -2,6 +2,8 @@
 
     start → take the lease (wait for one that runs out) → read what the process before has left → open
     open  → renewed every RENEW_INTERVAL_S; while PostgreSQL is away for longer than the lease: closed, then open again
+    found run out, and the servers with Redis had it → taken when they have not renewed it for another lease's time,
+            PostgreSQL answering: after an outage of it they are given the time to
     lost  → another process has taken it: closed for ever, `lost` is set, and the process is to end
 
 Its commits do not depend on any clock: they look at the lease in their own transaction. What is timed here is how long
@@ -10,6 +12,7 @@ this process may tell what it remembers.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -39,7 +42,7 @@ LOST = "another process has taken the sessions over; this one ends"
 class Leases(Protocol):
     """Where the lease is. Every method may raise DatabaseUnavailable."""
 
-    async def take(self, holder: str, node: str, lease_s: float) -> int | HeldBy: ...
+    async def take(self, holder: str, node: str, lease_s: float, given_up: datetime | None) -> int | HeldBy: ...
 
     async def renew(self, holder: str, lease_s: float) -> bool: ...
 
@@ -72,6 +75,8 @@ class SingleNode:
         self._open = False
         self._away = False
         self._refused_since_s: float | None = None
+        self._run_out: tuple[datetime, float] | None = None
+        """When a lease of others ran out, and since when nobody is seen to have renewed it."""
         self._task: asyncio.Task[None] | None = None
         self.lost = asyncio.Event()
 
@@ -98,7 +103,7 @@ class SingleNode:
         deadline_s = elapsed_s() + self._lease_s + TAKE_MARGIN_S
         try:
             while (held_by := await self._take()) is not None:
-                if elapsed_s() + min(held_by.for_s, self._lease_s) > deadline_s:
+                if held_by.for_s > 0 and elapsed_s() + min(held_by.for_s, self._lease_s) > deadline_s:
                     raise LeaseRefused(_refusal(held_by))
                 log.info("Waiting for another process's lease to run out.", action="lease_awaited", node=held_by.node)
                 await asyncio.sleep(RETRY_INTERVAL_S)
@@ -133,11 +138,24 @@ class SingleNode:
 
     async def _take(self) -> HeldBy | None:
         asked_s = elapsed_s()
-        taken = await self._leases.take(self._holder, self._node, self._lease_s)
+        taken = await self._leases.take(self._holder, self._node, self._lease_s, self._given_up())
         if isinstance(taken, HeldBy):
+            self._watch(taken)
             return taken
         self._epoch, self._held_until_s = taken, asked_s + self._lease_s
         return None
+
+    def _watch(self, held_by: HeldBy) -> None:
+        if held_by.for_s > 0:
+            self._run_out = None
+        elif self._run_out is None or self._run_out[0] != held_by.expires_at:
+            self._run_out = (held_by.expires_at, elapsed_s())
+
+    def _given_up(self) -> datetime | None:
+        """Servers with Redis that live renew their lease within seconds of PostgreSQL's answering."""
+        if self._run_out is None or elapsed_s() - self._run_out[1] < self._lease_s:
+            return None
+        return self._run_out[0]
 
     def _opened(self) -> None:
         self._open = True
@@ -179,10 +197,12 @@ class SingleNode:
         if self._refused_since_s is None:
             self._refused_since_s = elapsed_s()
             log.warning("Another process answers for the sessions.", action="lease_refused", node=held_by.node)
-        elif elapsed_s() - self._refused_since_s > self._lease_s + TAKE_MARGIN_S:
+        elif held_by.for_s > 0 and elapsed_s() - self._refused_since_s > self._lease_s + TAKE_MARGIN_S:
             self.lose()
 
     def _note_away(self, error: DatabaseUnavailable) -> None:
+        # nobody else could renew a lease meanwhile, either
+        self._run_out = None
         if not self._away:
             self._away = True
             log.warning("PostgreSQL does not confirm the lease.", action="lease_unconfirmed", error=str(error))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -42,7 +43,7 @@ class Leases:
         if not self.up:
             raise self.error
         for_s = self.for_s.pop(0) if len(self.for_s) > 1 else self.for_s[0]
-        return LATER if for_s <= 0 else HeldBy(node="before", for_s=for_s)
+        return LATER if for_s <= 0 else HeldBy(node="before", for_s=for_s, expires_at=datetime.now(UTC))
 
     async def leave(self, left_s: float) -> None:
         self.left_s.append(left_s)

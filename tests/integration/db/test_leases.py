@@ -35,6 +35,13 @@ async def take(leases: LeaseRepository, holder: str, node: str = "", lease_s: fl
     return epoch
 
 
+async def take_given_up(leases: LeaseRepository, holder: str, node: str = "there") -> None:
+    """As `take`, of what servers with Redis have let run out."""
+    found = await leases.take(holder, node, LONG_S)
+    assert isinstance(found, HeldBy) and found.for_s <= 0
+    assert isinstance(await leases.take(holder, node, LONG_S, found.expires_at), int)
+
+
 async def test_while_one_process_has_it_no_other_gets_it_and_is_told_whose_it_is(leases: LeaseRepository) -> None:
     await take(leases, ONE, "here")
     refusal = await leases.take(TWO, "there", LONG_S)
@@ -123,10 +130,27 @@ async def test_all_servers_with_redis_have_it_together_and_no_process_beside_the
     await owner.execute(EXPIRE)
     assert isinstance(await leases.share(LONG_S), int), "it ran out, and nobody has taken it"
     await owner.execute(EXPIRE)
-    await take(leases, ONE, "here")
+    await take_given_up(leases, ONE, "here")
     refusal = await leases.share(LONG_S)
     assert isinstance(refusal, HeldBy) and refusal.node == "here"
     assert await leases.renew(ONE, LONG_S)
+
+
+async def test_what_servers_with_redis_let_run_out_is_taken_only_by_who_knows_that_they_gave_it_up(
+    leases: LeaseRepository, owner: Connection
+) -> None:
+    """While PostgreSQL was away they could not renew it, and whoever asks first afterwards must not have it."""
+    await leases.share(LONG_S)
+    await owner.execute(EXPIRE)
+    found = await leases.take(ONE, "here", LONG_S)
+    assert isinstance(found, HeldBy) and (found.node, found.for_s <= 0) == (SERVERS_NODE, True)
+    assert isinstance(await leases.share(LONG_S), int), "they are back"
+    renewed = await leases.take(ONE, "here", LONG_S, found.expires_at)
+    assert isinstance(renewed, HeldBy) and renewed.expires_at > found.expires_at
+    assert isinstance(await leases.take(ONE, "here", LONG_S, renewed.expires_at), HeldBy), "it has not run out"
+    await owner.execute(EXPIRE)
+    assert isinstance(await leases.take(ONE, "here", LONG_S, renewed.expires_at), HeldBy), "it ran out later than that"
+    await take_given_up(leases, ONE)
 
 
 async def test_a_process_whose_lease_ran_out_stores_nothing_beside_servers_with_redis(
@@ -144,7 +168,7 @@ async def test_a_process_whose_lease_ran_out_stores_nothing_beside_servers_with_
 async def test_a_server_with_redis_that_stops_leaves_the_others_time_to_renew_it(leases: LeaseRepository) -> None:
     await leases.share(LONG_S)
     await leases.leave(0.0)
-    await take(leases, ONE)
+    await take_given_up(leases, ONE)
     await leases.leave(0.0)
     assert isinstance(await leases.share(LONG_S), HeldBy), "another's is left alone"
     await leases.release(ONE)

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from playhead.db import DatabaseUnavailable, HeldBy
+from playhead.db import SERVERS_NODE, DatabaseUnavailable, HeldBy
 from playhead.sessions import single_node
 from playhead.sessions.single_node import EXPIRED, LOST, NOT_OPEN, REFUSED, LeaseRefused, SingleNode
 from playhead.sessions.store import StoreUnavailable
 
 EPOCH = 7
+AT = datetime(2026, 11, 25, 16, tzinfo=UTC)
 
 
 class HeldLeases:
@@ -22,13 +24,17 @@ class HeldLeases:
         self.other_for_s: float | None = None
         self.down = False
         self.asked = asyncio.Condition()
+        self.servers_until: datetime | None = None
+        """Until when the servers with Redis had renewed it, who do so no more."""
         self.renewals = 0
         self.released: list[str] = []
 
-    async def take(self, holder: str, node: str, lease_s: float) -> int | HeldBy:
+    async def take(self, holder: str, node: str, lease_s: float, given_up: datetime | None) -> int | HeldBy:
         await self._answer()
+        if self.servers_until is not None and given_up != self.servers_until:
+            return HeldBy(node=SERVERS_NODE, for_s=-1.0, expires_at=self.servers_until)
         if self.other_for_s is not None and self.other_for_s > 0:
-            return HeldBy(node="elsewhere", for_s=self.other_for_s)
+            return HeldBy(node="elsewhere", for_s=self.other_for_s, expires_at=AT)
         self.holder = holder
         return EPOCH
 
@@ -253,3 +259,78 @@ async def test_a_stop_does_not_wait_for_a_lease_that_cannot_be_given_back(
 async def test_a_lease_that_cannot_be_given_back_runs_out_by_itself(leases: HeldLeases) -> None:
     async with started(make_node(leases)):
         leases.down = True
+
+
+# the servers with Redis had it
+
+
+class Hand:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1_000.0
+        monkeypatch.setattr(single_node, "elapsed_s", lambda: self.now_s)
+
+
+async def asked_again(leases: HeldLeases, times: int = 3) -> None:
+    async with asyncio.timeout(5), leases.asked:
+        for _ in range(times):
+            await leases.asked.wait()
+
+
+async def test_what_servers_with_redis_let_run_out_is_taken_when_they_have_not_renewed_it_for_as_long_again(
+    leases: HeldLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand = Hand(monkeypatch)
+    leases.servers_until = AT
+    node = make_node(leases, lease_s=15.0)
+    starting = asyncio.create_task(node.start(TakenOver()))
+    await asked_again(leases)
+    hand.now_s += 14.9
+    await asked_again(leases)
+    assert not starting.done() and leases.holder is None
+    hand.now_s += 0.1
+    await asyncio.wait_for(starting, 5)
+    assert node.trouble is None and leases.holder == "me"
+    await node.stop()
+
+
+async def test_servers_that_renew_it_meanwhile_are_given_all_of_the_time_anew(
+    leases: HeldLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand = Hand(monkeypatch)
+    leases.servers_until = AT
+    node = make_node(leases, lease_s=15.0)
+    starting = asyncio.create_task(node.start(TakenOver()))
+    await asked_again(leases)
+    leases.servers_until = AT + timedelta(seconds=20)
+    hand.now_s += 14.0
+    await asked_again(leases)
+    hand.now_s += 14.0
+    await asked_again(leases)
+    assert not starting.done()
+    hand.now_s += 1.0
+    await asyncio.wait_for(starting, 5)
+    await node.stop()
+
+
+async def test_the_time_in_which_postgresql_was_away_does_not_count_against_servers_with_redis(
+    leases: HeldLeases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They could not renew it, and a process that keeps starting must not be faster than they when they can."""
+    hand = Hand(monkeypatch)
+    leases.servers_until, leases.down = AT, True
+    async with started(make_node(leases, lease_s=15.0)) as node:
+        leases.down = False
+        await leases.until(lambda: node.trouble == REFUSED)
+        leases.down = True
+        await asked_again(leases)
+        hand.now_s += 60.0
+        leases.down = False
+        await asked_again(leases)
+        assert leases.holder is None and not node.lost.is_set(), "it waits"
+        hand.now_s += 14.9
+        await asked_again(leases)
+        assert leases.holder is None
+        hand.now_s += 0.1
+        await opened(leases, node)
