@@ -5,6 +5,7 @@ import json
 import urllib.request
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import pytest
@@ -42,6 +43,7 @@ class Storm:
     http: aiohttp.ClientSession
     gate: asyncio.Semaphore
     refusals: int = 0
+    late: int = 0
 
     async def device(self) -> aiohttp.ClientWebSocketResponse:
         """Comes back as it is told until it is let in."""
@@ -50,7 +52,6 @@ class Storm:
                 wait_s = await self._connect()
             if not isinstance(wait_s, int):
                 return wait_s
-            self.refusals += 1
             await asyncio.sleep(wait_s)
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse | int:
@@ -59,6 +60,7 @@ class Storm:
             websocket = await self.http.ws_connect(address)
         except aiohttp.WSServerHandshakeError as error:
             assert error.status == 503 and error.headers is not None
+            self.refusals += 1
             return int(error.headers["Retry-After"])
         assert (await websocket.receive_str()).startswith("0")
         device = {"id": "phone", "name": "Phone", "kind": "phone"}
@@ -66,8 +68,15 @@ class Storm:
         await websocket.send_str("40" + json.dumps(auth))
         async with asyncio.timeout(TIMEOUT_S):
             while not (text := await websocket.receive_str()).startswith("40"):
-                assert not text.startswith("44"), text
+                if text.startswith("44"):  # on a machine that is busy with others the store may be late
+                    await websocket.close()
+                    return self._store_is_late(json.loads(text[2:])["data"])
         return websocket
+
+    def _store_is_late(self, refusal: dict[str, Any]) -> int:
+        assert (refusal["code"], refusal["retry"]) == ("unavailable", True), refusal
+        self.late += 1
+        return 1
 
 
 async def test_all_of_a_storm_get_in_at_the_pace_of_the_server_and_rest_is_answered_meanwhile(
@@ -89,6 +98,7 @@ async def test_all_of_a_storm_get_in_at_the_pace_of_the_server_and_rest_is_answe
         assert storm.refusals > 0, "it was no storm"
         assert counted(system, "playhead_sockets_refused_total", 'reason="rate"') == storm.refusals
         assert counted(system, "playhead_sockets_refused_total", 'reason="half_open"') == 0
+        assert counted(system, "playhead_sockets_refused_total", 'reason="unavailable"') == storm.late
         assert system.metric("playhead_sockets_admitted_total") == DEVICES + 1
         assert system.metric("playhead_sockets") == DEVICES + 1
         assert all(not websocket.closed for websocket in opened)
