@@ -96,7 +96,7 @@ async def warm(url: str) -> None:
 async def opened(loads: Loads, sockets: int, per_s: float, notes: list[str]) -> float:
     """Opens up to `sockets`; answers how many came a second."""
     before, began_s = loads.joined, time.monotonic()
-    if not await loads.open(sockets, per_s, timeout_s=60.0 + 4 * sockets / per_s):
+    if not await loads.open(sockets, per_s, timeout_s=60.0 + 8 * sockets / per_s):
         notes.append(f"Of {sockets:,} sockets {loads.joined:,} were joined in time; measured with these.")
     elapsed_s = time.monotonic() - began_s
     say(f"{loads.joined:,} sockets joined, {(sockets - before) / elapsed_s:.0f} a second")

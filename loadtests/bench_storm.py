@@ -27,7 +27,7 @@ from loadtests.keeping import Latency, keep, percentile
 from loadtests.machine import Goal, Result
 
 KILL, ROLLING = "kill", "rolling"
-BACK_TIMEOUT_S = 240.0
+BACK_TIMEOUT_S = 420.0
 AFTER_S = 25.0
 """Longer than the 10 s after which a session pauses whose device stays away: then it would have shown."""
 REPLACED_TIMEOUT_S = 300.0

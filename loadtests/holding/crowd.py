@@ -31,8 +31,8 @@ OPENING_AT_ONCE = 64
 CONNECT_TIMEOUT_S = 20.0
 ARRIVAL_TIMEOUT_S = 10.0
 """How long a state may take to the other device before it counts as not arrived."""
-TRIES_MAX = 60
-"""Connection attempts in a row before a client gives up; with the back-off more than three minutes."""
+TRIES_MAX = 120
+"""Connection attempts in a row before a client gives up; with the back-off some ten minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
