@@ -3,6 +3,7 @@
     revision by revision, and within one the reports by their number:
     a place that was acked as heard     what lies between the last place and this one was listened to
     a jump (seek, play, loop's start)   the next stretch begins there
+    another loop, after a turn          the same: nobody has told how far the old one was heard
     anything else                       changes neither
 
 It knows the formula of the playhead, and nothing of how the server counts: listened time is a row of bytes here, one
@@ -17,6 +18,8 @@ from loadtests.chaos.places import milliseconds, place_ms
 from loadtests.chaos.record import Asked, Order, Payload, SessionRecord
 
 HEARD = 1
+BACK_MS_MAX = 2_000
+"""A place so little behind the last one is that of another device, which lags more: nobody has been round a loop."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,17 +105,27 @@ class _Replaying:
         heard_ms = _heard_ms(before, asked)
         if heard_ms is not None:
             self._hear(before, heard_ms)
-        if _is_jump(before, state, asked):
+        if _is_jump(before, state, asked) or self._other_loop_after_a_turn(before, state, asked):
             self._heard_ms = milliseconds(state["position"])
         if asked.event == "seek":
             from_ms = place_ms(before, state["anchored_at"]) if heard_ms is None else heard_ms
             if from_ms != milliseconds(state["position"]) and asked.made is not None:
                 self._result.jumps[asked.made] = asked
 
+    def _other_loop_after_a_turn(self, before: Payload, state: Payload, asked: Asked) -> bool:
+        """Whether the loop was changed when the sound had gone over its end since the last place.
+
+        What was heard since then is told by nobody: by the new loop the way to the next place is another one. (Loops
+        are too long here for a whole turn without a word.)
+        """
+        loop = before["loop"]
+        turns = asked.event == "loop" and before["playing"] and bool(loop) and loop["enabled"]
+        return turns and place_ms(before, state["anchored_at"]) < self._heard_ms
+
     def _hear(self, state: Payload, to_ms: int) -> None:
         """The way from the last place to this one, over the loop's end where it leads there."""
         loop, from_ms = state["loop"], self._heard_ms
-        if loop and loop["enabled"] and to_ms < from_ms:
+        if loop and loop["enabled"] and from_ms - to_ms > BACK_MS_MAX:
             start_ms, end_ms = milliseconds(loop["start"]), milliseconds(loop["end"])
             if from_ms < end_ms and start_ms <= to_ms:
                 self._mark(from_ms, end_ms)

@@ -147,7 +147,20 @@ def set_loop(state: SessionState, command: SetLoop, now_ms: int) -> SessionState
     if loop == state.loop:
         return state
     here = structs.replace(reanchored(state, now_ms), loop=loop)
-    return placed(here, loop.start_ms, now_ms) if loop.enabled and loop.end_ms <= here.position_ms else here
+    if loop.enabled and loop.end_ms <= here.position_ms:
+        return placed(here, loop.start_ms, now_ms)
+    if _went_round(state, now_ms):
+        # the way since the last place led over the old loop's end; by the new one it would be another way
+        return structs.replace(here, heard_ms=here.position_ms, heard_at_ms=now_ms)
+    return here
+
+
+def _went_round(state: SessionState, now_ms: int) -> bool:
+    """Whether the sound has come over the end of its loop since the last place that was heard."""
+    loop = state.enabled_loop
+    if loop is None or not state.playing:
+        return False
+    return position_at(state, now_ms) < state.heard_ms or ran_ms(state, now_ms) >= loop.length_ms
 
 
 def set_rate(state: SessionState, command: SetRate, now_ms: int, lead_ms: int) -> SessionState | Rejection:

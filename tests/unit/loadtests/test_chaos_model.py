@@ -80,6 +80,24 @@ def test_the_way_leads_over_the_loops_end() -> None:
     assert story.heard == [(10_000, 11_000), (58_000, 60_000)]
 
 
+def test_another_loop_after_a_turn_begins_the_way_anew() -> None:
+    story = Story(position_ms=190_000, loop=make_loop(60_000, 190_500))
+    loop = make_loop(50_000, 200_000)
+    asked_ms = NOW_MS + 10_500
+    story.command("loop", {}, position_ms=70_000, anchored_at_ms=asked_ms, loop=loop)
+    story.report(71_000, 1_000)
+    assert story.heard == [(70_000, 71_000)]
+
+
+def test_a_device_that_lags_more_has_not_been_round_the_loop() -> None:
+    story = Story(position_ms=60_000, loop=make_loop(60_000, 190_000))
+    story.report(60_200, 200)
+    story.command("play", {"device_id": "desk"}, active_device_id="desk")
+    story.report(60_100, 200)
+    story.report(60_300, 300)
+    assert story.heard == [(60_000, 60_300)]
+
+
 def test_a_place_told_by_a_device_that_does_not_sound_is_not_heard() -> None:
     story = Story(position_ms=10_000, active_device_id="desk")
     story.command("seek", {"position": 50.0, "from": 13.0}, position_ms=50_000)

@@ -16,7 +16,7 @@ from playhead.playback.commands import (
 )
 from playhead.playback.reducer import Decision
 from playhead.playback.rejections import Code, Rejection
-from playhead.playback.state import position_at
+from playhead.playback.state import Interval, position_at
 from tests.support.states import DURATION_MS, NOW_MS, POSITION_MS, make_loop, make_state
 from tests.unit.playback.deciding import (
     DESK,
@@ -122,6 +122,41 @@ def test_switching_a_loop_off_goes_on_from_the_folded_place() -> None:
     state, now_ms = make_state(loop=LOOP), NOW_MS + 35_000
     after = accepted(state, SetLoop(start_ms=90_000, end_ms=110_000, enabled=False), now_ms=now_ms)
     assert position_at(after, now_ms) == 95_000 and position_at(after, now_ms + 20_000) == 115_000
+
+
+@pytest.mark.parametrize(
+    ("loop", "listened"),
+    [
+        # as long as the old one, further on: what lies behind the old one's end never sounded
+        (SetLoop(start_ms=95_000, end_ms=115_000, enabled=True), ((97_000, 99_000),)),
+        # longer: not the whole way by the new loop can have run
+        (SetLoop(start_ms=85_000, end_ms=115_000, enabled=True), ((97_000, 99_000),)),
+        (SetLoop(start_ms=90_000, end_ms=110_000, enabled=False), ((97_000, 99_000),)),
+    ],
+)
+def test_another_loop_after_a_turn_counts_nothing_of_the_way_round(
+    loop: SetLoop, listened: tuple[Interval, ...]
+) -> None:
+    """Nobody has told how far the old loop was heard, and by the new one it was another way."""
+    state = make_state(loop=LOOP, position_ms=109_000)
+    after = accepted(state, loop, now_ms=NOW_MS + 8_000)
+    assert after.position_ms == 97_000
+    heard = accepted(after, Report(position_ms=99_000, revision=after.revision), now_ms=NOW_MS + 10_000)
+    assert (heard.listened, heard.played_ms - state.played_ms) == (listened, 2_000)
+
+
+def test_another_loop_after_whole_turns_counts_nothing_of_them() -> None:
+    state = make_state(loop=LOOP)
+    after = accepted(state, SetLoop(start_ms=85_000, end_ms=105_000, enabled=True), now_ms=NOW_MS + 41_000)
+    heard = accepted(after, Report(position_ms=102_000, revision=after.revision), now_ms=NOW_MS + 42_000)
+    assert heard.listened == ((101_000, 102_000),)
+
+
+def test_another_loop_before_a_turn_loses_nothing() -> None:
+    state = make_state(loop=LOOP)
+    after = accepted(state, SetLoop(start_ms=95_000, end_ms=115_000, enabled=True), now_ms=NOW_MS + 8_000)
+    heard = accepted(after, Report(position_ms=110_000, revision=after.revision), now_ms=NOW_MS + 10_000)
+    assert heard.listened == ((100_000, 110_000),)
 
 
 def test_a_loop_takes_a_finished_script_back_to_the_loops_start() -> None:
