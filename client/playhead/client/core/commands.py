@@ -150,8 +150,8 @@ class Commands:
         if isinstance(answer, Refusal) and answer.code == GONE:
             self._hands.doubt(command.payload.get("session_id"))
         if command.over:
-            return
-        if not isinstance(answer, Refusal):
+            self._answered_late(command, answer)
+        elif not isinstance(answer, Refusal):
             self._settle(command, answer)
         elif answer.retry and command.refusals < RETRIES_MAX:
             command.due_ms = now_ms + self._wait_ms(command, answer)
@@ -159,6 +159,11 @@ class Commands:
         else:
             self._leave_open(command)
             self._settle(command, Refused(answer))
+
+    def _answered_late(self, command: Underway, answer: Accepted | Refusal) -> None:
+        """Its caller has given it up, and it is not sent again: what it has done, if anything, is asked for."""
+        if isinstance(answer, Refusal) and answer.retry:
+            self._hands.doubt(command.payload.get("session_id"))
 
     def _wait_ms(self, command: Underway, refusal: Refusal) -> float:
         wait_ms: float = min(RETRY_MS_MAX, RETRY_MS_MIN * 2**command.refusals) * (0.5 + self._hands.chance())

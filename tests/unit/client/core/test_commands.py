@@ -186,6 +186,31 @@ def test_a_command_that_is_given_up_after_it_may_have_been_done_casts_doubt(
     assert desk.recorder.doubted == doubted
 
 
+@pytest.mark.parametrize(
+    ("payload", "doubted"), [({"session_id": SESSION_ID}, [SESSION_ID]), ({"script_id": SCRIPT_ID}, [None])]
+)
+def test_a_command_whose_answer_says_retry_after_it_was_given_up_casts_doubt(
+    payload: dict[str, str], doubted: list[str | None]
+) -> None:
+    desk = Desk()
+    desk.add("c-1", give_up_ms=100, payload=payload)
+    desk.tick()
+    desk.tick(100)
+    assert isinstance(desk.outcome, Unanswered) and desk.recorder.doubted == []
+    desk.answer(refused("unavailable", retry=True), 400)
+    assert desk.recorder.doubted == doubted
+    assert desk.tick(RETRY_MS_MAX) == []
+
+
+def test_a_command_that_is_refused_for_good_after_it_was_given_up_casts_no_doubt() -> None:
+    desk = Desk()
+    desk.add("c-1", give_up_ms=100)
+    desk.tick()
+    desk.tick(100)
+    desk.answer(refused("conflict"), 400)
+    assert desk.recorder.doubted == []
+
+
 def test_a_session_that_the_server_does_not_know_is_doubted() -> None:
     desk = Desk()
     desk.add("c-1")

@@ -106,6 +106,15 @@ def test_a_play_that_may_have_been_done_and_is_given_up_makes_every_snapshot_due
     assert [payload["script_id"] for payload in phone.waiting("join")] == [SCRIPT_ID]
 
 
+def test_a_play_that_was_given_up_before_its_answer_came_makes_every_snapshot_due(phone: Driven) -> None:
+    phone.advance(2_000)
+    phone.press(wishes.play(script_id=OTHER_SCRIPT_ID), patience_ms=100)
+    phone.advance(200)
+    assert phone.waiting("join") == []
+    phone.answer("play", refused("unavailable", retry=True))
+    assert [payload["script_id"] for payload in phone.waiting("join")] == [SCRIPT_ID]
+
+
 def test_a_resync_makes_every_snapshot_due(phone: Driven) -> None:
     phone.advance(2_000)
     phone.hear("resync", {})
