@@ -72,8 +72,11 @@ class SessionFinder:
             if view is not None:
                 return view
         # what was loaded is not answered with: nobody has compared it with its row, which may be later
+        raise self._contended()
+
+    def _contended(self) -> Contended:
         log.warning("Sessions could not be taken over.", action="take_over_contended")
-        raise Contended(CONTENDED)
+        return Contended(CONTENDED)
 
     async def by_id(self, listener_id: str, session_id: str, view: View) -> Held | None:
         """The session in `view`, or the listener's row of a live session that the store has lost."""
@@ -82,12 +85,18 @@ class SessionFinder:
         row = await self._archive.get(session_id)
         if row is None or row.listener_id != listener_id or not self._alive(row):
             return None
-        # taken over like any other: what is written beside the row must not be older than theirs
-        now = await self.live(listener_id)
-        if (held := now.live(row.script_id)) is not None:
-            # of the script another session lives, or somebody else was faster to bring this one back
-            return held if held.state.session_id == session_id else None
-        return await self._reviver.bring_back(listener_id, row, now.epoch, now.live_states)
+        for _ in range(TAKE_OVER_ATTEMPTS_MAX):
+            # taken over like any other: what is written beside the row must not be older than theirs
+            now = await self.live(listener_id, session_id)
+            if (held := now.session(session_id)) is not None:
+                # somebody else was faster to bring it back
+                return held
+            if now.live(row.script_id) is not None:
+                return None
+            back = await self._reviver.bring_back(listener_id, row, now.epoch, now.live_states)
+            if back is not None:
+                return back
+        raise self._contended()
 
     async def unended(self, listener_id: str, session_id: str, view: View) -> Held | None:
         """The session in `view`, or its row where only its end is missing: it may be long over.
@@ -108,11 +117,20 @@ class SessionFinder:
 
     async def of_script(self, listener_id: str, script: Script, view: View) -> Held:
         """The live session of the script, its row where the store has lost it, or a new one from the place left."""
-        if (live := view.live(script.script_id)) is not None:
-            return live
-        last = await self.last(listener_id, script.script_id)
-        if last is not None and self._alive(last):
-            return await self._reviver.bring_back(listener_id, last, view.epoch, view.live_states)
+        for _ in range(TAKE_OVER_ATTEMPTS_MAX):
+            if (live := view.live(script.script_id)) is not None:
+                return live
+            last = await self.last(listener_id, script.script_id)
+            if last is None or not self._alive(last):
+                return self._begun(listener_id, script, last)
+            back = await self._reviver.bring_back(listener_id, last, view.epoch, view.live_states)
+            if back is not None:
+                return back
+            view = await self.live(listener_id)
+        raise self._contended()
+
+    def _begun(self, listener_id: str, script: Script, last: SessionState | None) -> Held:
+        """A new session, from the place left."""
         place_ms = 0 if last is None else resume_ms(last)
         rate = DEFAULT_RATE if last is None else last.rate
         state = start(

@@ -116,8 +116,10 @@ class Reviver:
         newer = row is not None and (row.order, row.version) > (stored.order, stored.version)
         return row if row is not None and newer else stored
 
-    async def bring_back(self, listener_id: str, row: SessionState, epoch: int, others: Sequence[SessionState]) -> Held:
-        """A live session that the store has lost, as it comes back from its row.
+    async def bring_back(
+        self, listener_id: str, row: SessionState, epoch: int, others: Sequence[SessionState]
+    ) -> Held | None:
+        """A live session that the store has lost, as it comes back from its row; None when somebody else was faster.
 
         `others`: the listener's live ones, as the store has them.
         """
@@ -130,8 +132,10 @@ class Reviver:
         changes = [Change(after=state, expected_version=None), *beside]
         packets = self._packets([change for change in changes if change.written])
         committed = await self._store.commit(listener_id, epoch, changes, packets, live=len(others))
+        if committed is Committed.LOST:
+            return None
         if committed is not Committed.DONE:
-            # somebody else was faster, which the next commit will find; or a limit, which it will name
+            # a limit, which the next commit will name
             return Held(state=row, expected_version=None)
         return Held(state=state, expected_version=state.version)
 

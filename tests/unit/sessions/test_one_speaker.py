@@ -7,9 +7,10 @@ from msgspec import structs
 
 from playhead.playback.commands import Pause, Play, Report, Seek, SetRate
 from playhead.playback.state import SessionState
-from playhead.sessions.service import Snapshot
+from playhead.sessions.service import SessionService, Snapshot
+from tests.support.sessions import make_principal
 from tests.support.states import LISTENER_ID, OTHER_SCRIPT_ID
-from tests.unit.sessions.world import World, make_world
+from tests.unit.sessions.world import PHONE, World, make_world
 
 Touch = Callable[[World, str], Awaitable[object]]
 
@@ -161,3 +162,24 @@ async def test_a_lost_session_that_somebody_else_is_faster_to_bring_back_is_foun
     outcome = await world.apply(lost.session_id, Seek(position_ms=7_000))
     assert world.rows.step_in is None
     assert (outcome.state.session_id, outcome.state.position_ms) == (lost.session_id, 7_000)
+
+
+async def test_a_lost_session_does_not_come_back_unseen_by_what_has_begun_to_sound_meanwhile(world: World) -> None:
+    """Its row was read and compared; then its device plays something else; then a command that moves no sound."""
+    lost = (await world.play()).state
+    world.flush()
+    world.store.begin_another_life(emptied=True)
+
+    # another process: one alone carries out a listener's commands one after the other
+    other = SessionService(world.store, world.rows, world.scripts, world.presence, world.clock, lambda: "other")
+
+    async def begins_to_sound() -> None:
+        await other.play(make_principal(), OTHER_SCRIPT_ID, Play(), PHONE)
+
+    world.store.step_in = begins_to_sound
+    world.clock.advance(1_000)
+    outcome = await world.apply(lost.session_id, SetRate(rate=1.5))
+    assert world.store.step_in is None and outcome.state.rate == 1.5
+    found = await live(world)
+    assert len(found) == 2 and not found[lost.session_id].playing
+    assert len(await sounding(world)) == 1
