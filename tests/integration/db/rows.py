@@ -122,7 +122,7 @@ def move(**changed: Any) -> Move:
         epoch=1,
         revision=1,
     )
-    return replace(seek, **changed)
+    return structs.replace(seek, **changed)
 
 
 async def stored(database: Database, states: Sequence[SessionState]) -> int:

@@ -41,7 +41,7 @@ AS_SERVICE: dict[str, tuple[str, tuple[object, ...]]] = {
     "recent sessions": (sessions.LIST_RECENT, (LISTENER, *LATEST, 50)),
     "live sessions": (sessions.LIST_LIVE, (LISTENER, *LATEST, 50)),
     "sessions without an end": (sessions.UNENDED, (100,)),
-    "the latest epoch of a session that may come back": (leases.TAKE, (LISTENER, "here", 15.0)),
+    "the latest epoch of a session that may come back": (leases.TAKE, (LISTENER, "here", 15.0, leases.SERVERS, None)),
 }
 
 
