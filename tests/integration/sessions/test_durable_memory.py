@@ -257,7 +257,7 @@ async def test_where_somebody_else_has_stored_a_later_state_nothing_is_acknowled
 async def test_a_process_that_was_replaced_acknowledges_nothing_any_more_and_changes_nothing(
     database: Database, clock: SetClock, principal: Principal, script: Script
 ) -> None:
-    async with memory_process(database, clock, "old", lease_s=1.0) as old:
+    async with memory_process(database, clock, "old", lease_s=3.0) as old:
         state = await play(old, principal, script, position_ms=5_000)
         await old.settled()
         # frozen, as by SIGSTOP, in the middle of a commit and between two renewals of its lease
