@@ -91,12 +91,17 @@ class SessionFinder:
             if (held := now.session(session_id)) is not None:
                 # somebody else was faster to bring it back
                 return held
-            if now.live(row.script_id) is not None:
+            if now.live(row.script_id) is not None or await self._followed(row):
                 return None
             back = await self._reviver.bring_back(listener_id, row, now.epoch, now.live_states)
             if back is not None:
                 return back
         raise self._contended()
+
+    async def _followed(self, row: SessionState) -> bool:
+        """Whether another session of the script came after it: its end alone is missing, the store has lost it."""
+        last = await self.last(row.listener_id, row.script_id)
+        return last is not None and last.session_id != row.session_id
 
     async def unended(self, listener_id: str, session_id: str, view: View) -> Held | None:
         """The session in `view`, or its row where only its end is missing: it may be long over.
@@ -148,9 +153,17 @@ class SessionFinder:
         return Held(state=state, expected_version=None, created=True, last=last)
 
     async def last(self, listener_id: str, script_id: str) -> SessionState | None:
-        """The listener's last session of a script of which none is live: one that has just ended is not yet a row."""
+        """The listener's last session of a script of which none is live, by the store or by its rows.
+
+        One that has just ended is not yet a row; one that followed it may be a row alone, where the store has lost it.
+        """
         ended = await self._store.last_ended(listener_id, script_id)
-        return ended if ended is not None else await self._archive.latest(listener_id, script_id)
+        row = await self._archive.latest(listener_id, script_id)
+        if ended is None or ended.ended_at_ms is None:
+            return row
+        if row is None or row.session_id == ended.session_id or row.started_at_ms < ended.ended_at_ms:
+            return ended
+        return row
 
     def _alive(self, row: SessionState) -> bool:
         return row.ended_at_ms is None and self._clock.now_ms() - row.changed_at_ms < IDLE_END_MS

@@ -2,8 +2,9 @@
 
 import pytest
 
-from playhead.playback.commands import End
+from playhead.playback.commands import End, Seek
 from playhead.playback.deadlines import IDLE_END_MS
+from playhead.playback.rejections import Code
 from playhead.playback.state import SessionState
 from playhead.sessions.service import Snapshot
 from tests.support.sessions import make_principal, make_script
@@ -16,7 +17,7 @@ from tests.support.states import (
     SCRIPT_ID,
     make_state,
 )
-from tests.unit.sessions.world import World, make_world
+from tests.unit.sessions.world import PHONE, World, make_world, refused
 
 
 @pytest.fixture
@@ -123,3 +124,55 @@ async def test_joining_changes_and_tells_nothing(world: World) -> None:
     await joined(world)
     await joined(world, OTHER_SCRIPT_ID)
     assert (world.store.commits, world.sent) == (commits, [])
+
+
+# what the store has lost
+
+
+async def followed(world: World) -> tuple[SessionState, SessionState]:
+    """A session that has ended, and the one that followed it, which a store that went back has lost: it is a row."""
+    first = (await world.play()).state
+    world.clock.advance(10_000)
+    ended = (await world.apply(first.session_id, End())).state
+    world.clock.advance(10_000)
+    second = (await world.play(position_ms=200_000)).state
+    assert second.session_id != first.session_id
+    world.flush()
+    world.store.begin_another_life(emptied=False)
+    world.store.go_back(ended)
+    return ended, second
+
+
+async def test_a_session_that_the_store_has_lost_comes_back_though_it_knows_of_an_end_before(world: World) -> None:
+    _, second = await followed(world)
+    snapshot = await joined(world)
+    assert snapshot.state is not None
+    assert (snapshot.state.session_id, snapshot.state.position_ms) == (second.session_id, 200_000)
+    assert not (await world.play()).created
+
+
+async def test_an_end_that_is_not_yet_a_row_counts_beside_older_rows(world: World) -> None:
+    first = (await world.play()).state
+    world.flush()
+    await world.apply(first.session_id, End())
+    world.clock.advance(10_000)
+    second = (await world.play(position_ms=200_000)).state
+    await world.apply(second.session_id, End())
+    snapshot = await joined(world)
+    assert snapshot.state is None and snapshot.place is not None and snapshot.place.position_ms == 200_000
+
+
+async def test_a_row_without_its_end_that_another_session_has_followed_does_not_come_back(world: World) -> None:
+    first = (await world.play()).state
+    world.flush()
+    await world.apply(first.session_id, End())
+    world.store.journal.clear()
+    world.clock.advance(10_000)
+    second = (await world.play(position_ms=200_000)).state
+    await world.apply(second.session_id, End())
+    world.flush()
+    world.store.begin_another_life(emptied=True)
+    assert (
+        refused(await world.service.apply(LISTENER_ID, first.session_id, Seek(position_ms=1), PHONE)) is Code.NOT_FOUND
+    )
+    assert refused(await world.service.join_session(LISTENER_ID, first.session_id)) is Code.NOT_FOUND
