@@ -89,6 +89,8 @@ def _device_apart(world: "World", device: "Device") -> str | None:
         and state.ended_at_ms is None
         # a row that nobody has touched for so long is over, though nobody was there to write it
         and (state.session_id in here or world.now_ms - state.changed_at_ms < IDLE_END_MS)
+        # nor is one brought back that another session of its script has followed: the store has lost its end alone
+        and (state.session_id in here or not _followed(world, state))
     }
     for shown in device.talk.sessions:
         if not device.talk._joins.follows(shown):
@@ -106,6 +108,22 @@ def _device_apart(world: "World", device: "Device") -> str | None:
         if state.script_id in followed and state.session_id in world.valkey.sessions():
             return f"{device.device_id} follows {state.script_id} and does not know of {state}"
     return None
+
+
+def _followed(world: "World", row: SessionState) -> bool:
+    """Whether another session of the script began after it in the life of the store that the row is from.
+
+    One begins only where none is live: the store knew then of the end that it has lost with the journal since. Where
+    another begins in a later life, the row has to be brought back instead, and this excuses nothing.
+    """
+    then = {commit.after.session_id for commit in world.record.commits if commit.after.epoch == row.epoch}
+    return any(
+        other.session_id in then
+        and other.session_id != row.session_id
+        and (other.listener_id, other.script_id) == (row.listener_id, row.script_id)
+        and other.started_at_ms > row.started_at_ms
+        for other in latest_states(world).values()
+    )
 
 
 def _judge_limits(world: "World") -> None:
