@@ -190,3 +190,22 @@ def test_what_the_stores_new_life_has_acked_is_not_excused() -> None:
         since_s=asked.answered_at_s - 1, died_at_s=asked.answered_at_s, until_s=NOW_MS / 1000 + 9e9, epochs=epochs
     )
     assert asked.made is not None and not loss.excuses(asked.made, asked)
+
+
+@pytest.mark.parametrize(
+    ("stored", "wrong"),
+    [
+        ({}, False),
+        ({"position_ms": 49_999}, True),
+        ({"ended_at_ms": None}, True),
+        ({"epoch": EPOCH - 1}, True),
+    ],
+)
+def test_an_end_that_the_store_had_lost_need_not_be_told_again_when_its_row_comes_back(
+    stored: dict[str, Any], wrong: bool
+) -> None:
+    story = Story(position_ms=10_000, playing=False)
+    story.command("end", {}, ended_at_ms=NOW_MS, position_ms=50_000)
+    back = replace(story.state, **{"epoch": EPOCH + 1, **stored})
+    found = against_store(story.session, back, story.record)
+    assert any("nobody was told its state" in text for text in found) is wrong
