@@ -18,7 +18,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -92,9 +92,16 @@ async def _rounds(
             wrong = wrong or await drill.end()
             seen.take(drill, wrong)
         told = f"{len(seen.kills)} kills, {seen.answers} answers, {seen.resent} after a repeat"
-        print("\n  ".join([f"{told}, {len(seen.wrong)} wrong", *wrong[:WRONG_SHOWN]]), file=sys.stderr, flush=True)
+        notes = [*wrong[:WRONG_SHOWN], *slow(drill.faults.done)]
+        print("\n  ".join([f"{told}, {len(seen.wrong)} wrong", *notes]), file=sys.stderr, flush=True)
         if wrong:
             print(drill.record.stories(wrong), file=sys.stderr, flush=True)
+
+
+def slow(kills: Sequence[Kill]) -> list[str]:
+    """The deaths of servers after which a device was away for longer than it may be."""
+    late = [kill for kill in kills if kill.kind == "server" and max(kill.back_s, default=0.0) >= BACK_GOAL_S]
+    return [f"back only after {max(kill.back_s):.2f} s, when a server was killed at {kill.at_s:.3f}" for kill in late]
 
 
 async def _outage(system: System, seen: Seen, seconds: float) -> None:

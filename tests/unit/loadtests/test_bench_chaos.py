@@ -1,6 +1,6 @@
 """The goals and figures of the kills are said as they are."""
 
-from loadtests.bench_chaos import Seen, figures, goals, rows
+from loadtests.bench_chaos import BACK_GOAL_S, Seen, figures, goals, rows, slow
 from loadtests.chaos.faults import Kill
 from tests.support.figures import PAGE, filled, renew, table
 
@@ -25,6 +25,16 @@ def test_each_device_that_a_server_cut_off_counts_and_other_kills_as_a_whole() -
     assert (told["server_back_p50_s"], told["server_back_max_s"]) == (0.7, 0.9)
     assert (told["outage_s"], told["outage_failed"]) == (60.0, 0)
     assert [(row.name, row.count, row.p50_ms) for row in rows(seen)] == [("server", 3, 700.0), ("valkey", 1, 400.0)]
+
+
+def test_only_a_server_whose_devices_came_back_too_late_is_named() -> None:
+    quick, late = (
+        Kill(kind="server", at_s=at_s, recovered_s=9.0, back_s=(0.1, back_s))
+        for at_s, back_s in ((1.5, BACK_GOAL_S - 0.001), (2.5, BACK_GOAL_S))
+    )
+    alone = Kill(kind="server", at_s=3.5, recovered_s=9.0, back_s=())
+    (told,) = slow([quick, late, alone, Kill(kind="valkey", at_s=4.5, recovered_s=9.0)])
+    assert "2.500" in told
 
 
 def test_the_figures_in_the_documentation_are_those_that_were_kept() -> None:
