@@ -186,6 +186,7 @@ class Preparations:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         look_at_s = loop.time() + self._news.look_interval_s
+        away = False
         while True:
             try:
                 async with asyncio.timeout_at(look_at_s):
@@ -196,8 +197,11 @@ class Preparations:
             self._wanted.clear()
             try:
                 await self.work()
+                away = False
             except DatabaseUnavailable as error:
-                log.warning("Progress cannot be read.", action="progress_unread", error=str(error))
+                if not away:
+                    log.warning("Progress cannot be read.", action="progress_unread", error=str(error))
+                away = True
                 await self._later()
             except Exception:
                 log.exception("Progress was not told.", action="preparations_failed")

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from playhead.db import DatabaseUnavailable, Script
+from playhead.realtime import preparations
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.preparations import FOLLOWED_MAX, READY_TOLD_MS, Preparations
 from playhead.sessions.memory_store import MemoryStore
@@ -271,6 +273,22 @@ async def test_while_postgresql_is_away_who_has_joined_waits(desk: Desk) -> None
     desk.rows.down = False
     await desk.preparations.work()
     assert desk.told() == [("c1", "processing", 0.5)]
+
+
+async def test_an_outage_of_postgresql_is_logged_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparations, "RETRY_INTERVAL_S", 0.001)
+    desk.preparations.start(desk.send)
+    for told in (1, 2):
+        with capture_logs() as logs:
+            desk.rows.down, desk.rows.reads = True, 0
+            desk.preparations.join(await desk.connect(f"c{told}"), SCRIPT_ID)
+            async with asyncio.timeout(5):
+                while desk.rows.reads < 5:
+                    await asyncio.sleep(0)
+                desk.rows.down = False
+                await desk.sent.get()
+        assert [row["action"] for row in logs] == ["progress_unread"]
+    await desk.preparations.stop()
 
 
 async def test_a_device_that_goes_while_it_is_asked_about_is_not_followed_for(desk: Desk) -> None:
