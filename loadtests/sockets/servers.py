@@ -34,8 +34,10 @@ ROOMY_SETTINGS = {
     "PLAYHEAD_CONNECTION_EVENTS_PER_S": "10000",
     "PLAYHEAD_CONNECTION_EVENTS_BURST": "100000",
     "PLAYHEAD_CONNECTIONS_PER_LISTENER_MAX": "1000",
+    "PLAYHEAD_PROCESS_SOCKETS_PER_S": "100000",
+    "PLAYHEAD_PROCESS_SOCKETS_BURST": "100000",
 }
-"""A load's sockets send more than any hand does, and a room is a listener with as many sockets."""
+"""A load's sockets send more than any hand does, come all at once, and a room is a listener with as many of them."""
 
 
 @dataclass(frozen=True, slots=True)
