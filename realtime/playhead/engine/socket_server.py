@@ -101,17 +101,7 @@ class Rooms(AsyncManager):
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         messages = self.server.encoded(EVENT, [event, *arguments], namespace)
-        self.deliver(members, messages, skip_sid if isinstance(skip_sid, list) else (skip_sid,))
-
-    def deliver(
-        self, members: Iterable[tuple[str, str]], messages: Sequence[Outgoing], skipped: Container[str | None] = ()
-    ) -> None:
-        """Messages that are encoded and framed already, to sockets that are here (`sid`, that of its connection)."""
-        sessions = self.server.eio.sockets
-        for sid, eio_sid in members:
-            if sid not in skipped and (session := sessions.get(eio_sid)) is not None:
-                for message in messages:
-                    session.send(message)
+        self.server.deliver(members, messages, skip_sid if isinstance(skip_sid, list) else (skip_sid,))
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
         yield from tuple(self._members(namespace, room))
@@ -154,10 +144,17 @@ class SocketServer(socketio.AsyncServer):
         """An event that is JSON already, `[name, argument, …]`, to those of a room whom this process holds."""
         where = b"" if namespace == "/" else namespace.encode() + b","
         message = Outgoing.of_text(b"4%d%s%s" % (EVENT, where, event))
+        self.deliver(self.manager.get_participants(namespace, room), [message], (skip_sid,))
+
+    def deliver(
+        self, members: Iterable[tuple[str, str]], messages: Sequence[Outgoing], skipped: Container[str | None] = ()
+    ) -> None:
+        """Messages that are encoded and framed already, to sockets that are here (`sid`, that of its connection)."""
         sessions = self.eio.sockets
-        for sid, eio_sid in self.manager.get_participants(namespace, room):
-            if sid != skip_sid and (session := sessions.get(eio_sid)) is not None:
-                session.send(message)
+        for sid, eio_sid in members:
+            if sid not in skipped and (session := sessions.get(eio_sid)) is not None:
+                for message in messages:
+                    session.send(message)
 
     async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
         session = self.eio.sockets.get(eio_sid)

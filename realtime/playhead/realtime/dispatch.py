@@ -6,13 +6,13 @@ A connection survives every bad payload; nothing is changed by one.
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import structlog
-from prometheus_client import Counter
 from pydantic import BaseModel, ValidationError
 
 from playhead.db import DATABASE_AWAY, DatabaseUnavailable
@@ -45,8 +45,8 @@ class Dispatcher:
     ) -> None:
         self._table = table
         self._ack_seconds = metrics.ack_seconds.labels("socket")
-        self._answered: dict[tuple[str, str], Counter] = {}
-        """Of each event and result; the library's own way to them is longer."""
+        self._answered = functools.cache(metrics.commands.labels)
+        """The library's own way to an instrument is longer; there are few."""
         self._connections = connections
         self._metrics = metrics
         self._clock = clock
@@ -61,17 +61,11 @@ class Dispatcher:
         arrived_s = time.perf_counter()
         answer = await self._answer(connection_id, event, arguments)
         self._ack_seconds.observe(time.perf_counter() - arrived_s)
-        self._counter(event, answer.code.value if isinstance(answer, Rejection) else "ok").inc()
+        result = answer.code.value if isinstance(answer, Rejection) else "ok"
+        self._answered("socket", event if event in self._table else "unknown", result).inc()
         if isinstance(answer, Rejection):
             return {"ok": False, "error": rejection_payload(answer), "server_time": self._clock.now_ms()}
         return {"ok": True, "server_time": self._clock.now_ms(), **answer}
-
-    def _counter(self, event: str, result: str) -> Counter:
-        name = event if event in self._table else "unknown"
-        counter = self._answered.get((name, result))
-        if counter is None:
-            counter = self._answered[name, result] = self._metrics.commands.labels("socket", name, result)
-        return counter
 
     async def settle(self, timeout_s: float) -> None:
         """Begins nothing from now on; returns when what was begun is answered, after `timeout_s` at the latest."""

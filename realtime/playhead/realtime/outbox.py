@@ -1,8 +1,7 @@
 """What this node says to its sockets: to one of them, or to all of a listener's; and its last word to one."""
 
+from functools import cache
 from typing import Any
-
-from prometheus_client import Counter
 
 from playhead.engine.socket_server import SocketServer
 from playhead.realtime.closings import CloseCode, closing_payload
@@ -19,17 +18,11 @@ class Outbox:
         self._sockets = RawSockets(sio)
         self._connections = connections
         self._metrics = metrics
-        self._delivered: dict[str, Counter] = {}
-
-    def _counter(self, event: str) -> Counter:
-        counter = self._delivered.get(event)
-        if counter is None:
-            counter = self._delivered[event] = self._metrics.deliveries.labels(event)
-        return counter
+        self._delivered = cache(metrics.deliveries.labels)
 
     async def send(self, connection_id: str, event: str, data: dict[str, Any]) -> None:
         """To one connection, if it is still there."""
-        self._counter(event).inc()
+        self._delivered(event).inc()
         await self._sio.emit(event, data, to=connection_id)
 
     async def tell(
@@ -37,13 +30,13 @@ class Outbox:
     ) -> None:
         """To all connections that the listener holds here, except one."""
         here = self._connections.of_listener(listener_id)
-        self._counter(event).inc(len(here) - (skip_connection_id in here))
+        self._delivered(event).inc(len(here) - (skip_connection_id in here))
         await self._sio.emit(event, data, room=listener_id, skip_sid=skip_connection_id)
 
     async def pass_on(self, listener_id: str, name: str, event: bytes, skip_connection_id: str | None) -> None:
         """The same, of an event that is encoded already: `[name, data]`."""
         here = self._connections.of_listener(listener_id)
-        self._counter(name).inc(len(here) - (skip_connection_id in here))
+        self._delivered(name).inc(len(here) - (skip_connection_id in here))
         await self._sio.emit_encoded(event, listener_id, skip_connection_id)
 
     async def end(self, connection_id: str, code: CloseCode) -> None:

@@ -265,7 +265,7 @@ class ShardedManager(Rooms, AsyncPubSubManager):
     def _deliver(self, message: Encoded) -> None:
         """To the sockets of this node."""
         if members := list(self.get_participants(message.namespace, message.room)):
-            self.deliver(members, outgoing(message.packets), message.skip_sids)
+            self.server.deliver(members, outgoing(message.packets), message.skip_sids)
 
     async def _missed(self, channel: str) -> None:
         await self._gap(*self._places.get(channel, ("", "")))
