@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from loadtests.chaos.model import HEARD, Replay, replay, retold
-from loadtests.chaos.record import Payload, Record, SessionRecord, order_of
+from loadtests.chaos.record import Order, Payload, Record, SessionRecord, order_of
 from playhead.playback.history import MOVES_MAX
 from playhead.playback.listened import total_ms
 from playhead.playback.state import Interval, SessionState
@@ -30,6 +30,17 @@ def bitmap(intervals: Sequence[Interval], duration_ms: int) -> bytearray:
     for start_ms, end_ms in intervals:
         heard[start_ms:end_ms] = bytes([HEARD]) * (end_ms - start_ms)
     return heard
+
+
+def is_back(shown: Payload | None, session: SessionRecord, newest: Order) -> bool:
+    """Whether who shows that as the script's live session knows of `session` all up to `newest`.
+
+    Where the listener has ended it, meanwhile or just before: whether it is shown no longer. A snapshot tells of the
+    live session alone, and the revisions of the next one begin at 1.
+    """
+    if shown is not None and shown["session_id"] == session.session_id:
+        return order_of(shown) >= newest
+    return session.ended_at_s < math.inf
 
 
 def against_store(session: SessionRecord, stored: SessionState | None, record: Record) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from random import Random
 from uuid import UUID
 
-from loadtests.chaos.record import Order, Payload, Record
+from loadtests.chaos.record import Payload, Record
 from loadtests.chaos.tap import Lost, Tap
 from loadtests.chaos.wishes import Wish
 from playhead import client
@@ -78,11 +78,10 @@ class Device:
         return self._tap.url
 
     @property
-    def newest(self) -> Order:
-        """The newest state of any session that it was told."""
-        sessions = self._record.of_listener(self.listener_id)
-        held = (self._client.state(session.session_id) for session in sessions)
-        return max((state.order for state in held if state is not None), default=(0, 0))
+    def live(self) -> Payload | None:
+        """The script's live session as it shows it, as in an event."""
+        state = self._client.live(self._script_id)
+        return None if state is None else asdict(state)
 
     @property
     def live_session_id(self) -> str:

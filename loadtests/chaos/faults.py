@@ -20,9 +20,10 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from loadtests.chaos.checks import is_back
 from loadtests.chaos.device import Device
 from loadtests.chaos.inspection import Inspector
-from loadtests.chaos.record import Loss, Record
+from loadtests.chaos.record import Loss, Order, Record, SessionRecord
 from loadtests.chaos.system import POLL_S, System
 from loadtests.chaos.traffic import Traffic
 from playhead.sessions.keys import partition_of
@@ -103,24 +104,26 @@ class Faults:
         victim = self._busiest()
         await self.system.ready(1 - victim)
         cut = [device for device in self.traffic.devices if device.url == self.system.urls[victim]]
-        newest = {device: self._newest(device) for device in cut}
+        last = {device: self._last(device) for device in cut}
         process = self.system.servers[victim]
         process.kill()
         at_s = time.time()
         process.start()
-        back_s = await asyncio.gather(*(self._back(device, at_s, newest[device]) for device in cut))
+        back_s = await asyncio.gather(*(self._back(device, at_s, *last[device]) for device in cut))
         return Kill(kind="server", at_s=at_s, recovered_s=time.time() - at_s, back_s=tuple(back_s))
 
     def _busiest(self) -> int:
         held = [sum(device.url == url for device in self.traffic.devices) for url in self.system.urls]
         return held.index(max(held))
 
-    def _newest(self, device: Device) -> tuple[int, int]:
-        return max(order for session in self.record.of_listener(device.listener_id) for order in session.states)
+    def _last(self, device: Device) -> tuple[SessionRecord, Order]:
+        """The listener's latest session, and the newest state of it that anybody was told."""
+        session = max(self.record.of_listener(device.listener_id), key=lambda row: row.began_at_s)
+        return session, max(session.states)
 
-    async def _back(self, device: Device, at_s: float, newest: tuple[int, int]) -> float:
+    async def _back(self, device: Device, at_s: float, session: SessionRecord, newest: Order) -> float:
         """Seconds from the kill until the device had a snapshot again, as late as what its listener had seen before."""
-        await device.expect(lambda row: row.joined_at_s > at_s and row.newest >= newest)
+        await device.expect(lambda row: row.joined_at_s > at_s and is_back(row.live, session, newest))
         return time.time() - at_s
 
     async def valkey(self) -> Kill:

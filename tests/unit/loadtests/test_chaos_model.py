@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from loadtests.chaos.checks import against_rows, against_store
+from loadtests.chaos.checks import against_rows, against_store, is_back
 from loadtests.chaos.model import HEARD, replay
-from loadtests.chaos.record import Asked, Loss, Payload, Record, SessionRecord
+from loadtests.chaos.record import Asked, Loss, Payload, Record, SessionRecord, order_of
 from playhead.playback.state import Interval
 from playhead.sessions.codec import state_payload
 from playhead.sessions.keys import partition_of
@@ -209,3 +209,26 @@ def test_an_end_that_the_store_had_lost_need_not_be_told_again_when_its_row_come
     back = replace(story.state, **{"epoch": EPOCH + 1, **stored})
     found = against_store(story.session, back, story.record)
     assert any("nobody was told its state" in text for text in found) is wrong
+
+
+def test_a_device_is_back_when_it_shows_the_session_as_late_as_anybody_was_told():
+    story = Story()
+    first = story.session.newest
+    story.command("seek", {"position": 50.0}, position_ms=50_000)
+    newest = order_of(story.session.newest)
+
+    assert is_back(story.session.newest, story.session, newest)
+    assert not is_back(first, story.session, newest)
+    assert not is_back(None, story.session, newest)
+    assert not is_back({**story.session.newest, "session_id": str(uuid.uuid4())}, story.session, newest)
+
+
+def test_after_the_end_a_device_is_back_when_it_shows_the_session_no_longer_though_the_next_one_is_at_revision_1():
+    story = Story()
+    before = story.session.newest
+    story.command("end", {}, ended_at_ms=NOW_MS, playing=False)
+    newest = order_of(story.session.newest)
+
+    assert is_back({**before, "session_id": str(uuid.uuid4())}, story.session, newest)
+    assert is_back(None, story.session, newest)
+    assert not is_back(before, story.session, newest)
