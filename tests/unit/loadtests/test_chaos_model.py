@@ -211,7 +211,7 @@ def test_an_end_that_the_store_had_lost_need_not_be_told_again_when_its_row_come
     assert any("nobody was told its state" in text for text in found) is wrong
 
 
-def test_a_device_is_back_when_it_shows_the_session_as_late_as_anybody_was_told():
+def test_a_device_is_back_when_it_shows_the_session_as_late_as_anybody_was_told() -> None:
     story = Story()
     first = story.session.newest
     story.command("seek", {"position": 50.0}, position_ms=50_000)
@@ -223,7 +223,7 @@ def test_a_device_is_back_when_it_shows_the_session_as_late_as_anybody_was_told(
     assert not is_back({**story.session.newest, "session_id": str(uuid.uuid4())}, story.session, newest)
 
 
-def test_after_the_end_a_device_is_back_when_it_shows_the_session_no_longer_though_the_next_one_is_at_revision_1():
+def test_after_the_end_a_device_is_back_when_it_shows_it_no_longer_though_the_next_one_is_at_revision_1() -> None:
     story = Story()
     before = story.session.newest
     story.command("end", {}, ended_at_ms=NOW_MS, playing=False)
