@@ -2,7 +2,7 @@
 """The one entry for everyone who works on playhead. It needs nothing but Python 3.11 or newer.
 
     python3 dev.py run [--port …]      everything on this machine: servers, worker, sample, links for two devices
-    python3 dev.py test [pytest …]     all tests, a process a core; or those that you name, with whatever pytest takes
+    python3 dev.py test [pytest …]     all tests, in parallel; or those that you name, with whatever pytest takes
     python3 dev.py check               ruff, mypy, import-linter, the layout, and the player's types
     python3 dev.py bench NAME […]      loadtests/bench_NAME.py
     python3 dev.py lock                writes requirements.lock anew (needs uv)
@@ -85,13 +85,13 @@ def test(arguments: list[str]) -> int:
 
 
 def all_at_once() -> list[str]:
-    """A process a core, each with servers of its own; the tests of a file share one.
+    """A process a core and one more, for many tests wait; each has servers of its own, and a file's tests share one.
 
     In the order of their folders, for the slow ones come first there: the few long files of `acceptance` at the end
     would leave all processes but one without work.
     """
-    processes = min(TEST_PROCESSES_MAX, os.cpu_count() or 1)
-    return ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"] if processes > 1 else []
+    processes = min(TEST_PROCESSES_MAX, (os.cpu_count() or 1) + 1)
+    return ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def check(arguments: list[str]) -> int:
