@@ -76,6 +76,10 @@ class Loss:
         """Whether this state, which was acked, may be missing."""
         return asked.answered_at_s >= self.since_s and made[0] < self.epochs[partition_of(asked.listener_id)]
 
+    def parts(self, asked: Asked) -> bool:
+        """Whether it was asked before the store died, and answered by its new life."""
+        return asked.asked_at_s <= self.died_at_s <= asked.answered_at_s
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SessionRecord:

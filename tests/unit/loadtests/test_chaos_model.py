@@ -139,6 +139,23 @@ def test_a_revision_that_nobody_was_told_is_a_hole_unless_a_repeated_report_has_
     assert replay(again.session).holes == []
 
 
+@pytest.mark.parametrize(("died_after_s", "sends", "wrong"), [(0.0, 2, 0), (0.0, 1, 1), (-1.0, 2, 1), (9.0, 2, 1)])
+def test_a_hole_is_excused_by_a_command_whose_answer_the_store_has_lost(
+    died_after_s: float, sends: int, wrong: int
+) -> None:
+    story = Story(position_ms=10_000)
+    asked = story.record.begin(LISTENER_ID, "phone", "seek", {"session_id": SESSION_ID, "command_id": "lost"})
+    asked.sends, revision = sends, story.state.revision
+    story.command("rate", {"rate": 2.0}, rate=2.0, revision=revision + 2)
+    story.record.finish(asked, {"ok": False, "error": {"code": "conflict", "message": "", "retry": False}})
+    died_at_s = asked.asked_at_s + died_after_s
+    story.record.losses.append(Loss(since_s=died_at_s - 2.0, died_at_s=died_at_s, until_s=died_at_s + 0.5, epochs={}))
+    told = against_store(story.session, story.state, story.record)
+    assert [text for text in told if "nobody was told" in text] == [
+        f"{SESSION_ID}: nobody was told of revision 2"
+    ] * wrong
+
+
 def test_a_state_that_was_told_but_is_not_stored_is_found() -> None:
     story = Story(position_ms=10_000)
     stored = story.state
