@@ -118,6 +118,10 @@ async def _emit_and_wait(self: sockets.SocketServer, event: str, data: Any, **op
     await _emit(self, event, data, **options)
 
 
+def _room_as_for_others(self: memory_store.MemoryStore, _changes: Any) -> bool:
+    return self._journal_length < self._journal_length_max
+
+
 def _no_refusal(_committed: Committed) -> Rejection | None:
     return None
 
@@ -217,6 +221,12 @@ MUTATIONS: dict[str, Mutation] = {
         rule="section 4",
         broken="what one process has taken to look at is nobody else's any more",
         place=(memory_store.MemoryStore, "due", _due_and_forgotten),
+    ),
+    "deadlines-have-no-reserve": Mutation(
+        rule="section 4",
+        broken="what the server does by itself waits for room in a journal that others have filled",
+        place=(memory_store.MemoryStore, "_has_room", _room_as_for_others),
+        from_seed=4_676_280,
     ),
     "others-play-on": Mutation(
         rule="section 4",

@@ -8,7 +8,7 @@
 Whenever something may be lost the epoch grows, as `open_1` in functions.lua does it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from playhead.sessions.flushing import Taken
 from playhead.sessions.memory_journal import MemoryJournal
 from playhead.sessions.memory_notes import Notes
 from playhead.sessions.memory_store import MemoryStore
-from playhead.sessions.store import Change, Committed, DueSession
+from playhead.sessions.store import Change, DueSession
 from playhead.sessions.timetable import Expiring, Timetable
 from tests.simulation.record import ASKED, Commit, Loss, Record, Step
 
@@ -134,11 +134,10 @@ class Valkey(MemoryStore):
         self.record.losses.append(Loss(now_ms, kind, loses_ms, self._epoch))
         self.on_due()
 
-    def _refused(self, listener_id: str, epoch: int, changes: Sequence[Change], live: int | None) -> Committed | None:
-        """At the limit of the journal counts what a flusher has in hand as well: a stream has it until it is done."""
-        refused = super()._refused(listener_id, epoch, changes, live)
-        full = len(self.journal) + len(self.stream._pending) >= self._journal_length_max
-        return Committed.BACKLOG if refused is None and full else refused
+    @property
+    def _journal_length(self) -> int:
+        """What a flusher has in hand counts as well: a stream has it until it is done."""
+        return len(self.journal) + len(self.stream._pending)
 
     # what is watched
 

@@ -12,6 +12,7 @@ from playhead.sessions.store import StoreUnavailable
 class HeldKeeper:
     """Keeper whose test decides what becomes of each commit.
 
+    `room`: entries that may be on their way.
     `open`: cleared, commits wait. `away`: nothing is tried. `unheard`: so many commits are kept, but their callers are
     not told. `lost`: so many are neither kept, nor are their callers told.
     """
@@ -22,10 +23,13 @@ class HeldKeeper:
         self.open.set()
         self.arrived = asyncio.Condition()
         self.waiting = 0
-        self.full = False
+        self.room = 1
         self.away = False
         self.unheard = 0
         self.lost = 0
+
+    def has_room(self, reserve: int) -> bool:
+        return self.room + reserve > 0
 
     async def keep(self, entries: Sequence[Entry]) -> None:
         if self.away:

@@ -18,6 +18,7 @@ from playhead.playback.commands import (
     Command,
     Connections,
     Due,
+    Lost,
     Offline,
     Origin,
     Pause,
@@ -53,6 +54,8 @@ LEAD_MS_MAX = 1_000
 """In `together` mode a start is anchored twice the slowest round trip ahead, within these bounds."""
 ANCHORED_AHEAD = (Play, Seek, SetRate, Restore)
 SOUND_MOVING = (Play, Transfer, Due)
+OWN = (Due, Lost)
+"""What the server does by itself: nobody is there who would ask again, so it has room where others wait."""
 
 Find = Callable[[View], Awaitable[Held | None]]
 
@@ -194,6 +197,7 @@ class Committer:
             entry=entry,
             offline=wish.offline,
             rest_until_ms=rest_until_ms,
+            own=isinstance(wish.command, OWN),
         )
         sounds = wish.moves_sound and outcome.state.playing
         others = _others(view, outcome.state, decision.cause, outcome.server_time_ms) if sounds else []

@@ -27,9 +27,9 @@ CONTENDED = "The listener's sessions changed each time that they were to be take
 
 
 class Contended(StoreUnavailable):
-    """Others were faster each time that the listener's sessions were to be taken over. Ask again in a moment.
+    """The listener's sessions could not be changed: others were faster each time, or there was no room for it.
 
-    Nothing is said of the store, nor of anybody else's sessions.
+    Ask again in a moment. Nothing is said of the store, nor of anybody else's sessions.
     """
 
 

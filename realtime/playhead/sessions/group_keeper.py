@@ -86,9 +86,8 @@ class GroupKeeper:
         await cancelled(self._task)
         self._turn_away(NotKept("The server is stopping."))
 
-    @property
-    def full(self) -> bool:
-        return self._entries_waiting >= self._waiting_max
+    def has_room(self, reserve: int) -> bool:
+        return self._entries_waiting < self._waiting_max + reserve
 
     async def keep(self, entries: Sequence[Entry]) -> None:
         if self._stopped:

@@ -26,6 +26,7 @@ from playhead.sessions.store import (
     DUE_CLAIM_MS,
     ENDED_TTL_MS,
     JOURNAL_LENGTH_MAX,
+    JOURNAL_RESERVE,
     LEFT_TTL_MS,
     LIVE_SESSIONS_MAX,
     PRESENCE_LEASE_MS,
@@ -54,9 +55,8 @@ class NotKept(StoreUnavailable):
 class Keeper(Protocol):
     """Brings entries to where they outlive this process."""
 
-    @property
-    def full(self) -> bool:
-        """As many entries are on their way as may be."""
+    def has_room(self, reserve: int) -> bool:
+        """Whether another entry may be on its way; `reserve`: so many more than at other times."""
         ...
 
     async def keep(self, entries: Sequence[Entry]) -> None:
@@ -89,6 +89,7 @@ class MemoryStore:
         on_packet: OnPacket | None = None,
         epoch: int = 1,
         journal_length_max: int = JOURNAL_LENGTH_MAX,
+        journal_reserve: int = JOURNAL_RESERVE,
         keeper: Keeper | None = None,
         guard: Callable[[], None] = lambda: None,
     ) -> None:
@@ -96,6 +97,7 @@ class MemoryStore:
         self._on_packet = on_packet
         self._epoch = epoch
         self._journal_length_max = journal_length_max
+        self._journal_reserve = journal_reserve
         self._keeper = keeper
         self._guard = guard
         self.journal: deque[Entry] = deque()
@@ -203,8 +205,17 @@ class MemoryStore:
         created = sum(change.expected_version is None for change in changes)
         if created and found + created > LIVE_SESSIONS_MAX:
             return Committed.FULL
-        full = len(self.journal) >= self._journal_length_max if self._keeper is None else self._keeper.full
-        return Committed.BACKLOG if full else None
+        return None if self._has_room(changes) else Committed.BACKLOG
+
+    def _has_room(self, changes: Sequence[Change]) -> bool:
+        reserve = self._journal_reserve if any(change.own for change in changes) else 0
+        if self._keeper is not None:
+            return self._keeper.has_room(reserve)
+        return self._journal_length < self._journal_length_max + reserve
+
+    @property
+    def _journal_length(self) -> int:
+        return len(self.journal)
 
     async def _keep(self, listener_id: str, commit: _Commit) -> None:
         entries = [entry for change in commit.changes if (entry := _entry(change)) is not None]

@@ -33,6 +33,7 @@ from playhead.sessions.store import (
     DUE_CLAIM_MS,
     ENDED_TTL_MS,
     JOURNAL_LENGTH_MAX,
+    JOURNAL_RESERVE,
     LEFT_TTL_MS,
     LIVE_SESSIONS_MAX,
     MOVES_TTL_MS,
@@ -70,9 +71,16 @@ async def unavailable_when_down(client: Redis) -> AsyncIterator[None]:
 class RedisStore:
     """SessionStore on one Valkey/Redis primary."""
 
-    def __init__(self, url: str, clock: Clock, journal_length_max: int = JOURNAL_LENGTH_MAX) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        journal_length_max: int = JOURNAL_LENGTH_MAX,
+        journal_reserve: int = JOURNAL_RESERVE,
+    ) -> None:
         self._clock = clock
         self._journal_length_max = journal_length_max
+        self._journal_reserve = journal_reserve
         self._opened_run_id: str | None = None
         self._opening = asyncio.Lock()
         self.client: Redis = connect(url, self._open_epochs)
@@ -227,7 +235,8 @@ class RedisStore:
         keys = ListenerKeys(listener_id)
         names = [keys.epoch, keys.live, keys.deadlines, keys.journal, *_answer_keys(keys, answer)]
         names += [keys.session(change.after.session_id) for change in changes]
-        fixed = _fixed_arguments(keys, epoch, self._journal_length_max, answer, live)
+        reserve = self._journal_reserve if any(change.own for change in changes) else 0
+        fixed = _fixed_arguments(keys, epoch, self._journal_length_max + reserve, answer, live)
         rows = [argument for change in changes for argument in _change_arguments(change)]
         return Committed(int(await self._function("commit_1", names, [*fixed, *rows, *packets])))
 

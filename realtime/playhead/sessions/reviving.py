@@ -5,7 +5,8 @@ either way the session is written once in the new epoch, as it is. So its order 
 was lost, and devices that had seen one of those show what is true again. While PostgreSQL is away nothing is taken
 over: a row that wins may be there. One that comes later than the others, when its row can be read again, may find that
 its device sounds in another session by then: all live ones are looked at together, and the one that changed last plays
-on. Must not know: commands, devices' sockets.
+on. It happens once to a session in each life of the store, and takes of the journal's reserve: what is due in a session
+must find it compared. Must not know: commands, devices' sockets.
 """
 
 import asyncio
@@ -85,7 +86,7 @@ class Reviver:
         taken = await self._taken([state for state in live if state.epoch != loaded.epoch], loaded.epoch)
         if not taken:
             return View.of(loaded)
-        changes = _together(live, taken, self._clock.now_ms())
+        changes = [structs.replace(each, own=True) for each in _together(live, taken, self._clock.now_ms())]
         packets = self._packets([change for change in changes if change.written])
         committed = await self._store.commit(listener_id, loaded.epoch, changes, packets, live=len(live))
         if committed is Committed.LOST:
@@ -129,7 +130,7 @@ class Reviver:
         state = as_it_comes_back(structs.replace(row, epoch=epoch, version=row.version + 1), others, devices, now_ms)
         # all of them, as what one of them begins to sound on meanwhile must be seen
         beside = [Change(after=_beside(other, state, now_ms), expected_version=other.version) for other in others]
-        changes = [Change(after=state, expected_version=None), *beside]
+        changes = [Change(after=state, expected_version=None, own=True), *beside]
         packets = self._packets([change for change in changes if change.written])
         committed = await self._store.commit(listener_id, epoch, changes, packets, live=len(others))
         if committed is Committed.LOST:

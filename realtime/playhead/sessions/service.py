@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import structlog
+
 from playhead.auth.tokens import Principal
 from playhead.db import DatabaseUnavailable, Script
 from playhead.playback.commands import Command, Due, Lost, Offline, Origin, Play, Restore
@@ -21,11 +23,13 @@ from playhead.runtime.limits import Paces, Rate
 from playhead.sessions.answers import Outcome
 from playhead.sessions.archive import Archive
 from playhead.sessions.committing import Committer, Wish
-from playhead.sessions.finding import SessionFinder
+from playhead.sessions.finding import Contended, SessionFinder
 from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
 from playhead.sessions.reviving import Held, View
 from playhead.sessions.store import DueSession, Order, SessionStore
+
+log = structlog.get_logger(__name__)
 
 OFFLINE_RATE = Rate(per_s=10, burst=10_000)
 """Offline stretches that a process takes of one listener: two whole logs of our client at once, 36,000 an hour. Each
@@ -36,6 +40,7 @@ OFFLINE_TOO_FAST = (
 
 SERVER = Origin(device_id="server")
 """Who asks when the server acts by itself; no device sees it."""
+NO_ROOM = "What the server does by itself found no room in the journal's reserve, or others were faster each time."
 
 
 class Scripts(Protocol):
@@ -205,7 +210,10 @@ class SessionService:
     async def device_lost(
         self, listener_id: str, device_id: str, connection_id: str, last_seen_at_ms: int | None, grace_ms: int
     ) -> None:
-        """A device's connection has ended: what sounds on it waits `grace_ms`, if it has no other connection."""
+        """A device's connection has ended: what sounds on it waits `grace_ms`, if it has no other connection.
+
+        Raises Contended, as `excuse` and `due` do: then it is still to be done.
+        """
         rows = await self._store.connections(listener_id, self._clock.now_ms())
         if any(row.device_id == device_id and row.connection_id != connection_id for row in rows):
             return
@@ -213,7 +221,7 @@ class SessionService:
         lost = Lost(device_id=device_id, last_seen_at_ms=last_seen_at_ms, until_ms=until_ms)
         for state in await self.live_states(listener_id):
             if state.playing and state.active_device_id == device_id:
-                await self.apply(listener_id, state.session_id, lost, SERVER)
+                _done(await self.apply(listener_id, state.session_id, lost, SERVER))
 
     async def connection_lost(self, listener_id: str, connection_id: str) -> None:
         """As `device_lost`, without a grace, of a connection of which nothing is known but who sounds over it."""
@@ -228,7 +236,7 @@ class SessionService:
         if device_id is None or any(row.device_id == device_id for row in rows):
             return
         lost = Lost(device_id=device_id, last_seen_at_ms=state.absent_since_ms, until_ms=until_ms)
-        await self.apply(state.listener_id, state.session_id, lost, SERVER)
+        _done(await self.apply(state.listener_id, state.session_id, lost, SERVER))
 
     async def due(self, item: DueSession, excused_until_ms: int | None = None) -> None:
         """Does what the session's deadlines ask for, and notes the next one.
@@ -247,8 +255,7 @@ class SessionService:
             command=Due(left_at_ms=left_at_ms, excused_until_ms=excused_until_ms),
             origin=SERVER,
         )
-        answer = await self._committer.carry_out(wish, find)
-        if isinstance(answer, Rejection) and answer.code is Code.NOT_FOUND:
+        if not _done(await self._committer.carry_out(wish, find)):
             await self._store.forget_due(item)
 
     async def join_session(self, listener_id: str, session_id: str) -> Snapshot | Rejection:
@@ -297,6 +304,14 @@ def _of_script(principal: Principal, script_id: str, command: Command, origin: O
     """What is asked of a script, whichever session of it that will be."""
     listener_id = principal.listener_id
     return Wish(listener_id=listener_id, session_id=None, target=script_id, command=command, origin=origin, **options)
+
+
+def _done(answer: Outcome | Rejection) -> bool:
+    """Whether what the server does by itself was done; False: there is nothing any more to do it with."""
+    if isinstance(answer, Rejection) and answer.code is Code.OVERLOADED:
+        log.warning(NO_ROOM, action="own_change_waits")
+        raise Contended(NO_ROOM)
+    return not (isinstance(answer, Rejection) and answer.code is Code.NOT_FOUND)
 
 
 async def _live_or_raise(script_id: str, away: DatabaseUnavailable, view: View) -> Held:

@@ -30,6 +30,9 @@ MOVES_TTL_MS = 30 * 60 * 1000
 """How long the store tells a session's latest moves itself, before they are read from PostgreSQL alone."""
 JOURNAL_LENGTH_MAX = 100_000
 """Entries of one partition that may wait for PostgreSQL; at the limit commands are answered `overloaded`."""
+JOURNAL_RESERVE = 10_000
+"""Entries beyond that limit which only the server's own changes may take: nobody is there who would ask for them again,
+and what others have asked for must not keep a sleep timer from stopping the sound."""
 DUE_CLAIM_MS = 5_000
 """What one process took to look at comes up again after so long, unless its state says otherwise by then."""
 LEFT_TTL_MS = SESSION_TTL_MS
@@ -57,7 +60,8 @@ class Committed(Enum):
     FULL = -1
     """The listener has `LIVE_SESSIONS_MAX` live sessions."""
     BACKLOG = -2
-    """The partition's journal is at its limit: PostgreSQL must catch up first."""
+    """The partition's journal is at its limit, for the server's own changes with its reserve: PostgreSQL must catch up
+    first."""
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -85,6 +89,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the journal gets beside it."""
     rest_until_ms: int = 0
     """Nobody has to look at the session before."""
+    own: bool = False
+    """The server makes it by itself: its commit may take of the journal's reserve."""
 
     @property
     def written(self) -> bool:

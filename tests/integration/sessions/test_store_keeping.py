@@ -35,6 +35,7 @@ from tests.support.sessions import SetClock, new_id
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID, SESSION_ID, make_state
 
 JOURNAL_LENGTH_MAX = 3 * ANSWERS_MAX
+JOURNAL_RESERVE = 2
 FIRST = make_state(version=1, revision=1, playing=False)
 DUE = DueSession(listener_id=LISTENER_ID, session_id=SESSION_ID)
 IDLE_MS = NOW_MS + IDLE_END_MS
@@ -88,14 +89,16 @@ async def kept(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Kept]
             yield made
         return
     if kind == "memory":
-        memory = MemoryStore(clock, epoch=NOW_MS, journal_length_max=JOURNAL_LENGTH_MAX)
+        memory = MemoryStore(
+            clock, epoch=NOW_MS, journal_length_max=JOURNAL_LENGTH_MAX, journal_reserve=JOURNAL_RESERVE
+        )
 
         async def entries() -> list[Entry]:
             return list(memory.journal)
 
         yield Kept(memory, entries)
         return
-    store = RedisStore(request.getfixturevalue("valkey_url"), clock, JOURNAL_LENGTH_MAX)
+    store = RedisStore(request.getfixturevalue("valkey_url"), clock, JOURNAL_LENGTH_MAX, JOURNAL_RESERVE)
 
     async def streamed() -> list[Entry]:
         rows: Any = await store.client.xrange(ListenerKeys(LISTENER_ID).journal)
@@ -214,6 +217,19 @@ async def test_at_the_limit_of_the_journal_nothing_is_accepted(kept: Kept) -> No
     assert await kept.commit(answer=answer()) is Committed.BACKLOG
     assert await kept.store.load(LISTENER_ID, SESSION_ID) == before
     assert len(await kept.journal()) == JOURNAL_LENGTH_MAX
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"], indirect=True)
+async def test_at_the_limit_of_the_journal_the_servers_own_changes_have_a_reserve(kept: Kept) -> None:
+    for _ in range(JOURNAL_LENGTH_MAX):
+        await kept.commit()
+    for _ in range(JOURNAL_RESERVE):
+        assert await kept.commit(own=True) is Committed.DONE
+    full = kept.version
+    assert await kept.commit(own=True) is Committed.BACKLOG
+    kept.version = full
+    assert await kept.commit() is Committed.BACKLOG
+    assert len(await kept.journal()) == JOURNAL_LENGTH_MAX + JOURNAL_RESERVE
 
 
 # deadlines

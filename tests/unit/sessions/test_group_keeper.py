@@ -116,12 +116,14 @@ async def test_a_transaction_has_a_limit_and_a_commit_is_never_divided(kept: Kep
 async def test_at_its_limit_it_is_full_and_no_longer_when_they_are_under_way(kept: Kept) -> None:
     under_way = await kept.blocked()
     tasks = await waiting(kept, *([entry()] for _ in range(9)))
-    assert not kept.keeper.full
+    assert kept.keeper.has_room(0)
     tasks += await waiting(kept, [entry()])
-    assert kept.keeper.full
+    assert not kept.keeper.has_room(0) and kept.keeper.has_room(1)
+    tasks += await waiting(kept, [entry()])
+    assert not kept.keeper.has_room(1)
     kept.postgres.go_on.set()
     await asyncio.gather(under_way, *tasks)
-    assert not kept.keeper.full
+    assert kept.keeper.has_room(0)
 
 
 async def test_when_postgresql_is_away_everybody_is_told_and_afterwards_it_goes_on(kept: Kept) -> None:
@@ -144,7 +146,7 @@ async def test_behind_a_transaction_that_failed_nobody_waits_for_another_one(kep
     kept.postgres.go_on.set()
     answers = await asyncio.gather(under_way, *tasks, return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreUnavailable, NotKept, NotKept, NotKept]
-    assert kept.postgres.begun.locked() and not kept.keeper.full, "nothing else was tried"
+    assert kept.postgres.begun.locked() and kept.keeper.has_room(0), "nothing else was tried"
     kept.postgres.error = None
     await kept.keeper.keep([entry()])
     assert len(kept.postgres.stored) == 1

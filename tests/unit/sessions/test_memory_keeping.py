@@ -9,7 +9,7 @@ from msgspec import structs
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
 from playhead.sessions.memory_store import MemoryStore
-from playhead.sessions.store import Answer, Change, Committed, Connection, StoreUnavailable
+from playhead.sessions.store import JOURNAL_RESERVE, Answer, Change, Committed, Connection, StoreUnavailable
 from tests.support.keepers import HeldKeeper
 from tests.support.sessions import SetClock, new_id
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID, SCRIPT_ID, SESSION_ID, make_state
@@ -202,9 +202,18 @@ async def test_a_packet_that_cannot_be_delivered_does_not_undo_what_it_tells(tel
 
 
 async def test_too_much_on_its_way_is_a_backlog(telling: Telling) -> None:
-    telling.keeper.full = True
+    telling.keeper.room = 0
     assert await telling.commit(SECOND, 1) is Committed.BACKLOG
     assert await telling.states() == (FIRST,)
+
+
+async def test_the_servers_own_changes_have_a_reserve_of_what_may_be_on_its_way(telling: Telling) -> None:
+    telling.keeper.room = 1 - JOURNAL_RESERVE
+    assert await telling.commit(SECOND, 1) is Committed.BACKLOG
+    assert await telling.commit(SECOND, 1, own=True) is Committed.DONE
+    telling.keeper.room = -JOURNAL_RESERVE
+    third = structs.replace(SECOND, version=3, revision=3)
+    assert await telling.commit(third, 2, own=True) is Committed.BACKLOG
 
 
 async def test_without_the_right_to_answer_it_answers_nothing_but_who_is_connected(telling: Telling) -> None:

@@ -1,6 +1,7 @@
 """Where playback goes on when the store has lost something, or PostgreSQL is away."""
 
 import asyncio
+from copy import copy
 
 import pytest
 from msgspec import structs
@@ -223,14 +224,33 @@ async def test_a_session_whose_end_the_store_has_lost_has_ended(world: World) ->
     assert refused(await world.service.join_session(LISTENER_ID, early.session_id)) is Code.SESSION_ENDED
 
 
-async def test_at_the_limit_of_the_journal_sessions_are_told_as_they_were() -> None:
+async def test_at_the_limit_of_the_journal_sessions_are_taken_over_all_the_same() -> None:
     world = await make_world(journal_length_max=2)
+    early = (await world.play()).state
+    late = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
+    world.rows.take(copy(world.store.journal))
+    world.store.begin_another_life(emptied=False)
+    world.store.go_back(early)
+    assert (await world.service.live_states(LISTENER_ID)) == (taken_over(late, world),)
+    assert refused(await world.service.apply(LISTENER_ID, early.session_id, Pause(), PHONE)) is Code.OVERLOADED
+
+
+async def test_at_the_limit_of_the_journal_a_lost_session_comes_back_all_the_same() -> None:
+    world = await make_world(journal_length_max=1)
+    await world.connect("phone")
+    state = (await world.play()).state
+    world.rows.take(copy(world.store.journal))
+    world.store.begin_another_life(emptied=True)
+    assert (await joined(world)).state == taken_over(state, world)
+
+
+async def test_where_the_journals_reserve_is_full_too_sessions_are_told_as_they_were() -> None:
+    world = await make_world(journal_length_max=2, journal_reserve=0)
     early = (await world.play()).state
     await world.apply(early.session_id, Seek(position_ms=9_000))
     world.store.begin_another_life(emptied=False)
     world.store.go_back(early)
     assert (await world.service.live_states(LISTENER_ID)) == (early,)
-    assert refused(await world.service.apply(LISTENER_ID, early.session_id, Pause(), PHONE)) is Code.OVERLOADED
 
 
 # how a session that plays comes back

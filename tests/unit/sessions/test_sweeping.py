@@ -7,8 +7,9 @@ import pytest
 
 from playhead.playback.commands import Pause, SetMode, SetSleep
 from playhead.playback.deadlines import IDLE_END_MS
+from playhead.playback.rejections import Code
 from playhead.playback.state import SessionState
-from playhead.sessions.finding import TAKE_OVER_ATTEMPTS_MAX
+from playhead.sessions.finding import TAKE_OVER_ATTEMPTS_MAX, Contended
 from playhead.sessions.store import (
     DUE_CLAIM_MS,
     OUTAGE_GRACE_MS,
@@ -18,7 +19,7 @@ from playhead.sessions.store import (
 )
 from playhead.sessions.sweeping import Sweeper
 from tests.support.states import DURATION_MS, LISTENER_ID, OTHER_LISTENER_ID
-from tests.unit.sessions.world import DESK, World, make_world
+from tests.unit.sessions.world import DESK, World, make_world, refused
 
 
 @pytest.fixture
@@ -127,6 +128,57 @@ async def test_the_end_of_the_script_is_told_when_it_comes(world: World) -> None
     await world.sweeper.sweep()
     state = await live(world)
     assert (state.playing, state.finished, state.position_ms) == (False, True, DURATION_MS)
+
+
+async def full_journal(reserve: int) -> World:
+    """As `world`, and then the journal takes nothing any more that a device asks for."""
+    made = await make_world(journal_length_max=2, journal_reserve=reserve)
+    await made.connect("phone", "desk")
+    await made.play(position_ms=100_000)
+    await made.apply((await live(made)).session_id, SetSleep(after_ms=5_000), DESK)
+    made.sent.clear()
+    made.clock.advance(5_000)
+    return made
+
+
+async def test_sleep_fires_in_time_though_the_journal_is_full() -> None:
+    world = await full_journal(reserve=1)
+    session_id = (await live(world)).session_id
+    assert refused(await world.service.apply(LISTENER_ID, session_id, Pause(), DESK)) is Code.OVERLOADED
+    await world.sweeper.sweep()
+    state = await live(world)
+    assert (state.playing, state.position_ms, state.sleep_at_ms) == (False, 105_000, None)
+
+
+async def test_what_finds_no_room_in_the_reserve_either_is_done_as_soon_as_there_is_some() -> None:
+    world = await full_journal(reserve=0)
+    await world.sweeper.sweep()
+    assert (await live(world)).playing
+    world.flush()
+    world.clock.advance(DUE_CLAIM_MS)
+    await world.sweeper.sweep()
+    state = await live(world)
+    assert (state.playing, state.position_ms) == (False, 105_000)
+
+
+async def test_a_device_is_missed_though_the_journal_is_full() -> None:
+    world = await full_journal(reserve=1)
+    await lose(world)
+    assert (await live(world)).absent_until_ms == world.clock.time_ms + 10_000
+
+
+async def test_a_connection_whose_absence_finds_no_room_comes_up_again() -> None:
+    world = await full_journal(reserve=0)
+    with pytest.raises(Contended):
+        await world.service.device_lost(LISTENER_ID, "phone", "phone-1", world.clock.time_ms, 0)
+    world.clock.advance(PRESENCE_LEASE_MS)
+    await world.sweeper.sweep()
+    assert (await live(world)).playing
+    world.flush()
+    for _ in range(2):
+        world.clock.advance(DUE_CLAIM_MS)
+        await world.sweeper.sweep()
+    assert not (await live(world)).playing
 
 
 async def test_sleep_fires_once_whoever_sweeps(world: World) -> None:

@@ -13,7 +13,7 @@ from playhead.sessions.codec import Packet, decode_packet
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import SessionService
-from playhead.sessions.store import JOURNAL_LENGTH_MAX, SESSION_TTL_MS, Answer, Change, Committed
+from playhead.sessions.store import JOURNAL_LENGTH_MAX, JOURNAL_RESERVE, SESSION_TTL_MS, Answer, Change, Committed
 from playhead.sessions.sweeping import Sweeper
 from tests.support.sessions import HeldRows, HeldScripts, SetClock, make_principal, new_id
 from tests.support.states import LISTENER_ID, NOW_MS, SCRIPT_ID
@@ -110,13 +110,14 @@ class World:
         return [packet.event for _, packet in self.sent]
 
 
-async def make_world(journal_length_max: int = JOURNAL_LENGTH_MAX) -> World:
+async def make_world(journal_length_max: int = JOURNAL_LENGTH_MAX, journal_reserve: int = JOURNAL_RESERVE) -> World:
     clock, rows, scripts = SetClock(), HeldRows(), HeldScripts()
 
     async def on_packet(listener_id: str, packet: bytes) -> None:
         world.sent.append((listener_id, decode_packet(packet)))
 
-    store = CountingStore(clock, on_packet, epoch=NOW_MS, journal_length_max=journal_length_max)
+    limits = {"journal_length_max": journal_length_max, "journal_reserve": journal_reserve}
+    store = CountingStore(clock, on_packet, epoch=NOW_MS, **limits)
     presence = Presence(store, clock, connections_max=8)
     service = SessionService(store, rows, scripts, presence, clock, new_id)
     world = World(clock, rows, scripts, store, presence, service, Sweeper(store, service, presence, clock))
