@@ -92,6 +92,8 @@ def _device_apart(world: "World", device: "Device") -> str | None:
         # nor is one brought back that another session of its script has followed: the store has lost its end alone
         and (state.session_id in here or not _followed(world, state))
     }
+    if (text := _devices_differ(world, device)) is not None:
+        return text
     for shown in device.talk.sessions:
         if not device.talk._joins.follows(shown):
             continue
@@ -107,6 +109,19 @@ def _device_apart(world: "World", device: "Device") -> str | None:
     for state in live.values():
         if state.script_id in followed and state.session_id in world.valkey.sessions():
             return f"{device.device_id} follows {state.script_id} and does not know of {state}"
+    return None
+
+
+def _devices_differ(world: "World", device: "Device") -> str | None:
+    """The list of devices, in the order of the store: where one is turned away at the limit again and again, it counts
+    up without a difference."""
+    order, device_ids = world.valkey.devices_of(device.listener_id)
+    listed = device.talk._device_list
+    turned_away = any(other.listener_id == device.listener_id and not other.connected for other in world.devices)
+    if [row.id for row in listed.devices] != device_ids or (listed._order != order and not turned_away):
+        return (
+            f"{device.device_id} shows {listed.devices} of {listed._order}, and the store has {device_ids} of {order}"
+        )
     return None
 
 

@@ -142,6 +142,11 @@ MUTATIONS: dict[str, Mutation] = {
         broken="a node never compares what it has told with what the store has",
         place=(Convergence, "compare", _nothing),
     ),
+    "devices-are-not-compared": Mutation(
+        rule="rule 1",
+        broken="a node never compares the list of devices that it has told with the store's",
+        place=(Convergence, "_compare_devices", _nothing),
+    ),
     "revision-stands-still": Mutation(
         rule="rule 1",
         broken="an accepted change has the revision of the state before",

@@ -16,7 +16,7 @@ from playhead.sessions.store import (
     DueSession,
     LapsedConnection,
     Loaded,
-    Order,
+    Orders,
     Present,
     StoreUnavailable,
 )
@@ -123,11 +123,8 @@ class NodeStore:
     async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
         return await self.call(lambda: self._valkey.live(listener_id, command_id))
 
-    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
+    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Orders]:
         return await self.call(lambda: self._valkey.orders(listener_ids))
-
-    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
-        return await self.call(lambda: self._valkey.epochs(listener_ids))
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         return await self.call(lambda: self._valkey.last_ended(listener_id, script_id))

@@ -213,6 +213,14 @@ class Valkey(MemoryStore):
     def has_deadline(self, state: SessionState) -> bool:
         return DueSession(listener_id=state.listener_id, session_id=state.session_id) in self._due
 
+    def devices_of(self, listener_id: str) -> tuple[tuple[int, int], list[str]]:
+        """The order of the listener's list of devices, and their ids, the oldest first."""
+        now_ms = self._clock.now_ms()
+        rows = (self._connections.get(listener_id, now_ms) or {}).values()
+        held = sorted((row.connected_at_ms, row.connection_id, row.device_id, row.expires_at_ms) for row in rows)
+        ids = dict.fromkeys(device_id for _, _, device_id, expires_at_ms in held if expires_at_ms > now_ms)
+        return (self._epoch, self._presence_versions.get(listener_id, now_ms) or 0), list(ids)
+
     def held_connections(self) -> set[str]:
         now_ms = self._clock.now_ms()
         return {key for listener_id in self._connections for key in self._connections.get(listener_id, now_ms) or ()}

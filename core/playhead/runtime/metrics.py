@@ -48,6 +48,7 @@ class Metrics:
     delivery_seconds: Histogram
     announcements: Counter
     states_caught_up: Counter
+    devices_caught_up: Counter
     resyncs: Counter
     loop_lag_seconds: Histogram
     requests: Counter
@@ -129,6 +130,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
             "announcements", "Changes outside of sessions that devices were to be told of, by event.", "event", "result"
         ),
         states_caught_up=make.counter("states_caught_up", "States sent again, by what had kept them away.", "cause"),
+        devices_caught_up=make.counter("devices_caught_up", "Lists of devices sent again, since an event was lost."),
         resyncs=make.counter("resyncs", "Times that a listener's devices were told to ask anew, by reason.", "reason"),
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),

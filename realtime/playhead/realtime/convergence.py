@@ -4,8 +4,9 @@
 | -------------------------------------------- | ------------------------------------------------------------ |
 | packets may have been lost (a new connection | the listener's states and devices are sent as the store has  |
 | to the store, see `redis_bus.py`)            | them                                                         |
-| the store has a later order than was told    | that state is sent; looked for every COMPARE_INTERVAL_S, in  |
-| here                                         | batches of one partition, spread over that time              |
+| the store has a later order than was told    | that state, or that list of devices, is sent; looked for     |
+| here                                         | every COMPARE_INTERVAL_S, in batches of one partition,       |
+|                                              | spread over that time                                        |
 | one of them was told of a session that is    | `resync`: the devices ask anew, and get what a snapshot says |
 | live no more, or the store is behind, or     |                                                              |
 | cannot be asked, or may have lost an end     |                                                              |
@@ -15,8 +16,9 @@ Must not know: commands, what is in a state. What was told is in `told.py`, kept
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -25,11 +27,11 @@ from playhead.realtime.connections import Connections
 from playhead.realtime.outbox import Outbox
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.tasks import cancelled
-from playhead.sessions.codec import ToldState, state_payload
+from playhead.sessions.codec import ToldState, state_payload, told_devices
 from playhead.sessions.keys import partition_of
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import SessionService
-from playhead.sessions.store import Order, StoreUnavailable
+from playhead.sessions.store import Order, Orders, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -78,10 +80,14 @@ class Convergence:
         for task in self._tasks:
             await cancelled(task)
 
-    def delivered(self, listener_id: str, state: ToldState) -> None:
-        """A `state` was sent to all of the listener's sockets here, or is in the ack of the one that made it."""
-        order = (state.epoch, state.revision)
-        self._connections.told(listener_id).tell_all(state.session_id, order, state.ended)
+    def delivered(self, listener_id: str, state: ToldState | None, devices: Order | None = None) -> None:
+        """A `state` or `devices` was sent to all of the listener's sockets here; the one that made it has the same, or
+        what is later, in an ack."""
+        if state is not None:
+            order = (state.epoch, state.revision)
+            self._connections.told(listener_id).tell_all(state.session_id, order, state.ended)
+        if devices is not None:
+            self._connections.told(listener_id).tell_devices(devices)
 
     # gaps
 
@@ -126,7 +132,7 @@ class Convergence:
         try:
             await self._presence.restore(listener_id)
             states = await self._service.live_states(listener_id)
-            present = await self._presence.present(listener_id)
+            devices = await self._presence.present(listener_id)
         except StoreUnavailable as error:
             if listener_id not in self._open:
                 log.warning("A gap could not be closed.", action="gap_open", error=str(error))
@@ -136,7 +142,7 @@ class Convergence:
         self._open.pop(listener_id, None)
         for state in states:
             await self._tell(listener_id, state, "gap")
-        await self._outbox.tell(listener_id, "devices", present)
+        await self._tell_devices(listener_id, devices)
         live = {state.session_id for state in states}
         if self._connections.told(listener_id).forget(before - live):
             await self._resync(listener_id, MISSED)
@@ -172,29 +178,22 @@ class Convergence:
         if not listener_ids:
             return
         before = {listener_id: dict(self._connections.told(listener_id).some) for listener_id in listener_ids}
-        orders = await self._service.live_orders(listener_ids)
-        doubtful = await self._with_doubtful_ends(listener_ids)
+        orders = await self._service.orders(listener_ids)
         for listener_id in listener_ids:
-            live = orders.get(listener_id, {})
-            await self._compare_one(listener_id, before[listener_id], live, listener_id in doubtful)
+            if self._connections.of_listener(listener_id):
+                await self._compare_sessions(listener_id, before[listener_id], orders[listener_id])
+                await self._compare_devices(listener_id, orders[listener_id].present)
 
-    async def _with_doubtful_ends(self, listener_ids: Sequence[str]) -> Collection[str]:
-        """Those whose devices were told of an end in an earlier life of the store: this one may have lost it."""
-        ends = {listener_id: self._connections.told(listener_id).ended_epoch for listener_id in listener_ids}
-        told = [listener_id for listener_id, epoch in ends.items() if epoch]
-        epochs = await self._service.epochs(told) if told else {}
-        return {listener_id for listener_id in told if epochs[listener_id] > ends[listener_id]}
+    async def _compare_devices(self, listener_id: str, present: Order) -> None:
+        if self._connections.told(listener_id).devices < present:
+            self._metrics.devices_caught_up.inc()
+            await self._tell_devices(listener_id, await self._presence.present(listener_id))
 
-    async def _compare_one(
-        self, listener_id: str, before: Mapping[str, Order], live: Mapping[str, Order], doubtful: bool
-    ) -> None:
-        """`before`: what some knew before the store was asked for what is `live`; packets go on arriving.
-
-        `doubtful`: the store may have lost an end that was told here.
-        """
-        if not self._connections.of_listener(listener_id):
-            return
-        told = self._connections.told(listener_id)
+    async def _compare_sessions(self, listener_id: str, before: Mapping[str, Order], orders: Orders) -> None:
+        """`before`: what some knew before the store was asked for its `orders`; packets go on arriving."""
+        told, live = self._connections.told(listener_id), orders.sessions
+        # an end that was told in an earlier life of the store may be lost in this one
+        doubtful = 0 < told.ended_epoch < orders.present[0]
         if any(told.all.get(session_id, NEVER) < order for session_id, order in live.items()):
             for state in await self._service.live_states(listener_id):
                 known = told.all.get(state.session_id)
@@ -217,6 +216,10 @@ class Convergence:
         await self._outbox.tell(listener_id, "state", state_payload(state))
         ended = state.ended_at_ms is not None
         self._connections.told(listener_id).tell_all(state.session_id, state.order, ended)
+
+    async def _tell_devices(self, listener_id: str, devices: Mapping[str, Any]) -> None:
+        await self._outbox.tell(listener_id, "devices", dict(devices))
+        self._connections.told(listener_id).tell_devices(told_devices(devices))
 
     async def _resync(self, listener_id: str, reason: str) -> None:
         self._metrics.resyncs.labels(reason).inc()

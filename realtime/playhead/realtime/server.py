@@ -187,8 +187,7 @@ class RealtimeServer:
         waited_s = max(0, self._clock.now_ms() - head.published_at_ms) / 1000
         self._metrics.delivery_seconds.observe(waited_s)
         await self._outbox.pass_on(listener_id, head.event, event, head.skip_connection_id)
-        if head.state is not None:
-            self._convergence.delivered(listener_id, head.state)
+        self._convergence.delivered(listener_id, head.state, head.devices)
 
     async def send(self, connection_id: str, event: str, data: dict[str, Any]) -> None:
         """Writes an event to one connection, if it is still here."""

@@ -1,9 +1,12 @@
-"""What a listener's devices on one node know of the sessions: every one of them, or at least one.
+"""What a listener's devices on one node know of the sessions, every one of them or at least one, and of each other.
 
 | known to | by                                                | compared with the store                              |
 | -------- | ------------------------------------------------- | ---------------------------------------------------- |
 | all      | what was sent to all of them                      | where it has a later order, that state is sent       |
 | some     | the same, and every answer that one of them got   | where it has less, or nothing, they have to ask anew |
+
+Of lists of devices there is one number: the latest order that was sent to all. Who comes begins with a list of its own,
+not older than the one that names it.
 
 Of an end nothing is kept but the life of the store that it was told in: a later life may have lost it, and then the
 session is live again for everybody who asks. Must not know: sockets, the store.
@@ -17,11 +20,13 @@ from playhead.sessions.store import Order
 
 @dataclass(slots=True)
 class Told:
-    """The latest order of each live session, and the latest epoch in which one of them was told of an end; 0: none."""
+    """The latest order of each live session; the latest epoch in which one of them was told of an end, 0: none; and the
+    latest order of the list of devices."""
 
     all: dict[str, Order] = field(default_factory=dict)
     some: dict[str, Order] = field(default_factory=dict)
     ended_epoch: int = 0
+    devices: Order = (0, 0)
 
     def tell_all(self, session_id: str, order: Order, ended: bool) -> None:
         """Every device here has the state, or a later one."""
@@ -38,6 +43,10 @@ class Told:
             self._end(order)
         else:
             _raise(self.some, session_id, order)
+
+    def tell_devices(self, order: Order) -> None:
+        """Every device here has that list, or a later one."""
+        self.devices = max(self.devices, order)
 
     def forget(self, session_ids: Collection[str]) -> bool:
         """These are live no more; whether one of them was not told to have ended up to now."""

@@ -101,13 +101,15 @@ class ToldState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ended: bool
 
 
-class PacketHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class PacketHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a node needs to know of a packet; the event itself goes on as it came."""
 
     event: str
     skip_connection_id: str | None
     published_at_ms: int
     state: ToldState | None
+    devices: tuple[int, int] | None = None
+    """The order of the list that a `devices` event tells."""
 
 
 def told_state(payload: Mapping[str, Any]) -> ToldState:
@@ -120,6 +122,12 @@ def told_state(payload: Mapping[str, Any]) -> ToldState:
     )
 
 
+def told_devices(payload: Mapping[str, Any]) -> tuple[int, int]:
+    """The order of the list, of the data of a `devices` event."""
+    order = payload["devices_order"]
+    return (order["epoch"], order["version"])
+
+
 _head_decoder = msgspec.json.Decoder(PacketHead)
 
 
@@ -130,6 +138,7 @@ def encode_packet(packet: Packet) -> bytes:
         skip_connection_id=packet.skip_connection_id,
         published_at_ms=packet.published_at_ms,
         state=told_state(packet.data) if packet.event == "state" else None,
+        devices=told_devices(packet.data) if packet.event == "devices" else None,
     )
     return b"%s\n%s" % (msgspec.json.encode(head), orjson.dumps([packet.event, packet.data]))
 

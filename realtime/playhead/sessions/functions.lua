@@ -51,15 +51,16 @@ local function live_1(keys, args)
   return answer
 end
 
--- orders_1(live key...; session key prefix, session key suffix) -> {{session id, epoch, revision, ...} per live key}
+-- orders_2(epoch key, {live key, version key}...; session key prefix, session key suffix)
+--   -> {epoch, {version, session id, epoch, revision, ...} per listener}
 -- The listeners are of one partition. States are lists that only grow at their end: both numbers stay where they are.
 local ORDER = '^%["[^"]*","[^"]*","[^"]*",%d+,(%d+),(%d+),'
 
-local function orders_1(keys, args)
-  local answer = {}
-  for i = 1, #keys do
+local function orders_2(keys, args)
+  local answer = {redis.call('HGET', keys[1], 'epoch')}
+  for i = 2, #keys, 2 do
     -- an index may still name what has run out
-    local index, rows = redis.call('HVALS', keys[i]), {}
+    local index, rows = redis.call('HVALS', keys[i]), {redis.call('GET', keys[i + 1]) or '0'}
     for _, session_id in ipairs(index) do
       local row = redis.call('HMGET', args[1] .. session_id .. args[2], 'ended', 'state')
       if row[1] == '0' then
@@ -67,7 +68,7 @@ local function orders_1(keys, args)
         rows[#rows + 1], rows[#rows + 2], rows[#rows + 3] = session_id, epoch, revision
       end
     end
-    answer[i] = rows
+    answer[#answer + 1] = rows
   end
   return answer
 end
@@ -239,15 +240,22 @@ local function count_up(version_key, ttl_ms)
   redis.call('SET', version_key, string.format('%.0f', version), 'PX', ttl_ms)
 end
 
--- hold_1(presence key, deadlines key, version key; presence_ttl_ms, version_ttl_ms,
+-- hold_2(presence key, deadlines key, version key; presence_ttl_ms, version_ttl_ms, doubtful_ms,
 --        {connection id, connection, its lease, its name among the deadlines}...)
-local function hold_1(keys, args)
-  for i = 3, #args, 4 do
+-- The list has changed when one is new, or had a lease that ended before `doubtful_ms`: somebody may have missed it.
+local function hold_2(keys, args)
+  local changed = false
+  for i = 4, #args, 4 do
+    local known = redis.call('HGET', keys[1], args[i])
+    local lease = known and string.match(known, '"expires_at_ms":(%d+)')
+    changed = changed or not lease or tonumber(lease) < tonumber(args[3])
     redis.call('HSET', keys[1], args[i], args[i + 1])
     redis.call('ZADD', keys[2], args[i + 2], args[i + 3])
   end
   redis.call('PEXPIRE', keys[1], args[1])
-  count_up(keys[3], args[2])
+  if changed or redis.call('PEXPIRE', keys[3], args[2]) == 0 then
+    count_up(keys[3], args[2])
+  end
 end
 
 -- drop_2(presence key, deadlines key, left key, version key; connection id, listener id, now_ms, left_ttl_ms)
@@ -272,8 +280,8 @@ redis.register_function('open_1', open_1)
 redis.register_function('raise_1', raise_1)
 redis.register_function('live_1', live_1)
 redis.register_function('commit_1', commit_1)
-redis.register_function{function_name = 'orders_1', callback = orders_1, flags = {'no-writes'}}
+redis.register_function{function_name = 'orders_2', callback = orders_2, flags = {'no-writes'}}
 redis.register_function('due_1', due_1)
-redis.register_function('hold_1', hold_1)
+redis.register_function('hold_2', hold_2)
 redis.register_function('drop_2', drop_2)
 redis.register_function{function_name = 'present_1', callback = present_1, flags = {'no-writes'}}

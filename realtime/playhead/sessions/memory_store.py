@@ -27,6 +27,7 @@ from playhead.sessions.store import (
     ENDED_TTL_MS,
     JOURNAL_LENGTH_MAX,
     JOURNAL_RESERVE,
+    LEASE_DOUBTFUL_MS,
     LEFT_TTL_MS,
     LIVE_SESSIONS_MAX,
     PRESENCE_LEASE_MS,
@@ -40,6 +41,7 @@ from playhead.sessions.store import (
     Loaded,
     OnPacket,
     Order,
+    Orders,
     Present,
     StoreUnavailable,
 )
@@ -140,15 +142,12 @@ class MemoryStore:
         answer = None if command_id is None else self._notes.answer(listener_id, command_id, self._clock.now_ms())
         return Loaded(epoch=self._epoch, states=states, answer=answer)
 
-    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
-        return {
-            listener_id: {state.session_id: state.order for state in (await self.live(listener_id)).states}
-            for listener_id in listener_ids
-        }
-
-    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
-        self._guard()
-        return dict.fromkeys(listener_ids, self._epoch)
+    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Orders]:
+        found = {}
+        for listener_id in listener_ids:
+            sessions = {state.session_id: state.order for state in (await self.live(listener_id)).states}
+            found[listener_id] = Orders(sessions=sessions, present=self._present_order(listener_id))
+        return found
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         await self._certain(listener_id)
@@ -287,12 +286,17 @@ class MemoryStore:
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
         now_ms = self._clock.now_ms()
         rows = self._connections.get(listener_id, now_ms) or {}
+        before = {key: row.expires_at_ms for key, row in rows.items()}
         for row in connections:
             rows[row.connection_id] = row
             lease = LapsedConnection(listener_id=listener_id, connection_id=row.connection_id)
             self._due.put(lease, row.expires_at_ms)
         self._connections.put(listener_id, rows, now_ms + 2 * PRESENCE_LEASE_MS)
-        self._count_up(listener_id)
+        version = self._presence_versions.get(listener_id, now_ms)
+        if version is None or any(before.get(row.connection_id, 0) < now_ms + LEASE_DOUBTFUL_MS for row in connections):
+            self._count_up(listener_id)
+        else:
+            self._presence_versions.put(listener_id, version, now_ms + LEFT_TTL_MS)
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         rows = self._connections.get(listener_id, now_ms) or {}
@@ -314,8 +318,11 @@ class MemoryStore:
         return tuple(sorted(rows, key=lambda row: (row.connected_at_ms, row.connection_id)))
 
     async def present(self, listener_id: str, now_ms: int) -> Present:
-        version = self._presence_versions.get(listener_id, self._clock.now_ms()) or 0
-        return Present(order=(self._epoch, version), connections=await self.connections(listener_id, now_ms))
+        order = self._present_order(listener_id)
+        return Present(order=order, connections=await self.connections(listener_id, now_ms))
+
+    def _present_order(self, listener_id: str) -> Order:
+        return (self._epoch, self._presence_versions.get(listener_id, self._clock.now_ms()) or 0)
 
     async def left_at_ms(self, listener_id: str) -> int | None:
         return self._left_at_ms.get(listener_id, self._clock.now_ms())

@@ -34,6 +34,7 @@ from playhead.sessions.store import (
     ENDED_TTL_MS,
     JOURNAL_LENGTH_MAX,
     JOURNAL_RESERVE,
+    LEASE_DOUBTFUL_MS,
     LEFT_TTL_MS,
     LIVE_SESSIONS_MAX,
     MOVES_TTL_MS,
@@ -46,7 +47,7 @@ from playhead.sessions.store import (
     DueSession,
     LapsedConnection,
     Loaded,
-    Order,
+    Orders,
     Present,
     StoreUnavailable,
 )
@@ -186,28 +187,19 @@ class RedisStore:
         states = tuple(decode_state(row) for row in rows)
         return Loaded(epoch=await self._epoch(keys, epoch), states=states, answer=answer)
 
-    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
+    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Orders]:
         """One call of the function for each partition that the listeners are in."""
-        by_suffix: dict[str, list[str]] = defaultdict(list)
+        by_epoch: dict[str, list[ListenerKeys]] = defaultdict(list)
         for listener_id in listener_ids:
-            by_suffix[ListenerKeys(listener_id).session("|").split("|")[1]].append(listener_id)
-        found: dict[str, dict[str, Order]] = {}
-        for suffix, listeners in by_suffix.items():
-            prefix = ListenerKeys(listeners[0]).session("|").split("|")[0]
-            names = [ListenerKeys(listener_id).live for listener_id in listeners]
-            rows = await self._function("orders_1", names, [prefix, suffix])
-            found.update({listener_id: _orders(row) for listener_id, row in zip(listeners, rows, strict=True)})
+            keys = ListenerKeys(listener_id)
+            by_epoch[keys.epoch].append(keys)
+        found: dict[str, Orders] = {}
+        for name, listeners in by_epoch.items():
+            names = [name, *(key for keys in listeners for key in (keys.live, keys.presence_version))]
+            raw, *rows = await self._function("orders_2", names, listeners[0].session("|").split("|"))
+            epoch = await self._epoch(listeners[0], raw)
+            found.update({keys.listener_id: _orders(epoch, row) for keys, row in zip(listeners, rows, strict=True)})
         return found
-
-    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
-        """One answer for each partition that the listeners are in."""
-        keys = {listener_id: ListenerKeys(listener_id) for listener_id in listener_ids}
-        partitions = {each.epoch: each for each in keys.values()}
-        answers = await self._calls(*(("HGET", name, "epoch") for name in partitions)) if partitions else []
-        epochs = {}
-        for each, raw in zip(partitions.values(), answers, strict=True):
-            epochs[each.epoch] = await self._epoch(each, raw)
-        return {listener_id: epochs[each.epoch] for listener_id, each in keys.items()}
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         session_id = await self._call("GET", ListenerKeys(listener_id).ended(script_id))
@@ -245,11 +237,11 @@ class RedisStore:
 
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
         keys = ListenerKeys(listener_id)
-        rows: list[str | bytes | int] = [PRESENCE_LEASE_MS * 2, LEFT_TTL_MS]
+        rows: list[str | bytes | int] = [PRESENCE_LEASE_MS * 2, LEFT_TTL_MS, self._clock.now_ms() + LEASE_DOUBTFUL_MS]
         for row in connections:
             lease = f"c|{listener_id}|{row.connection_id}"
             rows += (row.connection_id, orjson.dumps(row), row.expires_at_ms, lease)
-        await self._function("hold_1", [keys.presence, keys.deadlines, keys.presence_version], rows)
+        await self._function("hold_2", [keys.presence, keys.deadlines, keys.presence_version], rows)
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         keys = ListenerKeys(listener_id)
@@ -339,10 +331,11 @@ def _change_arguments(change: Change) -> tuple[str | bytes | int, ...]:
     )
 
 
-def _orders(row: Sequence[bytes]) -> dict[str, Order]:
-    """Of `session id, epoch, revision, session id, …`."""
-    triples = zip(row[::3], row[1::3], row[2::3], strict=True)
-    return {session_id.decode(): (int(epoch), int(revision)) for session_id, epoch, revision in triples}
+def _orders(epoch: int, row: Sequence[bytes]) -> Orders:
+    """Of `version of presence, session id, epoch, revision, session id, …`."""
+    triples = zip(row[1::3], row[2::3], row[3::3], strict=True)
+    sessions = {session_id.decode(): (int(lived), int(revision)) for session_id, lived, revision in triples}
+    return Orders(sessions=sessions, present=(epoch, int(row[0])))
 
 
 def _due(member: bytes) -> DueSession | LapsedConnection:

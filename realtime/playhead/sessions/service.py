@@ -27,7 +27,7 @@ from playhead.sessions.finding import Contended, SessionFinder
 from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
 from playhead.sessions.reviving import Held, View
-from playhead.sessions.store import DueSession, Order, SessionStore
+from playhead.sessions.store import DueSession, Orders, SessionStore
 
 log = structlog.get_logger(__name__)
 
@@ -287,13 +287,9 @@ class SessionService:
         place = None if last is None else Place(position_ms=held.state.position_ms, finished=heard_out(last))
         return Snapshot(state=None, place=place, server_time_ms=self._clock.now_ms())
 
-    async def live_orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
-        """The order of every live session of these listeners, by listener and session."""
+    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Orders]:
+        """What the devices of these listeners must have been told by now."""
         return await self._store.orders(listener_ids)
-
-    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
-        """The life of the store that each of these listeners' sessions is in."""
-        return await self._store.epochs(listener_ids)
 
     async def live_states(self, listener_id: str) -> tuple[SessionState, ...]:
         """The listener's live sessions, taken over into this life of the store."""

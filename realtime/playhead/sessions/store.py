@@ -38,6 +38,8 @@ DUE_CLAIM_MS = 5_000
 LEFT_TTL_MS = SESSION_TTL_MS
 PRESENCE_LEASE_MS = 90_000
 """A connection whose node has not renewed it for so long is gone."""
+LEASE_DOUBTFUL_MS = 30_000
+"""A lease that has no longer to run may have run out for somebody who looks: renewing it changes the list."""
 
 OUTAGE_GRACE_MS = 90_000
 """How long a device may stay away after the servers, or their store, were away themselves."""
@@ -143,11 +145,20 @@ class Connection:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Present:
     """A listener's connections, and how this compares with every other look at them: of two, the one with the higher
-    `order` is the later one. It is `(epoch, version)`; the version grows with whatever becomes of them.
+    `order` is the later one. It is `(epoch, version)`; the version grows when one comes or goes, and not when a lease
+    is renewed that had long to run.
     """
 
     order: Order
     connections: tuple[Connection, ...]
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a listener's devices must have been told, without what that is: the order of each live session by its id,
+    and that of the list of connections, which names the epoch of now."""
+
+    sessions: Mapping[str, Order]
+    present: Order
 
 
 class SessionStore(Protocol):
@@ -161,15 +172,8 @@ class SessionStore(Protocol):
         """All live sessions of the listener."""
         ...
 
-    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Mapping[str, Order]]:
-        """The order of every live session of these listeners, by listener and session; without the states.
-
-        A listener without one may be left out. It is quick for listeners of the same partition.
-        """
-        ...
-
-    async def epochs(self, listener_ids: Sequence[str]) -> Mapping[str, int]:
-        """The epoch that the next commit for each of these listeners must name."""
+    async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Orders]:
+        """Of each of these listeners; quick for those of the same partition."""
         ...
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:

@@ -118,7 +118,7 @@ class Sweeper:
         """A connection whose node is gone. After a long outage the store itself has forgotten whose it was."""
         if row is None:
             await self._service.connection_lost(item.listener_id, item.connection_id)
-            await self._store.forget_due(item)
-            return
-        await self._service.device_lost(item.listener_id, row.device_id, row.connection_id, None, grace_ms=0)
+        else:
+            await self._service.device_lost(item.listener_id, row.device_id, row.connection_id, None, grace_ms=0)
+        # told in either case: lists that others have seen still name it
         await self._presence.drop(item.listener_id, item.connection_id)

@@ -206,9 +206,8 @@ async def test_what_devices_know_from_events_or_from_a_snapshot_is_not_sent_agai
     again = await Client.open(nodes[0].url, make_token(), "phone")
     joined = await again.call("join", {"script_id": SCRIPT_ID})
     for node in nodes:
-        assert await node.service.live_orders([LISTENER_ID]) == {LISTENER_ID: node.connections.told(LISTENER_ID).all}, (
-            "all that is live is known"
-        )
+        known, orders = node.connections.told(LISTENER_ID), await node.service.orders([LISTENER_ID])
+        assert orders[LISTENER_ID].sessions == known.all, "all that is live is known"
         await node.realtime._convergence.compare([LISTENER_ID])
         caught_up = node.registry.get_sample_value("playhead_states_caught_up_total", {"cause": "untold"})
         assert caught_up is None

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from playhead.sessions.store import PRESENCE_LEASE_MS, Connection
+from playhead.sessions.store import LEASE_DOUBTFUL_MS, PRESENCE_LEASE_MS, Connection
 from tests.integration.sessions.lines import Line
 from tests.integration.sessions.test_store_contract import neighbour
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID
@@ -51,6 +51,35 @@ async def test_whatever_becomes_of_connections_gives_a_higher_order_and_looking_
     assert orders == sorted(set(orders))
     assert {epoch for epoch, _ in orders} == {(await store.live(LISTENER_ID)).epoch}
     assert (await store.present(OTHER_LISTENER_ID, NOW_MS)).connections == ()
+
+
+async def test_orders_have_that_of_the_list_of_connections(line: Line) -> None:
+    listeners = [LISTENER_ID, neighbour(), OTHER_LISTENER_ID]
+    for number, listener_id in enumerate(listeners[:2]):
+        await line.store.hold_connections(listener_id, [connection(number)])
+    found = await line.store.orders(listeners)
+    for listener_id in listeners:
+        assert found[listener_id].present == (await line.store.present(listener_id, NOW_MS)).order
+    assert found[LISTENER_ID].present[1] > 0 == found[OTHER_LISTENER_ID].present[1]
+
+
+async def test_a_lease_that_is_renewed_in_time_changes_no_list_and_one_that_may_have_run_out_does(line: Line) -> None:
+    store = line.store
+
+    async def order() -> tuple[int, int]:
+        return (await store.present(LISTENER_ID, NOW_MS)).order
+
+    doubtful_ms = NOW_MS + LEASE_DOUBTFUL_MS
+    await store.hold_connections(LISTENER_ID, [connection(1), connection(2, expires_at_ms=doubtful_ms)])
+    before = await order()
+    renewed = [
+        connection(1, expires_at_ms=NOW_MS + 5 * PRESENCE_LEASE_MS),
+        connection(2, expires_at_ms=doubtful_ms - 1),
+    ]
+    await store.hold_connections(LISTENER_ID, renewed)
+    assert await order() == before
+    await store.hold_connections(LISTENER_ID, renewed)
+    assert await order() > before
 
 
 async def test_when_connections_are_read_those_whose_lease_ran_out_are_left_out(line: Line) -> None:

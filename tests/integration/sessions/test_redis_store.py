@@ -17,6 +17,7 @@ from playhead.sessions.keys import PARTITIONS, ListenerKeys, epoch_key, partitio
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.store import (
     ENDED_TTL_MS,
+    LEFT_TTL_MS,
     PRESENCE_LEASE_MS,
     SESSION_TTL_MS,
     Change,
@@ -136,15 +137,15 @@ async def test_an_emptied_store_has_no_sessions_and_a_higher_epoch(valkey_url: s
         await create(store)
 
 
-async def test_whoever_asks_an_emptied_store_for_its_epoch_alone_begins_a_higher_one(valkey_url: str) -> None:
+async def test_whoever_asks_an_emptied_store_for_its_orders_begins_a_higher_one(valkey_url: str) -> None:
     clock = SetClock()
     async with open_store(valkey_url, clock) as store:
         created = await create(store)
         await store.client.flushall()
         clock.advance(1)
-        found = await store.epochs([LISTENER_ID])
-        assert found[LISTENER_ID] > created.epoch
-        assert found == {LISTENER_ID: (await store.live(LISTENER_ID)).epoch}
+        epoch, _ = (await store.orders([LISTENER_ID]))[LISTENER_ID].present
+        assert epoch > created.epoch
+        assert epoch == (await store.live(LISTENER_ID)).epoch
 
 
 async def test_sessions_that_lived_elsewhere_meanwhile_are_of_an_older_life_here(valkey_url: str) -> None:
@@ -173,7 +174,7 @@ async def test_functions_that_were_removed_are_loaded_again(store: RedisStore, e
         return
     assert await commit_at(store, created.epoch, 1) is Committed.DONE
     await store.client.function_flush()
-    assert len((await store.orders([LISTENER_ID]))[LISTENER_ID]) == 1
+    assert len((await store.orders([LISTENER_ID]))[LISTENER_ID].sessions) == 1
     await store.client.function_flush()
     assert len((await store.live(LISTENER_ID)).states) == 1
 
@@ -191,7 +192,6 @@ def calls(store: RedisStore) -> dict[str, Callable[[], Awaitable[Any]]]:
         "load": lambda: store.load(LISTENER_ID, SESSION_ID),
         "live": lambda: store.live(LISTENER_ID),
         "orders": lambda: store.orders([LISTENER_ID]),
-        "epochs": lambda: store.epochs([LISTENER_ID]),
         "last_ended": lambda: store.last_ended(LISTENER_ID, SCRIPT_ID),
         "commit": lambda: store.commit(LISTENER_ID, 1, [change], [b"packet"]),
         "publish": lambda: store.publish(LISTENER_ID, b"packet"),
@@ -274,7 +274,7 @@ async def test_a_session_that_has_run_out_leaves_the_index_and_makes_room(store:
     await create(store)
     await store.client.delete(KEYS.session(SESSION_ID))
     assert await store.client.hexists(KEYS.live, SCRIPT_ID)
-    assert await store.orders([LISTENER_ID]) == {LISTENER_ID: {}}
+    assert (await store.orders([LISTENER_ID]))[LISTENER_ID].sessions == {}
     assert (await store.live(LISTENER_ID)).states == ()
     assert not await store.client.hexists(KEYS.live, SCRIPT_ID)
     await create(store, replace(FIRST, session_id=new_id()))
@@ -289,6 +289,24 @@ async def test_leases_that_ran_out_are_removed_and_all_of_them_in_the_end(store:
     assert await store.connections(LISTENER_ID, NOW_MS + 5) == ()
     await store.drop_connection(LISTENER_ID, "c", NOW_MS + 5)
     assert await store.client.exists(KEYS.presence) == 0
+
+
+async def test_every_renewal_keeps_the_count_of_the_list_and_one_that_has_run_out_begins_above_it(
+    store: RedisStore,
+) -> None:
+    lease_ms = NOW_MS + PRESENCE_LEASE_MS
+    row = Connection(
+        connection_id="c", device_id="d", name="n", kind="phone", connected_at_ms=NOW_MS, expires_at_ms=lease_ms
+    )
+    await store.hold_connections(LISTENER_ID, [row])
+    (_, version) = (await store.present(LISTENER_ID, NOW_MS)).order
+    await store.client.pexpire(KEYS.presence_version, 100_000)
+    await store.hold_connections(LISTENER_ID, [row])
+    assert LEFT_TTL_MS - 5_000 < await store.client.pttl(KEYS.presence_version)
+    assert (await store.present(LISTENER_ID, NOW_MS)).order[1] == version
+    await store.client.delete(KEYS.presence_version)
+    await store.hold_connections(LISTENER_ID, [row])
+    assert (await store.present(LISTENER_ID, NOW_MS)).order[1] > version
 
 
 async def test_everything_of_a_listener_lies_in_the_slot_of_its_partition(

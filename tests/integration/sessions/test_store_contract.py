@@ -173,21 +173,21 @@ async def test_orders_are_those_of_the_live_sessions_of_exactly_the_listeners_as
     await commit(line, (another(4, listener_id=far, revision=3), None))
     nobody = new_id()
     found = await line.store.orders([LISTENER_ID, far, nobody])
-    assert found.keys() <= {LISTENER_ID, far, nobody} and found.get(nobody, {}) == {}
+    assert found.keys() == {LISTENER_ID, far, nobody} and found[nobody].sessions == {}
     for listener_id in (LISTENER_ID, far):
         live = (await line.store.live(listener_id)).states
-        assert found[listener_id] == {state.session_id: state.order for state in live}
-    assert found[LISTENER_ID].keys() == {FIRST.session_id, second.session_id}
+        assert found[listener_id].sessions == {state.session_id: state.order for state in live}
+    assert found[LISTENER_ID].sessions.keys() == {FIRST.session_id, second.session_id}
     assert await line.store.orders([]) == {}
 
 
 async def test_an_order_follows_each_commit_and_goes_with_the_end(line: Line) -> None:
     await commit(line, (FIRST, None))
     await commit(line, (structs.replace(FIRST, version=2, revision=2), 1))
-    ((_, revision),) = (await line.store.orders([LISTENER_ID]))[LISTENER_ID].values()
+    ((_, revision),) = (await line.store.orders([LISTENER_ID]))[LISTENER_ID].sessions.values()
     assert revision == 2
     await commit(line, (structs.replace(FIRST, version=3, revision=3, ended_at_ms=NOW_MS), 2))
-    assert (await line.store.orders([LISTENER_ID])).get(LISTENER_ID, {}) == {}
+    assert (await line.store.orders([LISTENER_ID]))[LISTENER_ID].sessions == {}
 
 
 async def test_orders_of_very_many_listeners_are_found_at_once(line: Line) -> None:
@@ -195,16 +195,15 @@ async def test_orders_of_very_many_listeners_are_found_at_once(line: Line) -> No
     for number, listener_id in enumerate(listeners[:20]):
         await commit(line, (another(number, listener_id=listener_id, revision=number + 1), None))
     found = await line.store.orders(listeners)
-    revisions = [[revision for _, revision in found.get(listener_id, {}).values()] for listener_id in listeners]
+    revisions = [[revision for _, revision in found[listener_id].sessions.values()] for listener_id in listeners]
     assert revisions == [[number + 1] for number in range(20)] + [[]] * 280
 
 
-async def test_epochs_are_those_that_the_next_commits_must_name(line: Line) -> None:
+async def test_orders_name_the_epoch_that_the_next_commits_must_name(line: Line) -> None:
     await commit(line, (FIRST, None))
     listeners = [LISTENER_ID, neighbour(), OTHER_LISTENER_ID]
-    found = await line.store.epochs(listeners)
+    found = {listener_id: orders.present[0] for listener_id, orders in (await line.store.orders(listeners)).items()}
     assert found == {listener_id: (await line.store.live(listener_id)).epoch for listener_id in listeners}
-    assert await line.store.epochs([]) == {}
 
 
 # the limit

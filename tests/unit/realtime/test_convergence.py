@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from playhead.realtime import convergence
 from playhead.realtime.convergence import BATCH_LISTENERS_MAX
 from playhead.realtime.told import Told
-from playhead.sessions.codec import state_payload, told_state
+from playhead.sessions.codec import state_payload, told_devices, told_state
 from playhead.sessions.keys import partition_of
-from playhead.sessions.store import StoreUnavailable
+from playhead.sessions.store import PRESENCE_LEASE_MS, Orders, StoreUnavailable
 from tests.support.sessions import new_id
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID
 from tests.unit.realtime.world import FIRST, SECOND, Desk, following
@@ -155,7 +155,8 @@ async def test_what_arrives_while_the_store_is_asked_is_neither_behind_nor_gone(
         await desk.told(following(FIRST), 1)
         await desk.told(following(SECOND, ended_at_ms=NOW_MS, playing=False), 1)
         await desk.told(replace(SECOND, session_id=new_id()))
-        return {**found, LISTENER_ID: {FIRST.session_id: FIRST.order}}
+        orders = Orders(sessions={FIRST.session_id: FIRST.order}, present=found[LISTENER_ID].present)
+        return {**found, LISTENER_ID: orders}
 
     monkeypatch.setattr(desk.store, "orders", orders)
     assert await desk.compare() == []
@@ -169,6 +170,47 @@ async def test_a_store_that_is_away_is_asked_again_and_nobody_else_is_bothered(d
     assert desk.sent == []
     desk.store.down = False
     assert await desk.compare() == [(LISTENER_ID, FIRST.session_id, 1)]
+
+
+# lists of devices
+
+
+async def test_a_lost_last_list_of_devices_is_found_and_sent_once(desk: Desk) -> None:
+    await desk.comes("phone", told=True)
+    assert await desk.compare_devices() == []
+    devices = await desk.comes("tablet", told=False)
+    assert await desk.compare_devices() == [devices]
+    assert desk.counted("devices_caught_up") == 1
+    assert await desk.compare_devices() == []
+
+
+async def test_a_list_of_devices_that_comes_late_takes_nothing_back(desk: Desk) -> None:
+    early = await desk.comes("phone", told=False)
+    await desk.comes("tablet", told=True)
+    desk.convergence.delivered(LISTENER_ID, None, told_devices(early))
+    assert await desk.compare_devices() == []
+
+
+async def test_who_is_only_renewed_is_told_to_nobody_and_who_is_back_after_a_lapse_is(desk: Desk) -> None:
+    await desk.comes("phone", told=True)
+    await desk.presence.renew()
+    assert await desk.compare_devices() == []
+    desk.clock.advance(PRESENCE_LEASE_MS)
+    await desk.presence.renew()
+    assert await desk.compare_devices() == [await desk.presence.present(LISTENER_ID)]
+
+
+async def test_in_a_new_life_of_the_store_lists_of_devices_are_sent_once(desk: Desk) -> None:
+    await desk.comes("phone", told=True)
+    desk.store.raise_epoch(0)
+    assert await desk.compare_devices() == [await desk.presence.present(LISTENER_ID)]
+    assert await desk.compare_devices() == []
+
+
+async def test_who_listens_elsewhere_alone_is_not_looked_after_here(desk: Desk) -> None:
+    await desk.connections.leave("c1")
+    await desk.comes("phone", told=False)
+    assert await desk.compare_devices() == []
 
 
 # how often, and how many at once

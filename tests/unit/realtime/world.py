@@ -10,7 +10,7 @@ from playhead.playback.state import SessionState
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.convergence import Convergence
 from playhead.runtime.metrics import create_metrics
-from playhead.sessions.codec import state_payload, told_state
+from playhead.sessions.codec import state_payload, told_devices, told_state
 from playhead.sessions.presence import Presence
 from playhead.sessions.requests import Device
 from playhead.sessions.service import SessionService
@@ -46,11 +46,13 @@ class Desk:
     """The listener's phone on this node, and what is sent to all of the listener's sockets."""
 
     def __init__(self) -> None:
-        self.registry, clock = CollectorRegistry(), SetClock()
+        self.registry, self.clock = CollectorRegistry(), SetClock()
+        clock = self.clock
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
         self.store = Store(clock, epoch=NOW_MS)
         presence = Presence(self.store, clock, connections_max=8)
         service = SessionService(self.store, HeldRows(), HeldScripts(), presence, clock, new_id)
+        self.presence = presence
         self.connections = Connections(self.store)
         metrics = create_metrics(self.registry)
         self.convergence = Convergence(self.connections, service, presence, self, metrics)  # type: ignore[arg-type]
@@ -68,6 +70,14 @@ class Desk:
         )
         await self.connections.enter(connection)
         return connection
+
+    async def comes(self, device_id: str, *, told: bool) -> dict[str, Any]:
+        """Another device of the listener connects elsewhere; `told`: the event arrives here."""
+        assert await self.presence.attach(LISTENER_ID, f"{device_id}-1", device_id, device_id, "phone")
+        devices = await self.presence.present(LISTENER_ID)
+        if told:
+            self.convergence.delivered(LISTENER_ID, None, told_devices(devices))
+        return devices
 
     async def quietly(self, state: SessionState, expected_version: int | None = None) -> SessionState:
         """Commits it, and its packet is lost."""
@@ -89,13 +99,19 @@ class Desk:
         self.connections.answered(phone, state.session_id, state.order, state.ended_at_ms is not None, joined=False)
 
     async def compare(self) -> list[tuple[str, str, int]]:
-        """Who was sent which state then: listener, session, revision; or what else."""
+        """Who was sent which state then: listener, session, revision; or what else, but for lists of devices."""
         self.sent.clear()
         await self.convergence.compare([LISTENER_ID, OTHER_LISTENER_ID])
         return [
             (listener_id, data["session_id"], data["revision"]) if event == "state" else (listener_id, event, 0)
             for listener_id, event, data in self.sent
+            if event != "devices"
         ]
+
+    async def compare_devices(self) -> list[dict[str, Any]]:
+        """The lists of devices that were sent then."""
+        await self.compare()
+        return [data for _, event, data in self.sent if event == "devices"]
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"playhead_{name}_total", labels) or 0.0

@@ -106,8 +106,14 @@ def test_a_node_reads_the_head_of_a_packet_and_passes_the_event_on_as_it_is() ->
     assert json.loads(event) == ["state", payload]
     assert (head.event, head.skip_connection_id, head.published_at_ms) == ("state", "phone-1", NOW_MS)
     assert head.state == ToldState(session_id=SESSION_ID, epoch=7, revision=5, ended=True)
-    devices, _ = split_packet(encode_packet(Packet(event="devices", data={"devices": ["a\nb"]})))
-    assert devices.state is None
+    listed = {"devices": ["a\nb"], "devices_order": {"epoch": 7, "version": 9}}
+    devices, _ = split_packet(encode_packet(Packet(event="devices", data=listed)))
+    assert (devices.state, devices.devices, head.devices) == (None, (7, 9), None)
+
+
+def test_a_packet_of_the_release_before_has_no_order_of_devices() -> None:
+    head, _ = split_packet(b'{"event":"devices","skip_connection_id":null,"published_at_ms":0,"state":null}\n[]')
+    assert head.devices is None
 
 
 @given(st.integers(0, 7 * 24 * 3_600_000))

@@ -272,6 +272,7 @@ async def test_lists_have_an_order_in_which_every_later_look_at_them_is_higher(
     await presence.restore(LISTENER_ID)
     orders = [(row["epoch"], row["version"]) for packet in store.sent for row in [packet.data["devices_order"]]]
     assert len(orders) == 4 and orders == sorted(set(orders))
+    await presence.renew()
     present = await presence.present(LISTENER_ID)
     assert present["devices"] == await presence.devices(LISTENER_ID)
     assert tuple(present["devices_order"].values()) == orders[-1]

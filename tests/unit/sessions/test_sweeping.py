@@ -87,6 +87,14 @@ async def test_when_its_node_is_gone_the_lease_runs_out_and_the_session_pauses(w
     assert await world.store.left_at_ms(LISTENER_ID) == world.clock.time_ms
 
 
+async def test_devices_are_told_of_a_connection_that_the_store_itself_has_forgotten(world: World) -> None:
+    world.store.forget_connections()
+    world.clock.advance(PRESENCE_LEASE_MS)
+    assert await world.sweeper.sweep() == 2
+    last = [packet for _, packet in world.sent if packet.event == "devices"][-1]
+    assert last.data == await world.presence.present(LISTENER_ID) and last.data["devices"] == []
+
+
 async def test_a_lease_that_was_renewed_meanwhile_counts(world: World) -> None:
     world.clock.advance(PRESENCE_LEASE_MS - 1)
     await world.presence.renew()
