@@ -95,11 +95,15 @@ class Commands:
 
     def due_ms(self, ready: bool) -> float:
         """When `tick` has something to do: local ms. `ready`: whether commands may be sent now."""
+        if not self._lanes:
+            return math.inf
         heads = [lane[0] for lane in self._lanes.values() if ready and not lane[0].in_flight]
         return min([command.due_ms for command in heads] + [command.give_up_ms for command in self], default=math.inf)
 
     def tick(self, now_ms: float, ready: bool) -> None:
         """Ends those whose time is over, and sends those whose turn it is."""
+        if not self._lanes:
+            return
         for command in tuple(self):
             if command.give_up_ms <= now_ms:
                 self._leave_open(command)

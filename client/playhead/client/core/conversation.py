@@ -95,14 +95,15 @@ class Conversation:
     @property
     def wake_at_ms(self) -> float:
         """Local time at which `tick` has something to do, if nothing happens before; infinite when it never has."""
-        moments = [self.line.due_ms, self._commands.due_ms(self._ready)]
-        if self.line.open:
-            moments += [self._requests.overdue_ms, self._leave_ms]
-        if self._usable:
-            moments += [self._renewal.due_ms, self.time.due_ms, self._joins.due_ms]
-        if self._reporter is not None and self._reportable() is not None:
-            moments.append(self._reporter.due_ms)
-        return min(moments)
+        line, usable, reporter = self.line, self._usable, self._reporter
+        at_ms = min(line.due_ms, self._commands.due_ms(usable and self._joins.ready))
+        if line.open:
+            at_ms = min(at_ms, self._requests.overdue_ms, self._leave_ms)
+        if usable:
+            at_ms = min(at_ms, self._renewal.due_ms, self.time.due_ms, self._joins.due_ms)
+        if reporter is not None and reporter.due_ms < at_ms and self._reportable() is not None:
+            at_ms = reporter.due_ms
+        return at_ms
 
     # what is known
 
@@ -120,8 +121,10 @@ class Conversation:
         state = self.sessions.get(session_id)
         if state is None:
             return None
-        connected = {device.id: "" for device in self.devices}
-        return predict(state, self._commands.presses(session_id), self.device.id, connected)
+        presses = self._commands.presses(session_id)
+        if not presses:
+            return state
+        return predict(state, presses, self.device.id, {device.id: "" for device in self.devices})
 
     def position(self, session_id: str, now_ms: float) -> float | None:
         """Where the playhead is now, in seconds; None while the session or server time is not known."""
@@ -244,15 +247,17 @@ class Conversation:
         if self.line.open and self._leave_ms <= now_ms:
             self._lost()
             self.line.move()
-        if self._usable:
+        usable = self._usable
+        if usable:
             self._renewal.tick(now_ms)
             self.time.tick(now_ms)
-        self._commands.tick(now_ms, self._ready)
-        if self._usable:
+        self._commands.tick(now_ms, usable and self._joins.ready)
+        if usable:
             # after the commands: one that is given up may want a snapshot
             self._joins.tick(now_ms)
-        if self._reporter is not None and (found := self._reportable()) is not None:
-            self._reporter.tick(*found, now_ms)
+        reporter = self._reporter
+        if reporter is not None and reporter.due_ms <= now_ms and (found := self._reportable()) is not None:
+            reporter.tick(*found, now_ms)
 
     # how the parts go together
 
@@ -318,7 +323,7 @@ class Conversation:
 
     def _take(self, state: State) -> None:
         """A state from an event, an ack or a snapshot."""
-        epoch, sounding = self.sessions.epoch, self._sounding()
+        epoch, sounding = self.sessions.epoch, self.sessions.sounding(self.device.id)
         taken = self.sessions.take(state)
         if state.cause is not None:
             self._commands.confirm(state.cause.command_id)
@@ -344,20 +349,15 @@ class Conversation:
 
     def _report_on(self, reporter: Reporter, state: State, before: State | None) -> None:
         """What somebody else has changed under the sound of this device, the sound has to answer for."""
-        now = self._sounding()
+        now = self.sessions.sounding(self.device.id)
         reporter.sounds(None if now is None else now.session_id, self._now_ms)
         same = now is state and before is not None and before.session_id == state.session_id
         if same and (state.cause is None or state.cause.device_id != self.device.id):
             reporter.report(self._now_ms)
 
-    def _sounding(self) -> State | None:
-        """The session whose sound is on this device: the one that plays, else the one that changed last."""
-        here = [state for state in self.sessions if state.active_device == self.device.id and not state.ended]
-        return max(here, key=lambda state: state.playing, default=None)
-
     def _reportable(self) -> tuple[State, int] | None:
         """The session to report on, and server time, if a report may be sent now."""
-        state = self._sounding()
+        state = self.sessions.sounding(self.device.id)
         if state is None or not self._ready or self._commands.busy(state.session_id):
             return None
         server_ms = self.time.now_ms(self._now_ms)

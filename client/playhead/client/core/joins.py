@@ -49,11 +49,18 @@ class Joins:
     @property
     def ready(self) -> bool:
         """Whether every snapshot of this connection has come."""
-        return all(one.fresh for one in self._followed)
+        for one in self._followed:
+            if not one.fresh:
+                return False
+        return True
 
     @property
     def due_ms(self) -> float:
-        return min((one.due_ms for one in self._followed if not one.in_flight), default=math.inf)
+        due_ms = math.inf
+        for one in self._followed:
+            if not one.in_flight and one.due_ms < due_ms:
+                due_ms = one.due_ms
+        return due_ms
 
     def follows(self, state: State) -> bool:
         return any(_is_of(one, state) for one in self._followed)

@@ -43,6 +43,15 @@ class Sessions:
         found = [state for state in self._states.values() if state.script_id == script_id and not state.ended]
         return max(found, key=lambda state: state.order, default=None)
 
+    def sounding(self, device_id: str) -> State | None:
+        """The session whose sound is on that device: the one that plays, else the one that changed longest ago."""
+        found = None
+        for state in self._states.values():
+            here = state.active_device == device_id and not state.ended
+            if here and (found is None or (state.playing and not found.playing)):
+                found = state
+        return found
+
     def order(self, session_id: str) -> Order | None:
         state = self._states.get(session_id)
         return None if state is None else state.order

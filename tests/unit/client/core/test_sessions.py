@@ -78,3 +78,14 @@ def test_a_forgotten_session_is_as_if_never_seen(sessions: Sessions) -> None:
     sessions.forget(SESSION_ID)
     assert sessions.get(SESSION_ID) is None
     assert sessions.take(make_state(revision=1)) is Taken.NEXT
+
+
+def test_what_sounds_on_a_device_is_what_plays_there(sessions: Sessions) -> None:
+    standing = make_state(active_device="phone", playing=False)
+    sessions.take(standing)
+    assert sessions.sounding("phone") is standing
+    playing = make_state(session_id=OTHER_SESSION_ID, active_device="phone", playing=True)
+    sessions.take(playing)
+    assert sessions.sounding("phone") is playing and sessions.sounding("desk") is None
+    sessions.take(make_state(session_id=OTHER_SESSION_ID, revision=6, active_device="phone", playing=True, ended=True))
+    assert sessions.sounding("phone") is standing
