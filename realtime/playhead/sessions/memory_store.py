@@ -124,9 +124,11 @@ class MemoryStore:
         rows = self._sessions.get(listener_id, now_ms)
         if rows is None:
             return {}
-        for session_id in [key for key, (expires_at_ms, _) in rows.items() if expires_at_ms <= now_ms]:
-            del rows[session_id]
-        return {session_id: state for session_id, (_, state) in rows.items()}
+        known = {session_id: state for session_id, (expires_at_ms, state) in rows.items() if expires_at_ms > now_ms}
+        if len(known) < len(rows):
+            for session_id in [key for key in rows if key not in known]:
+                del rows[session_id]
+        return known
 
     async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
         await self._certain(listener_id)

@@ -100,6 +100,9 @@ class Reviver:
 
     async def _taken(self, old: Sequence[SessionState], epoch: int) -> Mapping[str, SessionState]:
         """Sessions of another epoch as they go into this one, by id; without those that PostgreSQL does not tell of."""
+        if not old:
+            # as nearly always
+            return {}
         found = await asyncio.gather(*(self._newest(stored) for stored in old))
         return {
             stored.session_id: structs.replace(newest, epoch=epoch, version=max(stored.version, newest.version) + 1)
