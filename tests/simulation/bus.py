@@ -131,7 +131,7 @@ class NodeBus:
             delay_ms = chance.ms(*LATE_MS) if late else self._delay_ms()
             # a connection keeps its order: what comes late holds up what comes after it, and other nodes are earlier
             self._last_us = max(self._last_us, self._loop.now_us + delay_ms * 1000)
-            self._loop.call_at(self._last_us / 1e6, self._arrived, listener_id, packet, self._connection)
+            self._loop.at_us(self._last_us, self._arrived, listener_id, packet, self._connection)
 
     def _delay_ms(self) -> int:
         return self._chance.ms(0, self._longest_ms) if self._longest_ms and self._chance.happens(0.5) else 0

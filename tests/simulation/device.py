@@ -260,7 +260,7 @@ class Device:
         if loop.now_us < self._alarm_us <= at_us:
             return
         self._alarm_us = at_us
-        loop.call_at(at_us / 1e6, self._alarmed, at_us)
+        loop.at_us(at_us, self._alarmed, at_us)
 
     def _alarmed(self, at_us: int) -> None:
         if at_us == self._alarm_us and not self.asleep:
@@ -284,7 +284,10 @@ class Device:
         ]
         if self.asleep or self.talk.line.phase == "idle":
             mine = []
-        self.speaker.follow(max(mine, key=lambda state: state.order, default=None), self.talk.time.now_ms(now_ms))
+        if mine:
+            self.speaker.follow(max(mine, key=lambda state: state.order), self.talk.time.now_ms(now_ms))
+        else:
+            self.speaker.stand()
 
     def stall(self, lasts_ms: int) -> None:
         self.world.note(self.device_id, "stalls for %s ms", lasts_ms)

@@ -3,7 +3,6 @@
 They look at the journal while something is in it, as all other looks would find nothing.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from playhead.db import DatabaseUnavailable
@@ -12,7 +11,7 @@ from playhead.runtime.metrics import Metrics
 from playhead.sessions.flushing import FLUSH_INTERVAL_S, Backlog, Flusher, Taken
 from playhead.sessions.journal import Entry
 from tests.simulation.chance import Chance
-from tests.simulation.loop import VirtualLoop
+from tests.simulation.loop import US_PER_S, VirtualLoop
 from tests.simulation.node_store import NodeStore, Wire
 from tests.simulation.rows import Rows
 from tests.simulation.schedule import Plan
@@ -84,7 +83,7 @@ class FlusherProcess:
         self._note = note
         self._working = False
         self.dead = self.over = False
-        self.wire = Wire(plan, chance, self)
+        self.wire = Wire(loop, plan, chance, self)
         journal = NodeJournal(valkey, NodeStore(valkey, self.wire))
         self._flusher = Flusher(journal, FlusherRows(rows, self.wire, plan, chance), clock, metrics)
 
@@ -95,11 +94,12 @@ class FlusherProcess:
             self._loop.create_task(self._work())
 
     async def _work(self) -> None:
-        await asyncio.sleep(FLUSH_INTERVAL_S)
+        await self._loop.sleep(round(FLUSH_INTERVAL_S * US_PER_S))
         while self._valkey.waiting():
             await self.wire.hang_if_dead()
             # between two looks that find nothing to take lies a second: what is in other hands has to age
-            await asyncio.sleep(max(await self._flusher.turn(), 0.25 if self._valkey.journal else 1.0))
+            wait_s = max(await self._flusher.turn(), 0.25 if self._valkey.journal else 1.0)
+            await self._loop.sleep(round(wait_s * US_PER_S))
         self._working = False
 
     def kill(self) -> None:

@@ -7,12 +7,13 @@ for the world outside is a bug, and waits for ever.
 """
 
 import asyncio
-import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from typing import Any, TypeVarTuple, Unpack
+from heapq import heappop, heappush
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 US_PER_S = 1_000_000
@@ -20,27 +21,62 @@ US_PER_MS = 1_000
 
 
 class _Handle(asyncio.TimerHandle):
-    """As asyncio's, without what only its debug mode needs: a schedule makes a thousand of them."""
+    """As asyncio's, without what only its debug mode needs: a schedule makes hundreds of them."""
 
     __slots__ = ()
 
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-        when_s: float,
-    ) -> None:
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
         self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
+        self._callback: Callable[..., object] | None = callback
+        self._args: tuple[Any, ...] = args
         self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self._when = when_s
-        self._scheduled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback, self._args = None, ()
+
+
+class _Sleep:
+    """What a task waits for until its time: as `asyncio.sleep`, whose timer tells a future that tells the loop that it
+    may wake the task. Nothing can come between these three, so the timer wakes the task itself.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_context", "_loop", "_timer", "_until_us", "_wake")
+
+    def __init__(self, loop: "VirtualLoop", until_us: int) -> None:
+        self._loop = loop
+        self._until_us = until_us
+        self._cancelled = False
+
+    def __await__(self) -> Generator["_Sleep | None", None, None]:
+        if self._until_us > self._loop.now_us:
+            self._asyncio_future_blocking = True
+            yield self
+        else:
+            # of no length: everybody else who is ready has their turn first
+            yield None
+
+    # what a task asks of whatever it waits for
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def add_done_callback(self, wake: Callable[["_Sleep"], object], *, context: Context) -> None:
+        self._wake, self._context = wake, context
+        self._timer = self._loop._timer(self._until_us, wake, (self,), context)
+
+    def cancel(self, msg: object = None) -> bool:
+        if self._cancelled:
+            return False
+        self._timer.cancel()
+        self._cancelled = True
+        self._loop.call_soon(self._wake, self, context=self._context)
+        return True
+
+    def result(self) -> None:
+        del self._timer, self._wake
+        if self._cancelled:
+            raise asyncio.CancelledError
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -71,24 +107,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def advance(self, to_ms: int) -> None:
         """Runs everything that is due up to `to_ms`, which then is the time."""
         until_us = to_ms * US_PER_MS
-        soon, timers = self._soon, self._timers
+        soon, timers, steps = self._soon, self._timers, 0
         asyncio._set_running_loop(self)
         try:
             while not self._halted:
                 if soon:
                     handle = soon.popleft()
                 elif timers and timers[0][0] <= until_us:
-                    self.now_us, _, handle = heapq.heappop(timers)
+                    self.now_us, _, handle = heappop(timers)
                 else:
                     break
                 if not handle._cancelled:
-                    self.steps += 1
+                    steps += 1
                     try:
-                        handle._context.run(handle._callback, *handle._args)
+                        handle._context.run(handle._callback, *handle._args)  # type: ignore[arg-type]
                     except Exception as error:
                         self._on_error({"message": f"Exception in {handle._callback!r}", "exception": error})
         finally:
             asyncio._set_running_loop(None)
+            self.steps += steps
         if not self._halted:
             self.now_us = max(self.now_us, until_us)
 
@@ -104,32 +141,52 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers.clear()
         self._soon.clear()
 
+    def sleep(self, wait_us: int) -> _Sleep:
+        """Await it at once."""
+        return _Sleep(self, self.now_us + wait_us)
+
+    def at_us(self, when_us: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        """As `call_at`, for what is never cancelled."""
+        self._timer(when_us, callback, args, None)
+
     # what asyncio asks of a loop
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        # a name, or one is made up for each
+        return asyncio.Task(coro, loop=self, name="task" if name is None else str(name), context=context)
 
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = _Handle(callback, args, self, context, self.now_us / US_PER_S)
+        handle = _Handle(callback, args, context)
         self._soon.append(handle)
         return handle
 
     def call_later(
         self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        return self._timer(self.now_us + round(max(0.0, delay) * US_PER_S), callback, args, context)
+        wait_us = round(delay * US_PER_S)
+        return self._timer(self.now_us + wait_us if wait_us > 0 else self.now_us, callback, args, context)
 
     def call_at(
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        return self._timer(max(self.now_us, round(when * US_PER_S)), callback, args, context)
+        when_us = round(when * US_PER_S)
+        return self._timer(when_us if when_us > self.now_us else self.now_us, callback, args, context)
 
     def _timer(
         self, when_us: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> asyncio.TimerHandle:
-        timer = _Handle(callback, args, self, context, when_us / US_PER_S)
+        timer = _Handle(callback, args, context)
         # timers of the same moment run in the order in which they were set
         self._timer_count += 1
-        heapq.heappush(self._timers, (when_us, self._timer_count, timer))
+        heappush(self._timers, (when_us, self._timer_count, timer))
         return timer
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

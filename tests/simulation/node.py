@@ -54,7 +54,9 @@ class NodeClock:
         self._latest_ms = 0
 
     def now_ms(self) -> int:
-        self._latest_ms = max(self._latest_ms, self._base_ms + self._loop.now_us // 1000)
+        now_ms = self._base_ms + self._loop.now_us // 1000
+        if now_ms > self._latest_ms:
+            self._latest_ms = now_ms
         return self._latest_ms
 
     def correct(self, off_ms: int, base_ms: int) -> None:
@@ -107,7 +109,7 @@ class Node:
         self._sweeping = False
         self._sweep_at_ms = -1
         self.clock = NodeClock(loop, base_ms, chance.ms(-plan.node_clock_ms, plan.node_clock_ms))
-        self.wire = Wire(plan, chance, self)
+        self.wire = Wire(loop, plan, chance, self)
         store = NodeStore(valkey, self.wire)
         archive = NodeRows(rows, self.wire, plan, chance)
         scripts = NodeScripts(rows, archive)
@@ -152,8 +154,8 @@ class Node:
         )
 
     def _converge(self, *parts: Any) -> Convergence:
-        self._convergence = NodeConvergence(*parts)
-        return self._convergence
+        self.convergence = NodeConvergence(*parts)
+        return self.convergence
 
     @property
     def serves(self) -> bool:
@@ -166,8 +168,8 @@ class Node:
             link.node_died()
             return
         self._connection_count += 1
-        if not self._convergence.started:
-            self._convergence.start()
+        if not self.convergence.started:
+            self.convergence.start()
         if not self._renewing:
             self._renewing = True
             self._loop.call_later(self._chance.ms(0, RENEW_MS) / 1000, self._renew)
@@ -232,7 +234,7 @@ class Node:
         ASKED.set(Asked(self.name, "renew"))
         try:
             await self.presence.renew()
-            await self._convergence.compare_all()
+            await self.convergence.compare_all()
         except StoreUnavailable:
             # as in its own loop: the next one in 30 s
             pass

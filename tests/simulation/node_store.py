@@ -21,6 +21,7 @@ from playhead.sessions.store import (
     StoreUnavailable,
 )
 from tests.simulation.chance import Chance
+from tests.simulation.loop import US_PER_MS, VirtualLoop
 from tests.simulation.record import ASKED
 from tests.simulation.schedule import Plan
 from tests.simulation.valkey import Valkey
@@ -46,7 +47,8 @@ class Life(Protocol):
 class Wire:
     """How long a call takes on its way, and whether it fails there."""
 
-    def __init__(self, plan: Plan, chance: Chance, life: Life) -> None:
+    def __init__(self, loop: VirtualLoop, plan: Plan, chance: Chance, life: Life) -> None:
+        self._loop = loop
         self._longest_ms = plan.store_ms
         self._chance = chance
         self._life = life
@@ -57,30 +59,37 @@ class Wire:
         """No faults any more."""
 
     async def pause(self, least_ms: int, most_ms: int) -> None:
-        await self._sleep(self._chance.ms(least_ms, most_ms))
-
-    async def _sleep(self, wait_ms: int, leaves: bool = False) -> None:
-        """`leaves`: what is on its way arrives, or not, also when whoever sent it has died meanwhile."""
-        await asyncio.sleep(wait_ms / 1000)
-        if not (leaves and self._life.dead and self._chance.happens(0.5)):
-            await self.hang_if_dead()
+        await self._loop.sleep(self._chance.ms(least_ms, most_ms) * US_PER_MS)
+        await self.hang_if_dead()
 
     async def hang_if_dead(self) -> None:
+        if self._life.dead or self._life.over:
+            await self.hang()
+
+    async def hang(self) -> None:
+        """Of a process that is dead, until the schedule is over."""
         if self._life.over:
             raise asyncio.CancelledError
-        if self._life.dead:
-            nobody = asyncio.get_running_loop().create_future()
-            # held, or the task that waits for it would be swept up
-            self._hanging.append(nobody)
-            await nobody
+        nobody = self._loop.create_future()
+        # held, or the task that waits for it would be swept up
+        self._hanging.append(nobody)
+        await nobody
 
     async def way(self, leaves: bool = False) -> None:
-        """One way; half of them take no time at all, and a few take ten times the usual."""
-        if self._life.over or self._life.dead:
-            await self.hang_if_dead()
+        """One way; half of them take no time at all, and a few take ten times the usual.
+
+        `leaves`: what is on its way arrives, or not, also when whoever sent it has died meanwhile.
+        """
+        life = self._life
+        if life.dead or life.over:
+            await self.hang()
         draw = self._chance.random()
-        if draw >= 0.5 and self._longest_ms:
-            await self._sleep(self._chance.ms(0, self._longest_ms if draw < 0.96 else 10 * self._longest_ms), leaves)
+        if draw < 0.5 or not self._longest_ms:
+            return
+        longest_ms = self._longest_ms if draw < 0.96 else 10 * self._longest_ms
+        await self._loop.sleep(self._chance.ms(0, longest_ms) * US_PER_MS)
+        if (life.dead or life.over) and not (leaves and life.dead and self._chance.happens(0.5)):
+            await self.hang()
 
     def fails_before(self) -> bool:
         return not self.calm and bool(self._before) and self._chance.happens(self._before)

@@ -57,12 +57,6 @@ class Link:
         self.on_slow: Callable[[], None] = lambda: None
         self._unread: deque[tuple[Any, ...]] = deque()
         self._up_us = self._down_us = 0
-        self._calls: dict[str, Callable[..., None]] = {
-            "opened": lambda: device.link_opened(self),
-            "refused": lambda data: device.link_refused(self, data),
-            "event": lambda event, data: device.link_event(self, event, data),
-            "ack": lambda request, answer, asked: device.link_ack(self, request, answer, asked),
-        }
 
     def _delay_us(self) -> int:
         draw = self._chance.random()
@@ -72,7 +66,7 @@ class Link:
     def up(self, *packet: Any) -> None:
         """From the device to its node."""
         self._up_us = max(self._up_us, self._loop.now_us + self._delay_us())
-        self._loop.call_at(self._up_us / 1e6, self._arrived_up, packet)
+        self._loop.at_us(self._up_us, self._arrived_up, packet)
 
     def _arrived_up(self, packet: tuple[Any, ...]) -> None:
         if self.node_open and not self.silent and self.server is not None:
@@ -84,7 +78,7 @@ class Link:
             self.cut()
             return
         self._down_us = max(self._down_us, self._loop.now_us + self._delay_us())
-        self._loop.call_at(self._down_us / 1e6, self._arrived_down, packet)
+        self._loop.at_us(self._down_us, self._arrived_down, packet)
 
     def _arrived_down(self, packet: tuple[Any, ...]) -> None:
         if not self.device_open or self.silent:
@@ -94,14 +88,17 @@ class Link:
             if len(self._unread) > QUEUED_PACKETS_MAX:
                 self.cut()
             return
-        self._calls[packet[0]](*packet[1:])
+        self._hand_over(*packet)
+
+    def _hand_over(self, kind: str, *said: Any) -> None:
+        getattr(self._device, f"link_{kind}")(self, *said)
 
     def read_on(self) -> None:
         """The device reads again, and finds everything that has come meanwhile."""
         self.reading = True
         while self._unread and self.device_open:
             packet = self._unread.popleft()
-            self._calls[packet[0]](*packet[1:])
+            self._hand_over(*packet)
 
     # its end
 

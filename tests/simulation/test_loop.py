@@ -64,6 +64,45 @@ def test_an_exception_of_a_callback_is_told() -> None:
     loop.close()
 
 
+def test_the_loops_own_sleep_is_that_of_asyncio_in_fewer_steps() -> None:
+    ran: dict[str, list[tuple[str, int]]] = {"asyncio": [], "own": []}
+    steps: dict[str, int] = {}
+    for kind, woken in ran.items():
+        loop, _ = make_loop()
+
+        async def sleeper(
+            name: str, wait_ms: int, loop: VirtualLoop = loop, kind: str = kind, woken: list[tuple[str, int]] = woken
+        ) -> None:
+            for _ in range(3):
+                await (asyncio.sleep(wait_ms / 1000) if kind == "asyncio" else loop.sleep(wait_ms * 1000))
+                woken.append((name, loop.now_ms))
+
+        tasks = [loop.create_task(sleeper(name, wait_ms)) for name, wait_ms in (("a", 2), ("b", 0), ("c", 3), ("d", 2))]
+        loop.advance(20)
+        assert all(task.done() for task in tasks)
+        steps[kind] = loop.steps
+        loop.close()
+    assert ran["own"] == ran["asyncio"] and steps["own"] < steps["asyncio"]
+
+
+def test_whoever_sleeps_can_be_cancelled_once_and_wakes_at_once() -> None:
+    loop, errors = make_loop()
+    outcomes: list[int] = []
+
+    async def sleep() -> None:
+        try:
+            await loop.sleep(5_000_000)
+        finally:
+            outcomes.append(loop.now_ms)
+
+    task = loop.create_task(sleep())
+    loop.call_later(1.0, task.cancel)
+    loop.call_later(1.0, task.cancel)
+    loop.advance(10_000)
+    assert outcomes == [1_000] and task.cancelled() and not errors
+    loop.close()
+
+
 def test_a_halted_loop_runs_nothing_any_more() -> None:
     loop, _ = make_loop()
     ran: list[int] = []

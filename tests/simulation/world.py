@@ -74,6 +74,7 @@ class World:
         self.nodes = {f"n{number}": self._node(f"n{number}") for number in range(plan.nodes)}
         self.truths: dict[tuple[str, str], Truth] = {}
         self.devices = [device for number in range(plan.listeners) for device in self._devices_of(number)]
+        self._listeners = {device.device_id: device.listener_id for device in self.devices}
         self.fingers = Fingers(chance, self.script_ids, self.history)
         self.rest = RestApp(self)
         self.calamities = Calamities(self)
@@ -208,10 +209,14 @@ class World:
 
     def take_apart(self) -> None:
         """Nobody looks at it any more: its parts hold each other, and would wait for the collector otherwise."""
-        parts = [*self.nodes.values(), *self.flushers, *self.gone, *self.devices, self.valkey, self.oracles]
-        for part in parts:
+        processes = [*self.nodes.values(), *self.flushers, *self.gone]
+        nodes = [process for process in processes if isinstance(process, Node)]
+        holding = [part for node in nodes for part in (node.sockets, node.convergence)]
+        talks = [device.talk for device in self.devices]
+        for commit in self.record.commits:
+            commit.asked = None
+        for part in (*processes, *holding, *talks, *self.devices, self.valkey, self.oracles, self):
             part.__dict__.clear()
-        self.__dict__.clear()
 
     # what the parts call
 
@@ -272,7 +277,7 @@ class World:
 
     def listener_of(self, device_id: str) -> str:
         """Of a device; whoever asks over REST is named by the listener."""
-        return next((device.listener_id for device in self.devices if device.device_id == device_id), device_id)
+        return self._listeners.get(device_id, device_id)
 
     def history(self, session_id: str) -> tuple[Move, ...]:
         """As the use case answers it: what the store has, and what the rows have."""
