@@ -20,6 +20,7 @@ import structlog
 
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
 from playhead.app.embedded.postgres_programs import find_postgres
+from tests.support.clusters import Cluster, cluster_in
 from tests.support.postgres import Databases
 
 pytest_plugins = ["tests.support.skips", "tests.support.examples", "tests.support.running", "tests.support.systems"]
@@ -74,6 +75,20 @@ def valkey_url(valkey_server: EmbeddedValkey) -> str:
         client.function_flush()
         client.script_flush()
     return valkey_server.url
+
+
+@pytest.fixture(scope="session")
+def run_cluster(run_folder: Path, free_ports: Callable[[], int]) -> Iterator[Cluster]:
+    with cluster_in(run_folder / "cluster", free_ports) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(run_cluster: Cluster) -> Cluster:
+    """The run's cluster, whole again and emptied. A test may kill its servers and move its slots."""
+    run_cluster.heal()
+    run_cluster.clear()
+    return run_cluster
 
 
 @pytest.fixture

@@ -86,12 +86,17 @@ class Multiplexed:
         """One command; its answer as it is on the wire: bytes, int, None or a list of these."""
         return self._put(pack(command), None)
 
+    async def call_beside(self, _key: str, *command: Part) -> Any:
+        """One command without a key, at the server that has this one: here there is one."""
+        return await self.call(*command)
+
     def calls(self, commands: Iterable[Sequence[Part]]) -> asyncio.Future[list[Any]]:
         """Several, one after the other, no transaction; all answers in order. Fails with the first error of them."""
-        packed = [pack(tuple(command)) for command in commands]
-        if not packed:
-            raise ValueError("There is no command to call.")
-        return self._put(b"".join(packed), len(packed))
+        return self._put_all(commands, each=False)
+
+    def answers(self, commands: Iterable[Sequence[Part]]) -> asyncio.Future[list[Any]]:
+        """As `calls`, but an error of one stands in its place in the list."""
+        return self._put_all(commands, each=True)
 
     def leave(self) -> None:
         """Whoever has the address by now is asked from here on; what is in flight is still answered by the old one."""
@@ -106,13 +111,19 @@ class Multiplexed:
         self._fail_unsent("The client is closed.")
         await self._opener.aclose()
 
-    def _put(self, packed: bytes, wanted: int | None) -> asyncio.Future[Any]:
+    def _put_all(self, commands: Iterable[Sequence[Part]], *, each: bool) -> asyncio.Future[list[Any]]:
+        packed = [pack(tuple(command)) for command in commands]
+        if not packed:
+            raise ValueError("There is no command to call.")
+        return self._put(b"".join(packed), len(packed), each)
+
+    def _put(self, packed: bytes, wanted: int | None, each: bool = False) -> asyncio.Future[Any]:
         if self._closed:
             raise NotSent("The client is closed.")
         if self.calls_under_way >= self._calls_max or self.bytes_under_way + len(packed) > self._bytes_max:
             raise Overloaded("Too many calls to the server are under way.")
         loop = asyncio.get_running_loop()
-        call = Call(packed, wanted, loop.create_future(), loop.time() + self._answer_timeout_s)
+        call = Call(packed, wanted, loop.create_future(), loop.time() + self._answer_timeout_s, each)
         self.calls_under_way += 1
         self.bytes_under_way += call.size
         self._unsent.append(call)

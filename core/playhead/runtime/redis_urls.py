@@ -1,7 +1,8 @@
-"""How people write where the state store is: one server, or the sentinels that know which server is the primary.
+"""How people write where the state store is: one server, sentinels that know which server is the primary, or a cluster.
 
     redis://   rediss://   unix://                                       one server, as redis-py reads it
     redis+sentinel://[user:password@]host[:port],host[:port]/service[/db]   sentinels; `rediss+sentinel://` with TLS
+    redis+cluster://[user:password@]host[:port],host[:port]              some servers of a cluster; `rediss+cluster://`
 
 User and password are the servers'; those of the sentinels are `?sentinel_username=…&sentinel_password=…`. All other
 options behind the `?` are redis-py's, for the servers. Errors never repeat the URL, which holds a password.
@@ -10,9 +11,11 @@ options behind the `?` are redis-py's, for the servers. Errors never repeat the 
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+SERVER_PORT = 6379
 SENTINEL_PORT = 26379
-SENTINELS_MAX = 16
+HOSTS_MAX = 16
 SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 SERVER_SCHEMES = ("redis", "rediss", "unix")
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
@@ -31,13 +34,47 @@ class SentinelUrl:
     password: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterUrl:
+    """`nodes`: some of them; they tell of the others. Login and options are the same for all."""
+
+    nodes: tuple[Address, ...]
+    scheme: str
+    login: str
+    options: str
+
+    def node_url(self, node: Address) -> str:
+        """One server of it, as redis-py reads it."""
+        host, port = node
+        host = f"[{host}]" if ":" in host else host
+        return f"{self.scheme}://{self.login and f'{self.login}@'}{host}:{port}{self.options and f'?{self.options}'}"
+
+
+def cluster_url(url: str) -> ClusterUrl | None:
+    """The parts of such a URL; None for any other. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in CLUSTER_SCHEMES:
+        return None
+    if parts.path.strip("/") not in ("", "0"):
+        raise ValueError("must name no database other than 0, as a cluster has no other")
+    login, _, hosts = parts.netloc.rpartition("@")
+    return ClusterUrl(
+        nodes=addresses(hosts, SERVER_PORT),
+        scheme=CLUSTER_SCHEMES[parts.scheme],
+        login=login,
+        options=parts.query,
+    )
+
+
 def check_url(url: str) -> None:
     """Raises ValueError that says what is wrong with it."""
     scheme = url.partition("://")[0]
     if scheme in SENTINEL_SCHEMES:
         sentinel_url(url)
+    elif scheme in CLUSTER_SCHEMES:
+        cluster_url(url)
     elif scheme not in SERVER_SCHEMES or "://" not in url:
-        known = ", ".join(f"{each}://" for each in (*SERVER_SCHEMES, *SENTINEL_SCHEMES))
+        known = ", ".join(f"{each}://" for each in (*SERVER_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES))
         raise ValueError(f"must begin with one of {known}")
 
 
@@ -77,6 +114,6 @@ def addresses(hosts: str, port: int) -> tuple[Address, ...]:
         if not parts.hostname:
             raise ValueError("must name a host, or several with a comma between them")
         found.append((parts.hostname, own_port or port))
-    if len(found) > SENTINELS_MAX:
-        raise ValueError(f"must name {SENTINELS_MAX} hosts at most")
+    if len(found) > HOSTS_MAX:
+        raise ValueError(f"must name {HOSTS_MAX} hosts at most")
     return tuple(found)

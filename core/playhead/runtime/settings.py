@@ -81,7 +81,8 @@ class Settings(BaseSettings):
         None,
         validation_alias=_aliased("REDIS_URL"),
         description="Valkey 8+ or Redis 7+, whose maxmemory-policy must be noeviction: redis://, rediss:// or unix://; "
-        "or its sentinels: redis+sentinel://user:password@host:26379,host:26379/service/db (rediss+sentinel: for TLS).",
+        "or its sentinels: redis+sentinel://user:password@host:26379,host:26379/service/db (rediss+sentinel: for TLS); "
+        "or some servers of a cluster: redis+cluster://user:password@host:6379,host:6379 (rediss+cluster: for TLS).",
     )
 
     data_dir: Path = Field(Path(".playhead"), description="Folder for what the process keeps on disk: logins, media.")

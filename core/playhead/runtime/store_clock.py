@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
+from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from playhead.playback.clock_offset import SAMPLES_MAX, RoundTrip
-from playhead.runtime.redis import NotPrimary, ask, connect, refuse_replica
+from playhead.runtime.redis import NotPrimary, ask, refuse_replica
+from playhead.runtime.redis_clients import client_of, primary_of
 from playhead.runtime.slewed_clock import NS_PER_MS, SlewedClock
 from playhead.runtime.tasks import cancelled
 
@@ -26,6 +28,8 @@ RETRY_INTERVAL_S = 1.0
 """While the store does not answer, and while the clock is not certain enough."""
 START_WAIT_S = 2.0
 """How long a start waits for the first samples; without them the process serves nobody yet, as `/readyz` says."""
+TIME_KEY = "{0}"
+"""Whoever has this key of a cluster has server time: the primary of partition 0."""
 UNCERTAINTY_MS_MAX = 50
 """A process whose clock may be further off than this shall serve nobody."""
 
@@ -47,27 +51,31 @@ class TimeSource(Protocol):
 
 
 class RedisTime:
-    """TIME of the Valkey or Redis at `url`; of several primaries it would be that of partition 0."""
+    """TIME of the Valkey or Redis at `url`; in a cluster that of the primary of partition 0."""
 
     def __init__(self, url: str) -> None:
-        self._client = connect(url)
+        self._client = client_of(url)
 
     async def ask(self, local_ms: Callable[[], float]) -> RoundTrip:
-        pool = self._client.connection_pool
         try:
-            # opened first: the time that this takes is none of the question's
-            connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-            try:
-                # its own clock may be another one than that of the primary by now
-                await self._refuse_replica(connection)
-                asked_ms = local_ms()
-                seconds, microseconds = await ask(connection, "TIME")
-                answered_ms = local_ms()
-            finally:
-                # after a failure or a cancellation it is closed already, so that no answer is taken for the next one
-                await pool.release(connection)
+            async with primary_of(self._client, TIME_KEY) as server:
+                return await self._ask(server, local_ms)
         except (RedisError, OSError, TimeoutError) as error:
             raise TimeUnavailable(f"{type(error).__name__}: {error}") from error
+
+    async def _ask(self, server: Redis, local_ms: Callable[[], float]) -> RoundTrip:
+        pool = server.connection_pool
+        # opened first: the time that this takes is none of the question's
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            # its own clock may be another one than that of the primary by now
+            await self._refuse_replica(connection)
+            asked_ms = local_ms()
+            seconds, microseconds = await ask(connection, "TIME")
+            answered_ms = local_ms()
+        finally:
+            # after a failure or a cancellation it is closed already, so that no answer is taken for the next one
+            await pool.release(connection)
         store_ms = int(seconds) * 1000 + int(microseconds) / 1000
         return RoundTrip(t0_ms=asked_ms, t1_ms=store_ms, t2_ms=store_ms, t3_ms=answered_ms)
 

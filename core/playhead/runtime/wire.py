@@ -15,7 +15,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import ProtocolError, PushNotification, Reader
-from redis.exceptions import BusyLoadingError, MasterDownError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as LostConnection
 
 NOTHING = object()
@@ -23,8 +32,10 @@ REFUSALS: dict[str, type[RedisError]] = {
     "READONLY": ReadOnlyError,
     "MASTERDOWN": MasterDownError,
     "LOADING": BusyLoadingError,
+    "CLUSTERDOWN": ClusterDownError,
 }
 """Error answers, by their first word, that mean more than a command that went wrong."""
+REDIRECTIONS: dict[str, type[AskError]] = {"MOVED": MovedError, "ASK": AskError}
 
 
 class CallLost(LostConnection):
@@ -34,13 +45,17 @@ class CallLost(LostConnection):
 class Call:
     """One command, or several that are sent together, waiting for as many answers. Times are the loop's, in seconds."""
 
-    __slots__ = ("answers", "deadline_s", "future", "packed", "size", "wanted")
+    __slots__ = ("answers", "deadline_s", "each", "future", "packed", "size", "wanted")
 
-    def __init__(self, packed: bytes, wanted: int | None, future: asyncio.Future[Any], deadline_s: float) -> None:
+    def __init__(
+        self, packed: bytes, wanted: int | None, future: asyncio.Future[Any], deadline_s: float, each: bool = False
+    ) -> None:
         self.packed = packed
         self.size = len(packed)
         self.wanted = wanted
         """How many answers make the list that is the result; None: the only answer is the result."""
+        self.each = each
+        """Whether an error stands in the list like any answer; else it is the result."""
         self.future = future
         self.answers: list[Any] = []
         self.deadline_s = deadline_s
@@ -51,7 +66,8 @@ class Call:
             self.answers.append(answer)
             if len(self.answers) < self.wanted:
                 return False
-            answer = next((each for each in self.answers if isinstance(each, RedisError)), self.answers)
+            errors = () if self.each else (answer for answer in self.answers if isinstance(answer, RedisError))
+            answer = next(iter(errors), self.answers)
         if not self.future.done():
             if isinstance(answer, RedisError):
                 self.future.set_exception(answer)
@@ -190,5 +206,8 @@ class Wire(asyncio.Protocol):
 
 def refusal(text: str) -> RedisError:
     """The error that redis-py would raise for an error answer, where the difference is of use to somebody."""
-    kind = REFUSALS.get(text.partition(" ")[0])
+    word, _, rest = text.partition(" ")
+    if (redirection := REDIRECTIONS.get(word)) is not None:
+        return redirection(rest)
+    kind = REFUSALS.get(word)
     return ResponseError(text) if kind is None else kind(text)

@@ -5,12 +5,13 @@ What PostgreSQL or Valkey said of it may tell where they are, so that goes to th
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 from redis.asyncio import Redis
 
 from playhead.runtime.redis import NotPrimary
+from playhead.runtime.redis_clients import primaries_of
 from playhead.runtime.store_clock import UNCERTAINTY_MS_MAX, StoreClock
 
 log = structlog.get_logger(__name__)
@@ -29,18 +30,34 @@ class NotReady(Exception):
 
 
 def valkey_check(client: Redis) -> Check:
-    """Valkey answers, is a primary, and keeps what it was given: under another eviction policy it would forget."""
+    """Valkey answers, is a primary, and keeps what it was given: under another eviction policy it would forget.
+
+    Of a cluster's primaries each that answers is asked: one that is away takes no other's listeners their places.
+    """
 
     async def check() -> None:
-        try:
-            memory = await client.info("memory")
-        except NotPrimary:
-            raise NotReady("its address leads to a replica; PLAYHEAD_REDIS_URL has to lead to the primary") from None
-        policy = memory.get("maxmemory_policy")
-        if policy != EVICTION_POLICY:
+        told = await asyncio.gather(*map(_policy, await primaries_of(client)), return_exceptions=True)
+        policies = {answer for answer in told if isinstance(answer, str)}
+        if not policies:
+            raise _no_answer(told)
+        for policy in policies - {EVICTION_POLICY}:
             raise NotReady(f"maxmemory-policy is {policy}; set it to {EVICTION_POLICY}")
 
     return check
+
+
+async def _policy(server: Redis) -> str:
+    return str((await server.info("memory")).get("maxmemory_policy"))
+
+
+def _no_answer(told: Sequence[object]) -> BaseException:
+    """Why there was none."""
+    error = next((answer for answer in told if isinstance(answer, BaseException)), None)
+    if error is None:
+        return NotReady("the cluster has no slots; see CLUSTER INFO")
+    if isinstance(error, NotPrimary):
+        return NotReady("its address leads to a replica; PLAYHEAD_REDIS_URL has to lead to the primary")
+    return error
 
 
 def clock_check(clock: StoreClock) -> Check:

@@ -28,8 +28,8 @@ from socketio.packet import EVENT
 from socketio.packet import Packet as SocketPacket
 
 from playhead.engine.socket_server import Rooms, outgoing
-from playhead.runtime.multiplexed import Multiplexed
-from playhead.runtime.subscriptions import NotConfirmed, Subscriptions
+from playhead.runtime.redis_clients import Calls, subscriptions_of
+from playhead.runtime.subscriptions import NotConfirmed
 from playhead.runtime.tasks import cancelled
 
 log = structlog.get_logger(__name__)
@@ -78,14 +78,14 @@ class ShardedManager(Rooms, AsyncPubSubManager):
 
     name = "sharded"
 
-    def __init__(self, client: Redis, calls: Multiplexed, on_gap: OnGap, channel: str = "socketio") -> None:
+    def __init__(self, client: Redis, calls: Calls, on_gap: OnGap, channel: str = "socketio") -> None:
         super().__init__()
         self.channel = channel
         self._calls = calls
         self._gap = on_gap
         self._places: dict[str, tuple[str, str]] = {}
         """Namespace and room of each channel that is subscribed to."""
-        self._subscriptions = Subscriptions(client, self._arrived, self._missed)
+        self._subscriptions = subscriptions_of(client, self._arrived, self._missed)
         self._pinging: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._quick = {

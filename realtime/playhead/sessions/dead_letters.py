@@ -10,7 +10,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from playhead.runtime.redis import connect
+from playhead.runtime.redis_clients import client_of
 from playhead.sessions.journal import Entry
 from playhead.sessions.keys import PARTITIONS, dead_key, dead_letter_id, dead_letter_name, journal_key
 from playhead.sessions.redis_journal import ENTRY_ID_FIELD, REASON_FIELD, committed_at_ms, decoded
@@ -59,7 +59,7 @@ class DeadLetters:
     """Those of the Valkey or Redis at `url`. Methods may raise StoreUnavailable, and ValueError for a wrong name."""
 
     def __init__(self, url: str) -> None:
-        self._client: Redis = connect(url)
+        self._client: Redis = client_of(url)
 
     async def stop(self) -> None:
         await self._client.aclose()

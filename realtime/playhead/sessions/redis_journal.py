@@ -3,7 +3,8 @@
 A failover may lose the latest entries, and a new primary whose clock is behind gives their ids once more. So what is
 taken is marked with the life of the store, and taken off in that one alone; elsewhere it stays, to be claimed later.
 An entry that was taken stays in its stream, and on the group's list of pending ones, until it is done. Streams are read
-each by a command of its own, many commands in one pipeline: on a cluster they lie on different servers.
+each by a command of its own, many commands in one pipeline: on a cluster they lie on different servers. There a primary
+that is away keeps nothing from the others' partitions; its entries wait, and those in hand are claimed later.
 """
 
 import os
@@ -17,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from redis.typing import EncodableT, FieldT
 
-from playhead.runtime.redis import connect
+from playhead.runtime.redis_clients import client_of
 from playhead.sessions.flushing import CLAIM_IDLE_MS, DEAD_LETTERS_MAX, Backlog, Taken
 from playhead.sessions.journal import Entry, decode_entry
 from playhead.sessions.keys import PARTITIONS, dead_key, epoch_key, journal_key
@@ -71,13 +72,15 @@ class RedisJournal:
     """Journal of one flusher, which is one consumer of the group."""
 
     def __init__(self, url: str, *, claim_idle_ms: int = CLAIM_IDLE_MS) -> None:
-        self._client: Redis = connect(url)
+        self._client: Redis = client_of(url)
         self._claim_idle_ms = claim_idle_ms
         self._consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._claim_from = dict.fromkeys(range(PARTITIONS), FIRST)
         self._behind = False
         """Whether more waits than was taken the last time."""
         self._next = secrets.randbelow(PARTITIONS)
+        self._silent = False
+        """Whether some partitions do not answer, while others do."""
 
     async def stop(self) -> None:
         await self._client.aclose()
@@ -116,20 +119,20 @@ class RedisJournal:
             for partition in asked:
                 pipe.hmget(epoch_key(partition), LIFE_FIELDS)
                 pipe.xreadgroup(GROUP, self._consumer, {journal_key(partition): ">"}, count=count)
-            lives, answers = _in_turn(await pipe.execute(raise_on_error=False))
-            await self._make_groups(asked, answers)
+            answered = self._in_turn(asked, await pipe.execute(raise_on_error=False))
+            await self._make_groups(answered)
         taken: list[Taken] = []
         more = []
-        for partition, life, answer in zip(asked, lives, answers, strict=True):
+        for partition, life, answer in answered:
             rows = answer[0][1] if answer and not isinstance(answer, Exception) else []
             taken += [_taken(partition, life, row) for row in rows]
             if len(rows) == count:
                 more.append(partition)
         return taken, more
 
-    async def _make_groups(self, asked: Sequence[int], answers: Sequence[Any]) -> None:
+    async def _make_groups(self, answered: Sequence[tuple[int, str, Any]]) -> None:
         """Makes the group where there is none: at the first start, or in an emptied store. Raises RedisError."""
-        errors = {partition: row for partition, row in zip(asked, answers, strict=True) if isinstance(row, Exception)}
+        errors = {partition: row for partition, _, row in answered if isinstance(row, Exception)}
         for partition, error in errors.items():
             if not (isinstance(error, ResponseError) and str(error).startswith("NOGROUP")):
                 raise error
@@ -147,10 +150,10 @@ class RedisJournal:
                 pipe.xautoclaim(
                     journal_key(partition), GROUP, self._consumer, self._claim_idle_ms, start_id=first, count=count
                 )
-            lives, answers = _in_turn(await pipe.execute(raise_on_error=False))
-            await self._make_groups(list(self._claim_from), answers)
+            answered = self._in_turn(list(self._claim_from), await pipe.execute(raise_on_error=False))
+            await self._make_groups(answered)
         taken: list[Taken] = []
-        for partition, (life, answer) in enumerate(zip(lives, answers, strict=True)):
+        for partition, life, answer in answered:
             if isinstance(answer, Exception):
                 self._claim_from[partition] = FIRST
                 continue
@@ -168,7 +171,7 @@ class RedisJournal:
                 keys = (journal_key(partition), epoch_key(partition))
                 for first in range(0, len(entry_ids), DONE_IDS_MAX):
                     pipe.eval(DONE, len(keys), *keys, GROUP, life, *entry_ids[first : first + DONE_IDS_MAX])
-            answers = await pipe.execute()
+            answers = self._any_answered(await pipe.execute(raise_on_error=False))
         if not all(answers):
             log.info("Entries were stored, but taken in another life of the store.", action="journal_life_ended")
 
@@ -190,9 +193,35 @@ class RedisJournal:
                 pipe.xlen(journal_key(partition))
                 pipe.xrange(journal_key(partition), count=1)
                 pipe.xlen(dead_key(partition))
-            answers = await pipe.execute()
-        oldest = [committed_at_ms(rows[0][0]) for rows in answers[1::3] if rows]
-        return Backlog(entries=sum(answers[0::3]), oldest_at_ms=min(oldest, default=None), dead=sum(answers[2::3]))
+            answers = self._any_answered(await pipe.execute(raise_on_error=False))
+        known = [answers[first : first + 3] for first in range(0, len(answers), 3)]
+        known = [row for row in known if not any(isinstance(answer, Exception) for answer in row)]
+        oldest = [committed_at_ms(rows[0][0]) for _, rows, _ in known if rows]
+        return Backlog(
+            entries=sum(row[0] for row in known),
+            oldest_at_ms=min(oldest, default=None),
+            dead=sum(row[2] for row in known),
+        )
+
+    def _in_turn(self, partitions: Sequence[int], answers: Sequence[Any]) -> list[tuple[int, str, Any]]:
+        """Of each partition that answers: its life, which was asked for first, and the answer after it. Raises
+        RedisError where none does."""
+        self._any_answered(answers[::2])
+        return [
+            (partition, " ".join((field or b"").decode() for field in life), answer)
+            for partition, life, answer in zip(partitions, answers[::2], answers[1::2], strict=True)
+            if not isinstance(life, Exception)
+        ]
+
+    def _any_answered(self, answers: Sequence[Any]) -> Sequence[Any]:
+        """All, with the errors of servers that are away. Raises the first of them where there is nothing else."""
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        if errors and len(errors) == len(answers):
+            raise errors[0]
+        if errors and not self._silent:
+            log.warning("Some partitions do not answer.", action="partitions_silent", error=str(errors[0]))
+        self._silent = bool(errors)
+        return answers
 
     async def leave(self) -> None:
         async with unavailable_when_down(self._client), self._client.pipeline(transaction=False) as pipe:
@@ -204,16 +233,6 @@ class RedisJournal:
 def committed_at_ms(entry_id: bytes) -> int:
     """A stream's ids begin with the server's time."""
     return int(entry_id.partition(b"-")[0])
-
-
-def _in_turn(answers: Sequence[Any]) -> tuple[list[str], Sequence[Any]]:
-    """The lives that were asked for, and the answer after each. Raises RedisError where a life was refused."""
-    lives = []
-    for row in answers[::2]:
-        if isinstance(row, Exception):
-            raise row
-        lives.append(" ".join((field or b"").decode() for field in row))
-    return lives, answers[1::2]
 
 
 def _taken(partition: int, life: str, row: tuple[bytes, Mapping[bytes, bytes]]) -> Taken:

@@ -1,10 +1,8 @@
 """The state store on Valkey or Redis: one function library, one slot per listener.
 
-Before a connection is used for the first time it is asked for the server's `run_id`. A new one means another life of
-the store (restart, failover): the library is loaded and every partition's epoch opened before any command can pass.
+On each new connection the epochs of the server's partitions are opened before any command can pass: see `epochs.py`.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,9 +19,15 @@ from redis.exceptions import RedisError, ResponseError
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
+from playhead.runtime.cluster import ClusterCalls
+from playhead.runtime.cluster_redis import ClusterRedis
 from playhead.runtime.multiplexed import Multiplexed, Part
-from playhead.runtime.redis import REFUSED_BY_REPLICA, ask, connect, info_field, leave_server, sentinels_of
+from playhead.runtime.redis import REFUSED_BY_REPLICA, connect, leave_server, sentinels_of
+from playhead.runtime.redis_clients import Calls
+from playhead.runtime.redis_urls import Address, cluster_url
+from playhead.runtime.slots import SlotMap
 from playhead.runtime.switches import Switches
+from playhead.sessions.epochs import Epochs, partitions_there
 from playhead.sessions.journal import Entry, encode_extra
 from playhead.sessions.keys import PARTITIONS, ListenerKeys, deadlines_key, epoch_key
 from playhead.sessions.states import decode_state, encode_state
@@ -70,7 +74,7 @@ async def unavailable_when_down(client: Redis) -> AsyncIterator[None]:
 
 
 class RedisStore:
-    """SessionStore on one Valkey/Redis primary."""
+    """SessionStore on one Valkey/Redis primary, or on all of a cluster."""
 
     def __init__(
         self,
@@ -82,14 +86,21 @@ class RedisStore:
         self._clock = clock
         self._journal_length_max = journal_length_max
         self._journal_reserve = journal_reserve
-        self._opened_run_id: str | None = None
-        self._opening = asyncio.Lock()
-        self.client: Redis = connect(url, self._open_epochs)
+        self._epochs = Epochs(clock, LIBRARY)
+        self._silent = False
+        """Whether some partitions do not answer, while others do."""
+        cluster = cluster_url(url)
+        self._slots = None if cluster is None else SlotMap(cluster)
+        self.client: Redis
         """For whoever needs connections of its own, or commands now and then; the store itself does not use it."""
-        self.calls = Multiplexed(url, self._open_epochs)
+        self.calls: Calls
+        if self._slots is None:
+            self.client, self.calls = connect(url, self._greet), Multiplexed(url, self._greet)
+        else:
+            self.client, self.calls = ClusterRedis(self._slots), ClusterCalls(self._slots, self._greet_primary)
         self.on_moved: Callable[[], None] = lambda: None
         """Called when the server turns out to be no primary any more, and when another one answers than before: who
-        still listens to the old one may hear nothing any more."""
+        still listens to the old one may hear nothing any more. Not in a cluster, whose subscriptions see to that."""
         sentinels = sentinels_of(url)
         self._switches = None if sentinels is None else Switches(sentinels, self._leave)
 
@@ -98,6 +109,8 @@ class RedisStore:
             await self._switches.stop()
         await self.calls.aclose()
         await self.client.aclose()
+        if self._slots is not None:
+            await self._slots.aclose()
 
     async def _leave(self) -> None:
         """Another server is the primary by now."""
@@ -105,23 +118,15 @@ class RedisStore:
         self.on_moved()
         await leave_server(self.client)
 
-    async def _open_epochs(self, connection: AbstractConnection) -> None:
+    async def _greet(self, connection: AbstractConnection) -> None:
         if self._switches is not None:
             self._switches.start()
-        info = await ask(connection, "INFO", "server")
-        run_id = info_field(info, "run_id")
-        async with self._opening:  # of many new connections one opens for all
-            if run_id == self._opened_run_id:
-                return
-            await ask(connection, "FUNCTION", "LOAD", "REPLACE", LIBRARY)
-            now_ms = self._clock.now_ms()
-            for partition in range(PARTITIONS):
-                await ask(connection, "FCALL", "open_1", 1, epoch_key(partition), run_id, now_ms)
-            if self._opened_run_id is not None:
-                log.warning("The state store has started anew; its epoch grows.", action="store_epoch_opened")
-                self.calls.leave()
-                self.on_moved()
-            self._opened_run_id = run_id
+        if await self._epochs.open(connection):
+            self.calls.leave()
+            self.on_moved()
+
+    async def _greet_primary(self, _address: Address, connection: AbstractConnection) -> None:
+        await self._epochs.open(connection, await partitions_there(connection))
 
     async def _call(self, *command: Part) -> Any:
         """The answer of one command. Raises StoreUnavailable."""
@@ -137,8 +142,23 @@ class RedisStore:
         except FAILURES as error:
             raise await self._unavailable(error) from error
 
+    async def _answers(self, commands: Sequence[Sequence[Part]]) -> list[Any]:
+        """Those that there are: in a cluster a primary that is away keeps nothing from the others' partitions. Raises
+        StoreUnavailable when nobody answers."""
+        try:
+            answers = await self.calls.answers(commands)
+        except FAILURES as error:
+            raise await self._unavailable(error) from error
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        if len(errors) == len(answers):
+            raise await self._unavailable(errors[0]) from errors[0]
+        if errors and not self._silent:
+            log.warning("Some partitions do not answer.", action="partitions_silent", error=str(errors[0]))
+        self._silent = bool(errors)
+        return [answer for answer in answers if not isinstance(answer, Exception)]
+
     async def _unavailable(self, error: Exception) -> StoreUnavailable:
-        if isinstance(error, REFUSED_BY_REPLICA):
+        if isinstance(error, REFUSED_BY_REPLICA) and self._slots is None:
             self.on_moved()
             await leave_server(self.client)
         return StoreUnavailable(str(error))
@@ -151,13 +171,16 @@ class RedisStore:
                 raise await self._unavailable(error) from error
         except FAILURES as error:
             raise await self._unavailable(error) from error
-        await self._call("FUNCTION", "LOAD", "REPLACE", LIBRARY)
+        try:
+            await self.calls.call_beside(keys[0], "FUNCTION", "LOAD", "REPLACE", LIBRARY)
+        except FAILURES as error:
+            raise await self._unavailable(error) from error
         return await self._call("FCALL", name, len(keys), *keys, *args)
 
     async def _epoch(self, keys: ListenerKeys, raw: bytes | None) -> int:
         """The partition's epoch; opened here when the store was emptied under us."""
         if raw is None:
-            run_id = self._opened_run_id or ""
+            run_id = self._epochs.run_id(keys.partition)
             raw = await self._function("open_1", [keys.epoch], [run_id, self._clock.now_ms()])
         return int(raw)
 
@@ -264,7 +287,8 @@ class RedisStore:
     async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
         claimed_until_ms = now_ms + DUE_CLAIM_MS
         names = [deadlines_key(partition) for partition in range(PARTITIONS)]
-        answers = await self._calls(*(("FCALL", "due_1", 1, name, now_ms, claimed_until_ms, limit) for name in names))
+        asked = [("FCALL", "due_1", 1, name, now_ms, claimed_until_ms, limit) for name in names]
+        answers = await self._answers(asked)
         return tuple(_due(member) for members in answers for member in members)
 
     async def forget_due(self, item: DueSession | LapsedConnection) -> None:

@@ -16,8 +16,9 @@ import structlog
 from redis.asyncio import Redis
 
 from playhead.db import Script
+from playhead.runtime.cluster_subscriptions import ClusterSubscriptions
 from playhead.runtime.metrics import Metrics
-from playhead.runtime.redis import connect
+from playhead.runtime.redis_clients import client_of, subscriptions_of
 from playhead.runtime.subscriptions import NotConfirmed, Subscriptions
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.codec import prepare_payload
@@ -105,13 +106,13 @@ class RedisNews:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._subscriptions: Subscriptions | None = None
+        self._subscriptions: Subscriptions | ClusterSubscriptions | None = None
         self._heard: OnNews | None = None
         self._missed: OnMissed | None = None
 
     def start(self, heard: OnNews, missed: OnMissed) -> None:
         self._heard, self._missed = heard, missed
-        self._subscriptions = Subscriptions(self._client, self._arrived, self._lost)
+        self._subscriptions = subscriptions_of(self._client, self._arrived, self._lost)
         self._subscriptions.start()
 
     async def stop(self) -> None:
@@ -149,7 +150,7 @@ class ScriptTeller:
     """
 
     def __init__(self, url: str, metrics: Metrics, interval_s: float = TELL_INTERVAL_S) -> None:
-        self._client = connect(url)
+        self._client = client_of(url)
         self._metrics = metrics
         self._interval_s = interval_s
         self._untold: dict[str, News] = {}

@@ -1,4 +1,4 @@
-"""Rooms over two nodes: real servers, real clients, one real Valkey."""
+"""Rooms over two nodes: real servers, real clients, one real Valkey, or a cluster."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,9 +16,10 @@ from playhead.engine.front import Site
 from playhead.engine.socket_server import SocketServer
 from playhead.realtime import sharded_manager
 from playhead.realtime.sharded_manager import ShardedManager
-from playhead.runtime.multiplexed import Multiplexed
-from playhead.runtime.redis import connect
+from playhead.runtime.redis_clients import calls_of, client_of
+from playhead.runtime.slots import slot_of
 from tests.integration.sessions.lines import eventually
+from tests.support.clusters import PRIMARIES, Cluster
 
 ARRIVAL_TIMEOUT_S = 5.0
 
@@ -54,7 +55,8 @@ async def start_node(valkey_url: str) -> AsyncIterator[Node]:
     async def on_gap(namespace: str, room: str) -> None:
         gaps.put_nowait((namespace, room))
 
-    client, calls = connect(valkey_url), Multiplexed(valkey_url)
+    client = client_of(valkey_url)
+    calls = calls_of(valkey_url, client)
     manager = ShardedManager(client, calls, on_gap)
     node = Node(SocketServer(client_manager=manager), manager, gaps=gaps)
 
@@ -83,9 +85,6 @@ async def start_node(valkey_url: str) -> AsyncIterator[Node]:
         await manager.stop()
         await calls.aclose()
         await client.aclose()
-
-
-Cluster = tuple[Node, Node, Callable[[Node], Any]]
 
 
 @pytest.fixture
@@ -271,6 +270,31 @@ async def test_when_another_server_has_the_messages_it_listens_there_and_has_gap
             pass
     await one.server.emit("again", room="r")
     await there.expect("again")
+
+
+async def test_on_a_cluster_a_room_is_at_its_slot_and_has_a_gap_when_that_moves(
+    cluster: Cluster, stack: AsyncExitStack
+) -> None:
+    one, two = [await stack.enter_async_context(start_node(cluster.url)) for _ in range(2)]
+    here, there = await join(stack, one, *map(str, range(9))), await join(stack, two, *map(str, range(9)))
+    for number in range(9):
+        await one.server.emit("said", number, room=str(number))
+        await there.expect("said", number)
+        await here.expect("said", number)
+    assert two.gaps.empty(), "to enter is no gap"
+    slot = slot_of(two.manager._room("/", "5"))
+    old = cluster.primary_of(slot)
+    new = (old + 1) % PRIMARIES
+    cluster.begin_move(slot, old, new)
+    cluster.end_move(slot, new)
+    for node in (one, two):
+        async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+            assert await node.gaps.get() == ("/", "5")
+    await two.server.emit("all")
+    await one.server.emit("again", room="5")
+    for socket in (here, there):
+        assert {await socket.events.get() for _ in range(2)} == {("all",), ("again",)}
+    assert one.gaps.empty() and two.gaps.empty()
 
 
 async def test_who_takes_too_many_requests_of_others_waits_for_them(

@@ -13,9 +13,9 @@ from tests.support.states import NOW_MS
 __all__ = ["database", "logins", "logins_folder", "migrated_template", "owner", "owner_url"]
 
 
-@pytest.fixture(params=["memory", "durable", "redis"])
+@pytest.fixture(params=["memory", "durable", "redis", "cluster"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Each store under the contract: in memory, in memory with its commits in PostgreSQL, in Valkey."""
+    """Each store under the contract: in memory, in memory with its commits in PostgreSQL, in Valkey, in a cluster."""
     if request.param == "durable":
         # here, as a database is prepared without an event loop
         request.getfixturevalue("logins")
@@ -25,8 +25,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def line(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Line]:
     clock = SetClock()
-    if kind == "redis":
-        async with redis_line(request.getfixturevalue("valkey_url"), clock) as line:
+    if kind in ("redis", "cluster"):
+        url = request.getfixturevalue("valkey_url") if kind == "redis" else request.getfixturevalue("cluster").url
+        async with redis_line(url, clock) as line:
             yield line
         return
     if kind == "durable":

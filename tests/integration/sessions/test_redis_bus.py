@@ -208,6 +208,7 @@ async def test_a_writer_that_loses_its_cancellation_leaves_nobody_deaf(
     """As one does whose write ends in the very moment in which the connection is lost."""
     assert isinstance(line.bus, RedisBus)
     carrier = line.bus._subscriptions
+    assert isinstance(carrier, subscriptions.Subscriptions)
     write, lost = carrier._write, 0
 
     async def losing(connection: AbstractConnection) -> None:

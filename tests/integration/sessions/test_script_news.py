@@ -11,9 +11,10 @@ from redis.asyncio import Redis
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.runtime.metrics import create_metrics
-from playhead.runtime.redis import connect
+from playhead.runtime.redis_clients import client_of
 from playhead.sessions.script_news import UNTOLD_MAX, News, RedisNews, ScriptTeller, news_of
-from tests.support.sessions import make_script
+from tests.support.clusters import Cluster
+from tests.support.sessions import make_script, new_id
 from tests.support.states import OTHER_SCRIPT_ID, SCRIPT_ID
 
 HALF = make_script(status="processing", progress=0.5)
@@ -42,7 +43,7 @@ class Node:
 
 @asynccontextmanager
 async def running_node(url: str) -> AsyncIterator[Node]:
-    client = connect(url)
+    client = client_of(url)
     node = Node(client)
     node.news.start(node.hear, node.miss)
     try:
@@ -67,6 +68,16 @@ async def running_teller(url: str, interval_s: float = 0.0) -> AsyncIterator[tup
 async def node(valkey_url: str) -> AsyncIterator[Node]:
     async with running_node(valkey_url) as node:
         yield node
+
+
+async def test_on_a_cluster_news_are_told_and_heard_wherever_the_scripts_slots_are(cluster: Cluster) -> None:
+    async with running_node(cluster.url) as node, running_teller(cluster.url) as (teller, _):
+        for _ in range(6):
+            news = replace(READY, script_id=new_id())
+            await node.news.follow(news.script_id)
+            teller.tell(news)
+            assert await node.next() == (news.script_id, news_of(news))
+        assert node.missed.empty()
 
 
 async def test_a_node_hears_of_the_scripts_that_it_follows_and_of_no_others(valkey_url: str, node: Node) -> None:
@@ -116,7 +127,7 @@ async def test_a_teller_that_stops_still_tells_the_end(valkey_url: str, node: No
 
 async def test_after_a_lost_connection_there_is_a_gap_and_news_are_heard_again(valkey_url: str, node: Node) -> None:
     await node.news.follow(SCRIPT_ID)
-    async with connect(valkey_url) as client:
+    async with client_of(valkey_url) as client:
         await client.client_kill_filter(_type="pubsub")
     async with asyncio.timeout(10):
         assert await node.missed.get() == SCRIPT_ID

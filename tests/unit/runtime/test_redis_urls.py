@@ -2,13 +2,13 @@
 
 import pytest
 
-from playhead.runtime.redis_urls import SENTINELS_MAX, SentinelUrl, addresses, check_url, sentinel_url
+from playhead.runtime.redis_urls import HOSTS_MAX, SentinelUrl, addresses, check_url, cluster_url, sentinel_url
 
 
 def test_one_server_is_left_to_the_library() -> None:
     for url in ("redis://host:6379/1", "rediss://host", "unix:///run/valkey.sock"):
         check_url(url)
-        assert sentinel_url(url) is None
+        assert sentinel_url(url) is None and cluster_url(url) is None
 
 
 def test_sentinels_with_everything_that_may_be_said_of_them() -> None:
@@ -36,6 +36,16 @@ def test_sentinels_with_the_least() -> None:
     assert (found.username, found.password) == (None, None)
 
 
+def test_servers_of_a_cluster_are_spoken_to_with_its_login_and_options() -> None:
+    found = cluster_url("rediss+cluster://me:p%40ss@one:1,two,[::1]:3/0?ssl_ca_certs=%2Fca.pem")
+    assert found is not None and found.nodes == (("one", 1), ("two", 6379), ("::1", 3))
+    assert found.node_url(("10.0.0.1", 7)) == "rediss://me:p%40ss@10.0.0.1:7?ssl_ca_certs=%2Fca.pem"
+    assert found.node_url(("::1", 3)) == "rediss://me:p%40ss@[::1]:3?ssl_ca_certs=%2Fca.pem"
+    least = cluster_url("redis+cluster://one")
+    assert least is not None and least.node_url(least.nodes[0]) == "redis://one:6379"
+    check_url("redis+cluster://one,two")
+
+
 @pytest.mark.parametrize(
     ("url", "rule"),
     [
@@ -46,8 +56,10 @@ def test_sentinels_with_the_least() -> None:
         ("redis+sentinel://s3cret@host:x/playhead", "as each port"),
         ("redis+sentinel://s3cret@host:70000/playhead", "as each port"),
         ("redis+sentinel://s3cret@host,/playhead", "must name a host"),
+        ("redis+cluster://s3cret@host:6379/1", "no database other than 0"),
+        ("redis+cluster://s3cret@host,", "must name a host"),
         ("redis+sentinel://host/playhead/s3cret", "must have the database's number"),
-        (f"redis+sentinel://{','.join(['host'] * (SENTINELS_MAX + 1))}/playhead", f"{SENTINELS_MAX} hosts at most"),
+        (f"redis+sentinel://{','.join(['host'] * (HOSTS_MAX + 1))}/playhead", f"{HOSTS_MAX} hosts at most"),
     ],
 )
 def test_a_wrong_url_is_told_what_to_write_and_not_repeated(url: str, rule: str) -> None:
@@ -57,4 +69,4 @@ def test_a_wrong_url_is_told_what_to_write_and_not_repeated(url: str, rule: str)
 
 
 def test_as_many_hosts_as_allowed() -> None:
-    assert len(addresses(",".join(["host"] * SENTINELS_MAX), 1)) == SENTINELS_MAX
+    assert len(addresses(",".join(["host"] * HOSTS_MAX), 1)) == HOSTS_MAX
