@@ -12,10 +12,12 @@ matrix, and a codec of our own would cost each new connection a query.
 """
 
 import json
+import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from playhead.db.errors import InvalidValue
 from playhead.playback.state import Interval, Slot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,3 +70,11 @@ def seqs_from(text: str) -> tuple[tuple[str, int], ...]:
 
 def slots_from(text: str) -> tuple[Slot, ...]:
     return tuple((slot, played_ms) for slot, played_ms in json.loads(text))
+
+
+def uuid_from(text: str) -> uuid.UUID:
+    """Raises InvalidValue."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise InvalidValue("The value is no UUID.") from None

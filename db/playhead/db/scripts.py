@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 import asyncpg
 
-from playhead.db.codecs import time_from_us, us_from_time
+from playhead.db.codecs import time_from_us, us_from_time, uuid_from
+from playhead.db.gathered import Gathered
 from playhead.db.limits import ERROR_CHARS_MAX, PAGE_SIZE, UNFINISHED_MAX
 from playhead.db.paging import AFTER_ALL, Page, Place, decode_cursor, page, rows_wanted
 from playhead.db.pool import Claims, Database
@@ -159,11 +160,18 @@ class ScriptRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._together = Gathered(self._stored_of)
 
     # -- as a listener
 
     async def get(self, claims: Claims, script_id: str) -> Script | None:
-        """The script, if there is one that the listener may hear."""
+        """The script, if there is one that the listener may hear.
+
+        One for every listener is read for all who ask at once; of any other PostgreSQL says who may hear it.
+        """
+        found = await self._together.get(uuid_from(script_id))
+        if found is None or found.visibility == "listeners":
+            return found
         async with self._database.as_user(claims) as connection:
             return _script_or_none(await connection.fetchrow(GET, script_id))
 
@@ -221,8 +229,12 @@ class ScriptRepository:
 
     async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]:
         """Those of the scripts that there are, whoever may hear them, in no order."""
+        return tuple((await self._stored_of([uuid_from(script_id) for script_id in script_ids])).values())
+
+    async def _stored_of(self, script_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Script]:
         async with self._database.as_service() as connection:
-            return tuple(_script(row) for row in await connection.fetch(STORED_OF, list(script_ids)))
+            rows = await connection.fetch(STORED_OF, script_ids)
+        return {row["script_id"]: _script(row) for row in rows}
 
     # -- as the service: the worker
 

@@ -6,9 +6,10 @@ of a session the later one by `(epoch, revision, version)` stays, in whatever or
 processes they arrive; only what was listened to and played is kept from both.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from msgspec.structs import replace
@@ -23,7 +24,9 @@ from playhead.db.codecs import (
     time_from_ms,
     time_from_us,
     us_from_time,
+    uuid_from,
 )
+from playhead.db.gathered import Gathered
 from playhead.db.limits import BATCH_TIMEOUT_S, PAGE_SIZE
 from playhead.db.paging import AFTER_ALL, Page, Place, decode_cursor, page, rows_wanted
 from playhead.db.pool import Claims, Connection, Database
@@ -120,8 +123,13 @@ select exists (
 )
 """
 GET = f"select {_NAMES} from audio_sessions where id = $1"
-LATEST = f"""
-select {_NAMES} from audio_sessions where listener_id = $1 and script_id = $2 {_NEWEST_FIRST} limit 1
+GET_OF = f"select {_NAMES} from audio_sessions where id = any($1::uuid[])"
+LATEST_OF = f"""
+select latest.* from unnest($1::uuid[], $2::uuid[]) as asked (listener, script)
+cross join lateral (
+    select {_NAMES} from audio_sessions
+    where listener_id = asked.listener and script_id = asked.script {_NEWEST_FIRST} limit 1
+) as latest
 """
 LIST_RECENT = f"""
 select {_NAMES} from audio_sessions
@@ -142,17 +150,28 @@ class SessionRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._by_id = Gathered(self._get_of)
+        self._latest = Gathered(self._latest_of)
 
     async def get(self, session_id: str, *, claims: Claims | None = None) -> SessionState | None:
         """The session as last stored; with `claims`, only if it is that listener's."""
-        opened = self._database.as_service() if claims is None else self._database.as_user(claims)
-        async with opened as connection:
+        if claims is None:
+            return await self._by_id.get(uuid_from(session_id))
+        async with self._database.as_user(claims) as connection:
             return _state_or_none(await connection.fetchrow(GET, session_id))
 
     async def latest(self, listener_id: str, script_id: str) -> SessionState | None:
         """The listener's last session of the script, live or ended: where playback resumes."""
+        return await self._latest.get((uuid_from(listener_id), uuid_from(script_id)))
+
+    async def _get_of(self, session_ids: Sequence[UUID]) -> dict[UUID, SessionState]:
         async with self._database.as_service() as connection:
-            return _state_or_none(await connection.fetchrow(LATEST, listener_id, script_id))
+            return {row["id"]: _state(row) for row in await connection.fetch(GET_OF, session_ids)}
+
+    async def _latest_of(self, pairs: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], SessionState]:
+        async with self._database.as_service() as connection:
+            rows = await connection.fetch(LATEST_OF, *zip(*pairs, strict=True))
+        return {(row["listener_id"], row["script_id"]): _state(row) for row in rows}
 
     async def unended(self, limit: int) -> AsyncGenerator[SessionState, None]:
         """At most `limit` sessions that nobody has ended, some perhaps long over. Holds a connection meanwhile."""

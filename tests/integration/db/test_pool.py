@@ -214,7 +214,7 @@ async def test_without_a_statement_cache_nothing_is_prepared_by_name(logins: Log
 async def test_a_request_of_one_query_takes_three_round_trips(database: Database, logins: Logins) -> None:
     """Begin with role and claims; the query, prepared before; commit."""
     claims = listener()
-    script = await uploaded(ScriptRepository(database))
+    script = await uploaded(ScriptRepository(database), claims, visibility="private")
     sent: list[str] = []
     async with open_database(logins.app_url, logins.service_url, connections_max=1) as quiet:
         scripts = ScriptRepository(quiet)

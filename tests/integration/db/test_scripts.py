@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -180,6 +181,15 @@ async def test_unfinished_scripts_are_those_a_worker_still_owes(scripts: ScriptR
     found = [script.script_id for script in await scripts.unfinished()]
     mine = {script.script_id for script in [*owed, done]}
     assert [script_id for script_id in found if script_id in mine] == [script.script_id for script in owed]
+
+
+async def test_of_all_who_ask_at_once_each_gets_what_it_may_hear(scripts: ScriptRepository) -> None:
+    owner, other = listener(), listener()
+    public = await uploaded(scripts, owner)
+    private = await uploaded(scripts, owner, visibility="private")
+    asked = [(claims, script_id) for script_id in (public.script_id, private.script_id) for claims in (owner, other)]
+    found = await asyncio.gather(*(scripts.get(*each) for each in asked), scripts.get(owner, new_id()))
+    assert found == [public, public, private, None, None]
 
 
 async def test_a_private_script_is_seen_by_its_owner_alone(scripts: ScriptRepository) -> None:

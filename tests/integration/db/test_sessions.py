@@ -1,3 +1,4 @@
+import asyncio
 import itertools
 
 import pytest
@@ -202,8 +203,11 @@ async def test_playback_resumes_from_the_last_session_of_that_script(
     elsewhere = session(other, listener_id=listener_id, started_at_ms=9_000)
     somebody = session(script_id, started_at_ms=9_000)
     await store([new, elsewhere, old, somebody])
-    assert await sessions.latest(listener_id, script_id) == new
-    assert await sessions.latest(new_id(), script_id) is None
+    asked = [(listener_id, script_id), (listener_id, other), (somebody.listener_id, script_id), (new_id(), script_id)]
+    assert [await sessions.latest(*each) for each in asked] == [new, elsewhere, somebody, None]
+    at_once = await asyncio.gather(*(sessions.latest(*each) for each in asked))
+    assert at_once == [new, elsewhere, somebody, None]
+    assert await asyncio.gather(*(sessions.get(each.session_id) for each in (old, new))) == [old, new]
 
 
 async def test_sessions_are_listed_latest_started_first_page_by_page(
