@@ -1,8 +1,11 @@
 """Listener tokens: JWTs verified strictly (RFC 8725): fixed algorithms; `exp`, `aud` and a UUID `sub` required."""
 
+import time
 import uuid
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Literal
 
 import jwt
@@ -11,6 +14,8 @@ TOKEN_BYTES_MAX = 8_192
 SCOPES_MAX = 64
 LEEWAY_S = 5
 """How far the issuer's clock may differ from ours."""
+VERIFIED_MAX = 10_000
+"""Tokens whose signature need not be checked again, some 6 MB; of more, the one is forgotten that came longest ago."""
 
 Role = Literal["authenticated", "service_role"]
 UPLOAD_SCOPE = "scripts:write"
@@ -50,18 +55,41 @@ class Principal:
 
 
 class TokenVerifier:
-    """Verifies tokens with one key (a secret, or a public key in PEM) and the algorithms that are allowed with it."""
+    """Verifies tokens with one key (a secret, or a public key in PEM) and the algorithms that are allowed with it.
 
-    def __init__(self, key: str, algorithms: Sequence[str], audience: str, issuer: str | None = None) -> None:
+    Key, audience and issuer never change in a verifier, so a token that was valid stays so until it expires: it is then
+    known by its digest. `time_s` is Unix time.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        algorithms: Sequence[str],
+        audience: str,
+        issuer: str | None = None,
+        time_s: Callable[[], float] = time.time,
+    ) -> None:
         self._key = key
         self._algorithms = list(algorithms)
         self._audience = audience
         self._issuer = issuer
+        self._time_s = time_s
+        self._verified: OrderedDict[bytes, Principal] = OrderedDict()
 
     def verify(self, token: object) -> Principal:
         """The principal of `token`. Raises InvalidToken, which says in general terms what is wrong."""
         if not isinstance(token, str) or not token.isascii() or not 0 < len(token) <= TOKEN_BYTES_MAX:
             raise InvalidToken("A token is needed: a JWT as text.")
+        digest = sha256(token.encode()).digest()
+        known = self._verified.pop(digest, None)
+        if known is None or self._time_s() >= known.expires_at_s + LEEWAY_S:
+            known = self._checked(token)
+        self._verified[digest] = known
+        if len(self._verified) > VERIFIED_MAX:
+            self._verified.popitem(last=False)
+        return known
+
+    def _checked(self, token: str) -> Principal:
         try:
             claims = jwt.decode(
                 token,

@@ -76,6 +76,49 @@ def refused(candidate: object, **options: Any) -> str:
     return str(caught.value)
 
 
+# what was verified before
+
+
+def test_a_token_that_comes_again_is_known_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = float(NOW_S)
+    checks = verifier(time_s=lambda: now_s)
+    good = token()
+    principal = checks.verify(good)
+    assert checks.verify(good) is principal
+    now_s = NOW_S + 60 + LEEWAY_S - 0.001
+    assert checks.verify(good) is principal
+    now_s = NOW_S + 60 + LEEWAY_S
+    monkeypatch.setattr("jwt.api_jwt.datetime", datetime)
+    with pytest.raises(InvalidToken, match="expired"):
+        checks.verify(good)
+    with pytest.raises(InvalidToken, match="expired"):
+        checks.verify(good)
+
+
+def test_a_known_token_makes_no_other_one_good() -> None:
+    checks = verifier(time_s=lambda: NOW_S)
+    good = token()
+    checks.verify(good)
+    head, payload, signature = good.split(".")
+    other = base64url(json.dumps({**CLAIMS, "sub": str(uuid.uuid4())}).encode())
+    for candidate in (f"{head}.{other}.{signature}", f"{head}.{payload}.{signature[:-2]}", good[:-1]):
+        with pytest.raises(InvalidToken):
+            checks.verify(candidate)
+    with pytest.raises(InvalidToken):
+        verifier(key=KEY + "2", time_s=lambda: NOW_S).verify(good)
+
+
+def test_of_too_many_tokens_the_one_is_forgotten_that_came_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("playhead.auth.tokens.VERIFIED_MAX", 2)
+    checks = verifier(time_s=lambda: NOW_S)
+    first, second, third = (token(sub=str(uuid.uuid4())) for _ in range(3))
+    principals = {each: checks.verify(each) for each in (first, second)}
+    assert checks.verify(first) is principals[first]
+    checks.verify(third)
+    assert checks.verify(first) is principals[first]
+    assert checks.verify(second) is not principals[second]
+
+
 def test_a_good_token_names_the_listener() -> None:
     principal = verifier().verify(token())
     assert (principal.listener_id, principal.role, principal.expires_at_s) == (LISTENER_ID, "authenticated", NOW_S + 60)
