@@ -42,14 +42,31 @@ def outgoing(encoded: str | list[str | bytes]) -> list[Outgoing]:
     return [Outgoing(part) for part in (encoded if isinstance(encoded, list) else [encoded])]
 
 
+class _Waiting(dict[str, None]):
+    """Connections in order, with as much of a list's interface as the library uses."""
+
+    append = dict.setdefault
+    remove = dict.__delitem__
+
+
+class _WaitingByNamespace(dict[str, Any]):
+    """The library begins a list for each namespace, and looks through it for every event of every connection."""
+
+    def __setitem__(self, namespace: str, _none_yet: Any) -> None:
+        super().__setitem__(namespace, _Waiting())
+
+
 class Rooms(AsyncManager):
     """The library's rooms. An emit without a callback is one encoding, and a write per member.
 
-    It keeps the rooms of each connection, too: the library looks through all there are whenever one leaves.
+    It keeps the rooms of each connection, too: the library looks through all there are whenever one leaves. Nor does it
+    look through all that are being let in: in a storm these are thousands.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.pending_connect = _WaitingByNamespace()
+        self.pending_disconnect = _WaitingByNamespace()
         self._entered: dict[tuple[str, str], dict[str | None, None]] = {}
 
     def basic_enter_room(self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None) -> None:
