@@ -159,6 +159,10 @@ class NodeStore:
         await self.call(lambda: self._valkey.hold_connections(listener_id, connections))
         self._valkey.on_due()
 
+    async def enter(self, listener_id: str, connection: Connection, now_ms: int) -> Present:
+        await self.hold_connections(listener_id, [connection])
+        return await self.present(listener_id, now_ms)
+
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         await self.call(lambda: self._valkey.drop_connection(listener_id, connection_id, now_ms))
 

@@ -276,6 +276,12 @@ local function present_1(keys)
   return answer
 end
 
+-- enter_1(presence key, deadlines key, version key, epoch key; as hold_2) -> as present_1
+local function enter_1(keys, args)
+  hold_2(keys, args)
+  return present_1({keys[4], keys[1], keys[3]})
+end
+
 redis.register_function('open_1', open_1)
 redis.register_function('raise_1', raise_1)
 redis.register_function('live_1', live_1)
@@ -283,5 +289,6 @@ redis.register_function('commit_1', commit_1)
 redis.register_function{function_name = 'orders_2', callback = orders_2, flags = {'no-writes'}}
 redis.register_function('due_1', due_1)
 redis.register_function('hold_2', hold_2)
+redis.register_function('enter_1', enter_1)
 redis.register_function('drop_2', drop_2)
 redis.register_function{function_name = 'present_1', callback = present_1, flags = {'no-writes'}}

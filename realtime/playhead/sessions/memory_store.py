@@ -300,6 +300,10 @@ class MemoryStore:
         else:
             self._presence_versions.put(listener_id, version, now_ms + LEFT_TTL_MS)
 
+    async def enter(self, listener_id: str, connection: Connection, now_ms: int) -> Present:
+        await self.hold_connections(listener_id, [connection])
+        return await self.present(listener_id, now_ms)
+
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         rows = self._connections.get(listener_id, now_ms) or {}
         self._due.drop(LapsedConnection(listener_id=listener_id, connection_id=connection_id))

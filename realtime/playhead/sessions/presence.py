@@ -59,9 +59,8 @@ class Presence:
             connected_at_ms=now_ms,
             expires_at_ms=now_ms + PRESENCE_LEASE_MS,
         )
-        await self._store.hold_connections(listener_id, [connection])
         # counted afterwards: those that come at once see each other, so that the limit holds
-        present = await self._store.present(listener_id, now_ms)
+        present = await self._store.enter(listener_id, connection, now_ms)
         if len(present.connections) > self.connections_max:
             await self._store.drop_connection(listener_id, connection_id, now_ms)
             return False

@@ -260,11 +260,22 @@ class RedisStore:
 
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
         keys = ListenerKeys(listener_id)
+        names = [keys.presence, keys.deadlines, keys.presence_version]
+        await self._function("hold_2", names, self._held_arguments(listener_id, connections))
+
+    async def enter(self, listener_id: str, connection: Connection, now_ms: int) -> Present:
+        keys = ListenerKeys(listener_id)
+        names = [keys.presence, keys.deadlines, keys.presence_version, keys.epoch]
+        answer = await self._function("enter_1", names, self._held_arguments(listener_id, [connection]))
+        return await self._present(keys, answer, now_ms)
+
+    def _held_arguments(self, listener_id: str, connections: Sequence[Connection]) -> list[str | bytes | int]:
+        """Those of `hold_2` in functions.lua."""
         rows: list[str | bytes | int] = [PRESENCE_LEASE_MS * 2, LEFT_TTL_MS, self._clock.now_ms() + LEASE_DOUBTFUL_MS]
         for row in connections:
             lease = f"c|{listener_id}|{row.connection_id}"
             rows += (row.connection_id, orjson.dumps(row), row.expires_at_ms, lease)
-        await self._function("hold_2", [keys.presence, keys.deadlines, keys.presence_version], rows)
+        return rows
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         keys = ListenerKeys(listener_id)
@@ -277,7 +288,10 @@ class RedisStore:
     async def present(self, listener_id: str, now_ms: int) -> Present:
         keys = ListenerKeys(listener_id)
         names = [keys.epoch, keys.presence, keys.presence_version]
-        epoch, version, *rows = await self._function("present_1", names, [])
+        return await self._present(keys, await self._function("present_1", names, []), now_ms)
+
+    async def _present(self, keys: ListenerKeys, answer: Sequence[bytes], now_ms: int) -> Present:
+        epoch, version, *rows = answer
         return Present(order=(await self._epoch(keys, epoch), int(version)), connections=_alive(rows, now_ms))
 
     async def left_at_ms(self, listener_id: str) -> int | None:

@@ -205,6 +205,10 @@ class SessionStore(Protocol):
         """Adds connections, or renews their leases."""
         ...
 
+    async def enter(self, listener_id: str, connection: Connection, now_ms: int) -> Present:
+        """Adds a connection, and looks at all that there are then: of two that come at once, one sees the other."""
+        ...
+
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         """Removes it; with the listener's last one, notes the time."""
         ...

@@ -82,6 +82,19 @@ async def test_a_lease_that_is_renewed_in_time_changes_no_list_and_one_that_may_
     assert await order() > before
 
 
+async def test_who_enters_sees_itself_with_all_that_are_there_in_the_latest_order(line: Line) -> None:
+    store = line.store
+    await store.hold_connections(LISTENER_ID, [connection(1), connection(2, expires_at_ms=NOW_MS + 1)])
+    before = await store.present(LISTENER_ID, NOW_MS)
+    entered = await store.enter(LISTENER_ID, connection(3), NOW_MS + 1)
+    assert entered.connections == (connection(1), connection(3))
+    assert entered == await store.present(LISTENER_ID, NOW_MS + 1)
+    assert entered.order > before.order
+    last_ms = NOW_MS + PRESENCE_LEASE_MS - 1
+    assert await store.connections(LISTENER_ID, last_ms) == (connection(1), connection(3))
+    assert await store.connections(LISTENER_ID, last_ms + 1) == ()
+
+
 async def test_when_connections_are_read_those_whose_lease_ran_out_are_left_out(line: Line) -> None:
     await line.store.hold_connections(LISTENER_ID, [connection(1), connection(2, expires_at_ms=NOW_MS + 1)])
     assert (await line.store.present(LISTENER_ID, NOW_MS + 1)).connections == (connection(1),)
