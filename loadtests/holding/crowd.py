@@ -154,6 +154,7 @@ class Crowd:
                     read_buffer_init_size=1_024,
                     websocket_handshake_timeout=CONNECT_TIMEOUT_S,
                     local_addr=(source, 0),
+                    use_aiofastnet=False,  # what it is made for costs more where each connection is a new one
                 )
                 refused = await done
         except (OSError, TimeoutError, WSError) as error:
