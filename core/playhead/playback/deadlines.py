@@ -14,7 +14,7 @@ servers themselves were away, and for a while after that, nobody is blamed for b
 from msgspec.structs import replace
 
 from playhead.playback.commands import REST_DEVICE_ID, Connections, Due, Lost
-from playhead.playback.endings import ended, stopped
+from playhead.playback.endings import ended, passed_on, stopped
 from playhead.playback.state import SessionState, end_reached, position_at, settled, when_at
 
 IDLE_END_MS = 2 * 60 * 60 * 1000
@@ -61,11 +61,10 @@ def reduce_due(state: SessionState, command: Due, now_ms: int, connected: Connec
         state, cause = _asleep(state, sleep_ms), "sleep"
     excused = command.excused_until_ms is not None and now_ms < command.excused_until_ms
     if state.absent_until_ms is not None and state.absent_until_ms <= now_ms:
-        free = {device_id: row for device_id, row in here.items() if device_id not in command.busy}
         if excused:
             state = replace(state, absent_until_ms=command.excused_until_ms)
         else:
-            state, cause = _absent(state, free), "absence"
+            state, cause = _absent(state, here, command.busy), "absence"
     if end_reached(state, now_ms):
         state, cause = settled(state, now_ms), "end_of_script"
     alive_ms = max(state.changed_at_ms, command.left_at_ms or 0)
@@ -74,14 +73,11 @@ def reduce_due(state: SessionState, command: Due, now_ms: int, connected: Connec
     return state, cause
 
 
-def _absent(state: SessionState, here: Connections) -> SessionState:
+def _absent(state: SessionState, here: Connections, busy: frozenset[str]) -> SessionState:
     """The sounding device did not come back: another one that sounds takes its role, or the sound stops."""
     since_ms = state.absent_since_ms or 0
     state = replace(state, absent_since_ms=None, absent_until_ms=None)
-    if state.mode == "together" and here:
-        device_id = min(here)
-        return replace(state, active_device_id=device_id, active_connection_id=here[device_id])
-    return stopped(settled(state, since_ms), position_at(state, since_ms), since_ms)
+    return passed_on(state, here, busy) or stopped(settled(state, since_ms), position_at(state, since_ms), since_ms)
 
 
 def _asleep(state: SessionState, at_ms: int) -> SessionState:

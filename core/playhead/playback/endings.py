@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from playhead.playback.commands import REST_DEVICE_ID, Connections
 from playhead.playback.state import SessionState, position_at
 
 FINISHED_LEFT_MAX_MS = 30_000
@@ -14,6 +15,18 @@ def stopped(state: SessionState, position_ms: int, now_ms: int) -> SessionState:
         return state
     at_end = position_ms >= state.duration_ms
     return replace(state, playing=False, position_ms=position_ms, anchored_at_ms=now_ms, finished=at_end)
+
+
+def passed_on(state: SessionState, connected: Connections, busy: frozenset[str]) -> SessionState | None:
+    """In `together`, `state` with the role of its active device given to another one that sounds; None: there is none.
+
+    `busy`: devices that sound in another session.
+    """
+    besides = busy | {REST_DEVICE_ID, state.active_device_id}
+    device_id = min((device_id for device_id in connected if device_id not in besides), default=None)
+    if state.mode != "together" or device_id is None:
+        return None
+    return replace(state, active_device_id=device_id, active_connection_id=connected[device_id])
 
 
 def ended(state: SessionState, now_ms: int) -> SessionState:

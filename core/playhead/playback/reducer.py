@@ -11,7 +11,7 @@
 | mode     | always                                       | one device sounds, or all of them                    |
 | sleep    | at most a day; at the loop's end: a loop is on | pauses by itself                                   |
 | transfer | target connected                             | the same playhead, sounding there                    |
-| leave    | always                                       | paused, if this connection sounds                    |
+| leave    | always                                       | paused if this connection sounds; together: passed on |
 | progress | see `reports.py`                             |                                                      |
 | offline  | places in [0, duration]                      | listened to; at its end, unless somebody moved since |
 | end      | always                                       | stopped, ended; finished if under min(30 s, 2 %) is left |
@@ -49,7 +49,7 @@ from playhead.playback.commands import (
     Transfer,
 )
 from playhead.playback.deadlines import reduce_due, reduce_lost
-from playhead.playback.endings import ended, stopped
+from playhead.playback.endings import ended, passed_on, stopped
 from playhead.playback.history import CONFLICT, Move, moved_playhead
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.reports import out_of_bounds, reduce_report
@@ -210,9 +210,13 @@ def _asked(
             own = origin.connection_id is not None and origin.connection_id == state.active_connection_id
             # back over another connection, after the one that sounded was lost
             sounds_here = own or (state.absent_until_ms is not None and origin.device_id == state.active_device_id)
-            return stopped(state, position_at(state, now_ms), now_ms) if sounds_here else state
+            return _left(state, command, now_ms, connected) if sounds_here and state.playing else state
         case End():
             return ended(state, now_ms)
+
+
+def _left(state: SessionState, command: Leave, now_ms: int, connected: Connections) -> SessionState:
+    return passed_on(state, connected, command.busy) or stopped(state, position_at(state, now_ms), now_ms)
 
 
 def _decide(

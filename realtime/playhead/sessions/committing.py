@@ -18,6 +18,7 @@ from playhead.playback.commands import (
     Command,
     Connections,
     Due,
+    Leave,
     Lost,
     Offline,
     Origin,
@@ -53,7 +54,7 @@ LEAD_MS_MIN = 250
 LEAD_MS_MAX = 1_000
 """In `together` mode a start is anchored twice the slowest round trip ahead, within these bounds."""
 ANCHORED_AHEAD = (Play, Seek, SetRate, Restore)
-SOUND_MOVING = (Play, Transfer, Due)
+SOUND_MOVING = (Play, Transfer, Leave, Due)
 OWN = (Due, Lost)
 """What the server does by itself: nobody is there who would ask again, so it has room where others wait."""
 
@@ -226,7 +227,7 @@ def _command(wish: Wish, view: View, held: Held) -> Command:
             same = met is not None and met.session_id == wish.base_session_id
             before_all: Order = (-1, -1)
             return wish.command if same else structs.replace(wish.command, base=before_all)
-        case Due():
+        case Due() | Leave():
             others = (row.state for row in view.sessions if row.state.session_id != held.state.session_id)
             busy = frozenset(state.active_device_id for state in others if state.playing and state.active_device_id)
             return structs.replace(wish.command, busy=busy)

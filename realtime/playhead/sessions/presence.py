@@ -115,9 +115,13 @@ class Presence:
             held[connection_id] = replace(held[connection_id], rtt_ms=rtt_ms)
 
     async def slowest_rtt_ms(self, listener_id: str) -> int:
-        """The longest round trip of the listener's connections; 0 while none has told one."""
+        """The longest round trip of the listener's connections; 0 while none has told one.
+
+        Of connections that others hold it is as late as their leases are renewed; of our own it is what they told last.
+        """
         rows = await self._store.connections(listener_id, self._clock.now_ms())
-        return max((row.rtt_ms or 0 for row in rows), default=0)
+        held = self._held.get(listener_id, {})
+        return max((held.get(row.connection_id, row).rtt_ms or 0 for row in rows), default=0)
 
     async def devices(self, listener_id: str) -> list[dict[str, Any]]:
         """The connected devices, as clients see them, oldest first."""

@@ -2,10 +2,10 @@
 
 import pytest
 
-from playhead.playback.commands import Command, Pause, Play, Report, Restore, Seek, SetMode, SetRate
+from playhead.playback.commands import Command, Leave, Pause, Play, Report, Restore, Seek, SetMode, SetRate
 from playhead.playback.state import position_at
 from tests.support.states import make_state
-from tests.unit.playback.deciding import DESK, LATER_MS, PAUSED, PHONE, accepted
+from tests.unit.playback.deciding import BOTH, DESK, LATER_MS, PAUSED, PHONE, accepted
 
 LEAD_MS = 300
 TOGETHER = make_state(mode="together")
@@ -42,3 +42,22 @@ def test_what_is_heard_counts_from_the_anchor() -> None:
     after = accepted(TOGETHER, Seek(position_ms=5_000), PHONE, lead_ms=LEAD_MS)
     heard = accepted(after, Report(position_ms=6_000, revision=6), PHONE, now_ms=LATER_MS + LEAD_MS + 1_000)
     assert (heard.played_ms, heard.listened) == (1_000, ((5_000, 6_000),))
+
+
+def test_when_the_sounding_connection_leaves_another_device_goes_on_in_its_role() -> None:
+    after = accepted(TOGETHER, Leave(), PHONE, connected={**BOTH, "rest": None})
+    assert (after.playing, after.active_device_id, after.active_connection_id) == (True, "desk", "desk-1")
+    assert (after.revision, after.position_ms) == (TOGETHER.revision + 1, TOGETHER.position_ms)
+    assert accepted(TOGETHER, Leave(), DESK) is TOGETHER
+
+
+@pytest.mark.parametrize(
+    ("connected", "busy"), [({"phone": "phone-2", "rest": None}, frozenset()), (BOTH, frozenset({"desk"}))]
+)
+def test_when_the_last_device_that_sounds_leaves_the_sound_stops(
+    connected: dict[str, str | None], busy: frozenset[str]
+) -> None:
+    after = accepted(TOGETHER, Leave(busy=busy), PHONE, connected=connected)
+    assert (after.playing, after.position_ms, after.active_device_id) == (False, 110_000, "phone")
+    paused = make_state(mode="together", playing=False)
+    assert accepted(paused, Leave(), PHONE) is paused
