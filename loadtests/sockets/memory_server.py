@@ -49,7 +49,7 @@ async def realtime_server(jwt_key: str, script_id: str) -> AsyncIterator[Realtim
     links = StreamLinks(MediaSigner({"kid": "k" * 32}), "https://media.example", clock)
     verifier = TokenVerifier(jwt_key, ["HS256"], "authenticated")
     connections = Connections(store)
-    handlers = Handlers(service, presence, scripts, links, verifier, clock)
+    handlers = Handlers(service, presence, scripts, links, verifier, clock, metrics)
     realtime = RealtimeServer(
         verifier=verifier,
         connections=connections,

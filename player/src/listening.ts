@@ -64,6 +64,7 @@ export class Listening {
       busy: () => this.#view.busy,
       positionMs: () => this.sound.positionMs,
       sounding: () => !this.sound.audio.paused,
+      figures: () => this.sound.figures(),
       send: async (payload) => (await this.#connection?.report(payload)) ?? null,
       sendLast: (payload) => this.#connection?.lastReport(payload),
       answered: (ack) => this.#reportAnswered(ack),

@@ -3,6 +3,7 @@
  * Only the active device speaks. A report waits while a command is under way, so that it carries the revision after it.
  */
 
+import type { SoundFigures } from "./quality.ts";
 import type { Ack, State, StateAck } from "./wire.ts";
 
 export const REPORT_INTERVAL_MS = 10_000;
@@ -17,6 +18,8 @@ export interface ReportSource {
   positionMs(): number | null;
   /** Whether the element is meant to run; a stall counts as running. */
   sounding(): boolean;
+  /** How well it has sounded since the last report. */
+  figures(): SoundFigures;
   send(payload: object): Promise<Ack<StateAck> | null>;
   sendLast(payload: object): void;
   answered(ack: Ack<StateAck>): void;
@@ -61,6 +64,7 @@ export class Reports {
       playing: state.playing && this.#source.sounding(),
       revision: state.revision,
       seq: nextSeq(),
+      ...this.#source.figures(),
     };
   }
 }

@@ -12,6 +12,7 @@ import Hls, { type ErrorData } from "hls.js/light";
 
 import { correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
 import { StreamAddress } from "./media_urls.ts";
+import { Quality, type SoundFigures } from "./quality.ts";
 import { endReached, foldingLoop, positionAt, type Playhead } from "./playhead.ts";
 
 const TICK_MS = 100;
@@ -55,6 +56,7 @@ export class Sound {
   readonly #events: SoundEvents;
   #hls: Hls | null = null;
   readonly #stream = new StreamAddress();
+  readonly #quality = new Quality();
   #parsed = false;
   #loading = false;
   #target: Playhead | null = null;
@@ -86,6 +88,11 @@ export class Sound {
   /** Whether sound really comes out: not waiting, not seeking, not blocked. */
   get moving(): boolean {
     return !this.audio.paused && !this.audio.seeking && this.audio.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA;
+  }
+
+  /** How well it has sounded since this was asked last. */
+  figures(): SoundFigures {
+    return this.#quality.take();
   }
 
   /**
@@ -135,6 +142,8 @@ export class Sound {
   #follow(playhead: Playhead | null): void {
     const before = this.#target;
     this.#target = playhead;
+    if (!playhead?.playing) this.#quality.stopped();
+    else if (!before?.playing) this.#quality.asked(performance.now());
     if (playhead) {
       if (this.#stream.url) this.#applyTarget(before, playhead);
       return;
@@ -158,7 +167,10 @@ export class Sound {
     const hereMs = this.positionMs;
     const awayMs = hereMs === null ? 0 : Math.abs(lagMs(next, nowMs, hereMs));
     const moved = !before || !before.playing || !next.playing || jumped(before, next, nowMs);
-    if (moved && awayMs >= UNHEARD_MS) this.#seek(placeMs);
+    if (moved && awayMs >= UNHEARD_MS) {
+      if (next.playing) this.#quality.asked(performance.now());
+      this.#seek(placeMs);
+    }
     this.audio.playbackRate = next.rate;
     if (next.playing && !endReached(next, nowMs)) this.#play();
     else this.audio.pause();
@@ -169,7 +181,9 @@ export class Sound {
     if (!this.audio.paused) return;
     this.#markLate();
     this.audio.play().catch((error: DOMException) => {
-      if (error.name === "NotAllowedError" && this.#target?.playing) this.#events.blocked();
+      if (error.name !== "NotAllowedError" || !this.#target?.playing) return;
+      this.#quality.stopped();
+      this.#events.blocked();
     });
   }
 
@@ -192,9 +206,12 @@ export class Sound {
     const target = this.#target;
     if (!target?.playing || this.audio.paused) return;
     if (!this.moving) {
-      if (!this.#folding && !this.audio.ended) this.#markLate();
+      if (this.#folding || this.audio.ended) return;
+      this.#markLate();
+      this.#quality.silent(performance.now());
       return;
     }
+    this.#quality.sounds(performance.now());
     this.#folding = false;
     const nowMs = this.#serverNowMs();
     const late = this.#speaks && nowMs - this.#lateSinceMs < LATE_MS_MAX;

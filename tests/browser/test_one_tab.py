@@ -57,6 +57,19 @@ async def test_pressing_play_goes_on_with_what_was_fetched_before(open_tab: Open
     assert not any(url.endswith("/master.m3u8") for url in asked), "the answer's newer signature began the stream anew"
 
 
+async def test_a_tab_tells_how_long_its_listener_waited_for_the_first_sound(
+    open_tab: OpenTab, running_system: RunningSystem, token: str
+) -> None:
+    told = "playhead_first_audio_seconds_count"
+    before = running_system.metric(told)
+    tab = await open_tab(token, "Desk")
+    await tab.press("play-toggle")
+    await tab.sounding()
+    await tab.press("play-toggle")
+    await tab.paused()
+    assert running_system.metric(told) > before
+
+
 async def test_the_keys_play_pause_and_seek(open_tab: OpenTab, token: str) -> None:
     tab = await open_tab(token, "Desk")
     await tab.page.keyboard.press("Space")

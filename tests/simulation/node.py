@@ -128,7 +128,7 @@ class Node:
         )
         self.connections = Connections(self.bus)
         links = StreamLinks(_SIGNER, "https://media.example", self.clock)
-        handlers = Handlers(self.service, self.presence, scripts, links, Tokens(self.clock), self.clock)
+        handlers = Handlers(self.service, self.presence, scripts, links, Tokens(self.clock), self.clock, METRICS)
         self.sockets = SocketServer(loop, self.wire, lambda link, asked, answer: on_answer(self, link, asked, answer))
         self.realtime = self._serve(handlers, scripts, links)
         self._renewing = False

@@ -104,7 +104,7 @@ def _make_node(
     connections = Connections(bus)
     links = StreamLinks(MediaSigner({"kid": "k" * 32}), "https://media.example", clock)
     verifier = TokenVerifier(JWT_KEY, ["HS256"], AUDIENCE)
-    handlers = Handlers(service, presence, scripts, links, verifier, clock)
+    handlers = Handlers(service, presence, scripts, links, verifier, clock, metrics)
     realtime = RealtimeServer(
         verifier=verifier,
         connections=connections,

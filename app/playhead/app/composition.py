@@ -100,7 +100,7 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Cl
         links = StreamLinks(signer, settings.media_base_url, clock)
         connections = Connections(stores.bus)
         preparations = Preparations(connections, scripts, stores.script_news, clock)
-        handlers = Handlers(service, presence, scripts, links, verifier, clock, preparations)
+        handlers = Handlers(service, presence, scripts, links, verifier, clock, metrics, preparations)
         realtime = RealtimeServer(
             verifier=verifier,
             connections=connections,

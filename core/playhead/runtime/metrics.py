@@ -31,6 +31,14 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundTold:
+    """How well it sounds, as devices tell it with their reports."""
+
+    first_audio_seconds: Histogram
+    stalled_seconds: Histogram
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """The instruments. Names end in their unit; `_total` counts."""
 
@@ -50,6 +58,7 @@ class Metrics:
     states_caught_up: Counter
     devices_caught_up: Counter
     resyncs: Counter
+    sound: SoundTold
     loop_lag_seconds: Histogram
     requests: Counter
     requests_limited: Counter
@@ -110,6 +119,17 @@ def _links(make: _Maker) -> Links:
     )
 
 
+def _sound(make: _Maker) -> SoundTold:
+    return SoundTold(
+        first_audio_seconds=make.histogram(
+            "first_audio_seconds", "From a press or a jump to the sound of it, as devices tell it."
+        ),
+        stalled_seconds=make.histogram(
+            "stalled_seconds", "How long the sound stood still for want of media, by reports of devices."
+        ),
+    )
+
+
 def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
     """The instruments of this process, registered once in `registry` (tests pass their own)."""
     make = _Maker(registry or CollectorRegistry())
@@ -132,6 +152,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         states_caught_up=make.counter("states_caught_up", "States sent again, by what had kept them away.", "cause"),
         devices_caught_up=make.counter("devices_caught_up", "Lists of devices sent again, since an event was lost."),
         resyncs=make.counter("resyncs", "Times that a listener's devices were told to ask anew, by reason.", "reason"),
+        sound=_sound(make),
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
         requests_limited=make.counter("http_requests_limited", "REST requests that were refused as too fast."),

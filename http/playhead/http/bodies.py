@@ -33,6 +33,7 @@ from playhead.sessions.requests import (
     SessionRequest,
     TransferRequest,
 )
+from playhead.sessions.sound_figures import SoundFigures
 
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -93,7 +94,7 @@ class TransferBody(TransferRequest):
     """Move the sound to `device_id`, which must be connected."""
 
 
-class ProgressBody(Acting, SessionRequest):
+class ProgressBody(Acting, SessionRequest, SoundFigures):
     """Where the sound of the active device is. Without `revision`: a plain report, taken when it goes forward."""
 
     position: Seconds

@@ -67,6 +67,7 @@ async def progress(call: Call[ProgressBody]) -> Answer | Rejection:
     outcome = await _apply(call, body.session_id, body.command(), body.device_id)
     if isinstance(outcome, Rejection):
         return outcome
+    body.note(call.services.metrics)
     return Answer(ProgressAnswer(saved=True, **listening_payload(outcome.state), revision=outcome.state.revision))
 
 

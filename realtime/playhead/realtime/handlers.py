@@ -15,6 +15,7 @@ from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, GivenStream
 from playhead.realtime.preparations import Preparations
 from playhead.runtime.clock import Clock
+from playhead.runtime.metrics import Metrics
 from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, seconds, state_payload
 from playhead.sessions.presence import Presence
@@ -58,6 +59,7 @@ class Handlers:
         links: StreamLinks,
         verifier: TokenVerifier,
         clock: Clock,
+        metrics: Metrics,
         preparations: Preparations | None = None,
     ) -> None:
         self._service = service
@@ -66,6 +68,7 @@ class Handlers:
         self._links = links
         self._verifier = verifier
         self._clock = clock
+        self._metrics = metrics
         self._preparations = preparations
 
     async def join(self, connection: Connection, request: JoinRequest) -> Answer:
@@ -119,6 +122,7 @@ class Handlers:
         outcome = await self._apply(connection, request, request.command())
         if isinstance(outcome, Rejection):
             return outcome
+        request.note(self._metrics)
         return {**_accepted(outcome), "saved": True, **listening_payload(outcome.state)}
 
     async def restore(self, connection: Connection, request: RestoreRequest) -> Answer:

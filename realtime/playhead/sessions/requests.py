@@ -32,6 +32,7 @@ from playhead.playback.commands import (
 )
 from playhead.sessions.codec import milliseconds
 from playhead.sessions.journal import OfflineInterval
+from playhead.sessions.sound_figures import SoundFigures
 
 PLACE_MAX_S = DURATION_MS_MAX / 1000
 """The end of the longest script."""
@@ -192,7 +193,7 @@ class LeaveRequest(SessionRequest):
         return Leave()
 
 
-class ProgressRequest(SessionRequest):
+class ProgressRequest(SessionRequest, SoundFigures):
     """Where the sound of the active device is."""
 
     position: Seconds

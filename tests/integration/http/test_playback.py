@@ -67,6 +67,16 @@ async def test_play_of_a_script_that_failed_is_409(world: World, anna: Caller, s
     assert (reply.status, reply.code) == (409, "script_failed")
 
 
+async def test_a_report_may_tell_how_well_it_sounds(world: World, anna: Caller, session_id: str) -> None:
+    report = {"session_id": session_id, "position": 61, "playback_rate": 1.0}
+    told = {**report, "stalled_ms": 250, "first_audio_ms": 412}
+    assert (await anna.call("PUT", "/progress", json=told)).status == 200
+    figures = world.services.metrics.sound
+    assert (figures.stalled_seconds._sum.get(), figures.first_audio_seconds._sum.get()) == (0.25, 0.412)
+    refused = await anna.call("PUT", "/progress", json={**report, "stalled_ms": -1})
+    assert (refused.status, refused.code) == (422, "invalid")
+
+
 async def test_a_device_that_names_itself_acts_and_sounds(anna: Caller, script_id: str) -> None:
     played = await anna.play(script_id, device_id="my-app")
     assert played["state"]["active_device"] == "my-app"

@@ -20,10 +20,16 @@ REPORT_INTERVAL_MS = 10_000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """Where the sound is, in seconds, and whether it runs; a stall counts as running."""
+    """Where the sound is, in seconds, and whether it runs; a stall counts as running.
+
+    `stalled_ms`, `first_audio_ms`: how long it stood still since the last report, and how long the listener waited for
+    it, where it has begun since.
+    """
 
     position: float
     playing: bool
+    stalled_ms: float | None = None
+    first_audio_ms: float | None = None
 
 
 class Sound(Protocol):
@@ -104,6 +110,7 @@ class Reporter:
 
 
 def _payload(state: State, heard: Heard, seq: int) -> Payload:
+    figures = {"stalled_ms": heard.stalled_ms, "first_audio_ms": heard.first_audio_ms}
     return {
         "session_id": state.session_id,
         "position": min(max(heard.position, 0.0), state.duration),
@@ -111,4 +118,5 @@ def _payload(state: State, heard: Heard, seq: int) -> Payload:
         "playing": state.playing and heard.playing,
         "revision": state.revision,
         "seq": seq,
+        **{name: value for name, value in figures.items() if value is not None},
     }

@@ -58,6 +58,16 @@ def test_a_report_says_where_the_sound_is_on_which_revision_and_counts_up() -> N
         phone.recorder.answer(accepted(make_state(), **GOOD), 10)
 
 
+def test_a_report_tells_how_well_it_sounds_where_the_sound_knows() -> None:
+    phone = Phone()
+    phone.sound.now = Heard(position=101.5, playing=True, stalled_ms=0.0, first_audio_ms=412.5)
+    phone.reporter.sounds(SESSION_ID, 0)
+    phone.reporter.report(0)
+    phone.tick(0)
+    (asked,) = phone.recorder.asked
+    assert (asked.payload["stalled_ms"], asked.payload["first_audio_ms"]) == (0.0, 412.5)
+
+
 def test_a_device_that_sounds_reports_every_ten_seconds() -> None:
     phone = Phone()
     assert phone.reporter.due_ms == math.inf and phone.tick(1e6) == 0
