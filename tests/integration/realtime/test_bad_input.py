@@ -8,8 +8,8 @@ import pytest
 
 from playhead.realtime.wire import PACKET_BYTES_MAX
 from tests.integration.realtime.raw import RawSocket, open_raw
-from tests.support.nodes import Node, make_token
-from tests.support.sessions import new_id
+from tests.support.nodes import Node, make_token, start_node
+from tests.support.sessions import HeldRows, HeldScripts, make_script, new_id
 from tests.support.sockets import Client
 from tests.support.states import DURATION_MS, LISTENER_ID, OTHER_LISTENER_ID, SCRIPT_ID
 
@@ -170,6 +170,24 @@ async def test_the_session_of_another_listener_does_not_exist(node: Node, socket
         assert code(theirs) == "not_found" and theirs["error"] == nobodys["error"]
     await stranger.close()
     await unchanged(node, socket)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "retry"),
+    [
+        ({"status": "failed", "error": "no audio"}, "script_failed", False),
+        ({"status": "queued", "duration_ms": 0}, "script_not_ready", True),
+    ],
+)
+async def test_a_script_that_cannot_be_played_is_refused_by_name(
+    valkey_url: str, rows: HeldRows, fields: dict[str, Any], expected: str, retry: bool
+) -> None:
+    async with start_node(valkey_url, rows, HeldScripts(make_script(**fields))) as node:
+        phone = await Client.open(node.url, make_token())
+        answer = await phone.call("play", {"script_id": SCRIPT_ID})
+        assert (code(answer), answer["error"]["retry"]) == (expected, retry)
+        assert await node.service.live_states(LISTENER_ID) == ()
+        await phone.close()
 
 
 async def test_arguments_by_the_real_client_are_checked_as_well(node: Node) -> None:

@@ -20,6 +20,13 @@ def test_every_test_is_named_in_its_row_and_every_name_is_a_test() -> None:
     assert all(name in ROWS[str(int(name[5:7]))] for name in tests)
 
 
-def test_every_file_that_is_named_is_there() -> None:
-    files = {path for row in ROWS.values() for path in re.findall(r"`((?:tests|player)/[\w/.]+)`", row)}
-    assert files and all((ROOT / path).is_file() for path in files)
+def test_every_test_elsewhere_that_is_named_is_there() -> None:
+    named = {
+        found for row in ROWS.values() for found in re.findall(r"`((?:tests|player)/[\w/.]+)(?:::(test_\w+))?`", row)
+    }
+    assert named and all((ROOT / path).is_file() for path, _ in named)
+    assert all(f"def {name}(" in (ROOT / path).read_text() for path, name in named if name)
+
+
+def test_every_row_names_a_test() -> None:
+    assert [number for number, row in ROWS.items() if not re.search(r"\btest_\w+`|\.test\.ts`", row)] == []
