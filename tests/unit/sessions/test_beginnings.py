@@ -2,7 +2,7 @@
 
 import pytest
 
-from playhead.playback.commands import End, Seek
+from playhead.playback.commands import End, Seek, SetRate
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.rejections import Code
 from playhead.playback.state import SessionState
@@ -71,6 +71,29 @@ async def test_a_new_session_begins_where_the_last_one_of_this_listener_and_scri
     outcome = await world.play()
     assert outcome.created and outcome.state.session_id != row().session_id
     assert (outcome.state.position_ms, outcome.state.playing) == (place_ms, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rate"),
+    [
+        ({}, 1.5),
+        ({"finished": True}, 1.5),
+        ({"listener_id": OTHER_LISTENER_ID}, 1.0),
+        ({"script_id": OTHER_SCRIPT_ID}, 1.0),
+    ],
+)
+async def test_the_rate_of_a_listener_is_remembered_for_each_script(
+    world: World, fields: dict[str, object], rate: float
+) -> None:
+    world.rows.keep(row(**{"ended_at_ms": NOW_MS, "rate": 1.5, **fields}))
+    assert (await world.play()).state.rate == rate
+
+
+async def test_the_rate_outlives_a_session_that_was_ended_a_moment_ago(world: World) -> None:
+    state = (await world.play()).state
+    await world.apply(state.session_id, SetRate(rate=0.75))
+    await world.apply(state.session_id, End())
+    assert (await world.play()).state.rate == 0.75
 
 
 async def test_the_position_of_a_play_comes_before_the_place_left(world: World) -> None:

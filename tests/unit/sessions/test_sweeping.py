@@ -225,8 +225,9 @@ async def test_a_device_that_looks_on_keeps_it_alive_for_two_hours_after_it_went
     await world.apply((await live(world)).session_id, Pause(), DESK)
     world.clock.advance(IDLE_END_MS)
     await world.presence.renew()
-    await world.sweeper.sweep()
+    assert await world.sweeper.sweep() == 1
     world.clock.advance(60_000)
+    assert await world.sweeper.sweep() == 0, "it is not looked at again until it could end"
     for device_id in ("phone", "desk"):
         await lose(world, device_id)
     left_ms = world.clock.time_ms
