@@ -6,6 +6,7 @@ uses it, because that server cannot share a port.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from picows import WSAutoPingStrategy, WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -27,6 +28,7 @@ LINGER_S = 1.0
 """For a client to read why it is closed, while what it sends is thrown away."""
 UPGRADE_TIMEOUT_S = 10.0
 """From the first frame of a websocket beside a polling session to the last of its probe."""
+NO_HEADERS: Mapping[str, str] = {}
 TEXT, BINARY, CLOSE, CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CLOSE, WSMsgType.CONTINUATION
 
 
@@ -315,7 +317,15 @@ def start(transport: asyncio.Transport, socket: WebSocket, key: str, packet_byte
         f"Sec-WebSocket-Key: {key}\r\n\r\n"
     )
     _feed(protocol, request.encode())
+    _forget_handshake(protocol.transport)
     _feed(protocol, tail)
+
+
+def _forget_handshake(transport: Any) -> None:
+    """picows keeps what was asked and answered with each socket: its headers alone are 1.8 KB."""
+    for head in (transport.request, transport.response):
+        if head is not None:
+            head.headers = NO_HEADERS
 
 
 def _feed(protocol: Any, data: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from playhead.engine.websockets import NO_HEADERS
 from tests.integration.engine.conftest import BYTES_MAX, PING_INTERVAL_S, PING_TIMEOUT_S, Engine, Start
 from tests.integration.engine.raw import WAIT_S, Closed, RawSocket
 
@@ -25,6 +26,12 @@ class TestHandshake:
 
     async def test_a_websocket_opens_with_a_session_that_cannot(self, engine: Engine) -> None:
         self.check(await (await engine.websocket()).open(), [])
+
+    async def test_nothing_of_a_websockets_handshake_is_kept_with_it(self, engine: Engine) -> None:
+        await engine.opened(headers={"X-Long": "x" * 4_096})
+        (socket,) = engine.sio.eio.websockets
+        transport = socket._transport
+        assert transport is not None and transport.request.headers is transport.response.headers is NO_HEADERS
 
     @pytest.mark.parametrize(
         "query", ["transport=polling", "EIO=abc&transport=polling", "EIO=3&transport=polling", "EIO=4&transport=abc"]
