@@ -31,7 +31,8 @@ class RawSockets:
 
     def awaits_pong(self, socket_id: str) -> bool:
         """Whether a ping was sent that has not been answered."""
-        return any(session.awaits_pong for session in self._sessions(socket_id))
+        session = self._sio.eio.sockets.get(socket_id)
+        return session is not None and session.awaits_pong
 
     def known(self, connection_id: str) -> None:
         """The other end of a connection has shown a valid token."""

@@ -29,8 +29,8 @@ from playhead.runtime.tasks import cancelled
 log = structlog.get_logger(__name__)
 
 LOOK_INTERVAL_S = 1.0
-LOOKED_AT_ONCE = 100
-"""Sockets, before everything else on this process has its turn."""
+LOOKED_AT_ONCE = 250
+"""Sockets, some 0.4 ms, before everything else on this process has its turn."""
 ADMISSION_TIMEOUT_S = 10.0
 """How long a socket may stay without an accepted handshake."""
 EXPIRING_S = 60
@@ -85,25 +85,34 @@ class Watch:
         pinged: set[str] = set()
         for part in parts:
             await asyncio.sleep(over_s / len(parts))
+            now_ms = self._clock.now_ms()
             for socket_id in part:
-                await self._look_at_socket(socket_id, pinged)
+                connection = self._look_at_socket(socket_id, pinged, now_ms)
+                if connection is not None:
+                    await self._see_to(connection, now_ms)
         self._pinged = pinged
 
-    async def _look_at_socket(self, socket_id: str, pinged: set[str]) -> None:
+    def _look_at_socket(self, socket_id: str, pinged: set[str], now_ms: int) -> Connection | None:
+        """The connection on it, where something is to be done about that. With many sockets this is most of what an
+        idle one costs."""
         connection_id = self._sockets.connection_id(socket_id)
         if connection_id is None:
             self._look_at_stranger(socket_id)
-            return
-        self._strangers.pop(socket_id, None)
+            return None
+        if self._strangers:
+            self._strangers.pop(socket_id, None)
         awaits_pong = self._sockets.awaits_pong(socket_id)
         if awaits_pong:
             pinged.add(socket_id)
         connection = self._connections.get(connection_id)
         if connection is None:
-            return
-        if socket_id in self._pinged and not awaits_pong:
-            connection.last_packet_at_ms = self._clock.now_ms()
-        await self._look_at(connection)
+            return None
+        if not awaits_pong and socket_id in self._pinged:
+            connection.last_packet_at_ms = now_ms
+        if connection.stream is not None:
+            self._streams.look(connection, now_ms)
+        expires_soon = connection.principal.expires_at_ms - now_ms <= EXPIRING_S * 1000
+        return connection if expires_soon or connection.pace.flooding else None
 
     def _look_at_stranger(self, socket_id: str) -> None:
         since_s = self._strangers.setdefault(socket_id, time.monotonic())
@@ -111,13 +120,12 @@ class Watch:
             self._metrics.sockets_ended.labels("not_admitted").inc()
             self._sockets.cut(socket_id)
 
-    async def _look_at(self, connection: Connection) -> None:
-        principal, now_ms = connection.principal, self._clock.now_ms()
-        self._streams.look(connection, now_ms)
+    async def _see_to(self, connection: Connection, now_ms: int) -> None:
+        principal = connection.principal
         if principal.expired(now_ms):
             await self._outbox.end(connection.connection_id, CloseCode.TOKEN_EXPIRED)
         elif connection.pace.flooding:
             await self._outbox.end(connection.connection_id, CloseCode.FLOODING)
-        elif not connection.expiring_told and principal.expires_at_ms - now_ms <= EXPIRING_S * 1000:
+        elif not connection.expiring_told:
             connection.expiring_told = True
             await self._outbox.send(connection.connection_id, "expiring", {"expires_at": principal.expires_at_ms})
