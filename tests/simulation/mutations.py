@@ -3,9 +3,9 @@
 A mutation names the rule that its oracle must find broken: `python -m tests.simulation.run mutated 1000`.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
@@ -16,23 +16,26 @@ from playhead.playback.commands import Seek
 from playhead.playback.rejections import Rejection
 from playhead.playback.state import SessionState
 from playhead.realtime.convergence import Convergence
-from playhead.sessions import committing, memory_notes, memory_store, reviving
+from playhead.sessions import committing, finding, memory_notes, memory_store, reviving
 from playhead.sessions.presence import Presence
 from playhead.sessions.store import Change, Committed, Loaded
 from tests.simulation import sockets
+from tests.simulation.schedule import Calamity, CalamityKind, Faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:
     """`broken`: what the code no longer does. `place`: what is put where, while it is `applied`.
 
-    `from_seed`: where to begin to look; a rare one was found there.
+    `from_seed`: where to begin to look; a rare one was found there. `plan`: what is different in these schedules, where
+    the rule matters so seldom that nobody would find it.
     """
 
     rule: str
     broken: str
     place: tuple[Any, str, Any]
     from_seed: int = 1
+    plan: Mapping[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -73,6 +76,17 @@ async def _not_taken_over(self: reviving.Reviver, listener_id: str, loaded: Load
         for state in loaded.states
     ]
     return reviving.View(epoch=loaded.epoch, sessions=tuple(held), answer=loaded.answer)
+
+
+async def _end_before_rows(self: finding.SessionFinder, listener_id: str, script_id: str) -> SessionState | None:
+    ended = await self._store.last_ended(listener_id, script_id)
+    return ended or await self._archive.latest(listener_id, script_id)
+
+
+async def _back_all_the_same(self: reviving.Reviver, listener_id: str, row: SessionState, *others: Any) -> Any:
+    """As if it did not matter that somebody else was faster: the next commit says what it is for."""
+    back = await _bring_back(self, listener_id, row, *others)
+    return back or reviving.Held(state=row, expected_version=None)
 
 
 def _fits_any(known: dict[str, SessionState], change: Any) -> bool:
@@ -127,9 +141,29 @@ def _no_refusal(_committed: Committed) -> Rejection | None:
 
 
 _decide = reducer._decide
+_bring_back: Callable[..., Awaitable[reviving.Held | None]] = reviving.Reviver.bring_back
 _write = committing.Committer._write
 _attach: Callable[..., Awaitable[bool]] = Presence.attach
 _emit: Callable[..., Awaitable[None]] = sockets.SocketServer.emit
+
+_FORGETFUL: dict[str, Any] = {
+    "nodes": 2,
+    "listeners": 1,
+    "durations_ms": (300_000,),
+    "actions": 60,
+    "pause_ms": 600,
+    "faults": Faults(),
+    "hours_apart": False,
+    "to_the_end": False,
+}
+"""One listener who asks for much of a store that loses things all the time."""
+
+
+def _again_and_again(kind: CalamityKind, loses_ms: int = 0) -> tuple[Calamity, ...]:
+    return tuple(
+        Calamity(kind=kind, at_ms=at_ms, lasts_ms=200, loses_ms=loses_ms) for at_ms in range(3_000, 63_000, 4_000)
+    )
+
 
 MUTATIONS: dict[str, Mutation] = {
     "client-takes-any-state": Mutation(
@@ -161,6 +195,13 @@ MUTATIONS: dict[str, Mutation] = {
         rule="rule 2",
         broken="a commit overwrites what it has not seen",
         place=(memory_store, "_fits", _fits_any),
+    ),
+    "end-hides-a-later-row": Mutation(
+        rule="rule 1",
+        broken="an end that the store knows hides a later session that is left as a row alone",
+        place=(finding.SessionFinder, "last", _end_before_rows),
+        from_seed=5_400_001,
+        plan=_FORGETFUL | {"devices": 2, "calamities": _again_and_again("store_failover", loses_ms=3_000)},
     ),
     "row-is-not-asked": Mutation(
         rule="rule 2",
@@ -243,6 +284,20 @@ MUTATIONS: dict[str, Mutation] = {
         broken="a session that is taken over late plays on beside what its device plays by then",
         place=(reviving, "_together", _as_they_were),
         from_seed=5_212_001,
+    ),
+    "lost-sessions-are-compared-once": Mutation(
+        rule="section 4",
+        broken="a lost session that others were faster to change comes back beside what its device plays by then",
+        place=(reviving.Reviver, "bring_back", _back_all_the_same),
+        from_seed=5_400_008,
+        plan=_FORGETFUL
+        | {
+            "nodes": 3,
+            "devices": 3,
+            "durations_ms": (300_000, 300_000),
+            "store_ms": 150,
+            "calamities": _again_and_again("store_emptied"),
+        },
     ),
     "sessions-do-not-end": Mutation(
         rule="section 4",

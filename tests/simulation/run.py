@@ -137,7 +137,7 @@ def _broken_by(name: str, count: int) -> dict[str, Any]:
     with MUTATIONS[name].applied():
         for seed in range(first, first + count):
             try:
-                run_seed(seed)
+                run_seed(seed, **MUTATIONS[name].plan)
             except Failed as failure:
                 what = str(failure).partition("\n")[0].partition(": ")[2]
                 found = {"seed": seed, "rule": what.partition(":")[0], "failure": what}
