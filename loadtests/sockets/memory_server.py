@@ -22,7 +22,7 @@ from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import Handlers, bind
 from playhead.realtime.server import RealtimeServer
 from playhead.runtime.limits import Rate
-from playhead.runtime.metrics import create_metrics
+from playhead.runtime.metrics import Vitals, create_metrics
 from playhead.runtime.store_clock import StoreClock, WallTime
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.presence import Presence
@@ -63,12 +63,15 @@ async def realtime_server(jwt_key: str, script_id: str) -> AsyncIterator[Realtim
         rate=ROOMY,
     )
     sweeper = Sweeper(store, service, presence, clock)
+    vitals = Vitals(metrics)
     await clock.start()
     presence.start()
     sweeper.start()
+    vitals.start()
     try:
         yield realtime
     finally:
+        await vitals.stop()
         await sweeper.stop()
         await presence.stop()
         await clock.stop()

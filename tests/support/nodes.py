@@ -22,6 +22,7 @@ from playhead.realtime.server import GRACE_S, RealtimeServer
 from playhead.runtime.clock import Clock
 from playhead.runtime.limits import Rate
 from playhead.runtime.metrics import create_metrics
+from playhead.runtime.tallies import Tallies
 from playhead.sessions.archive import Archive
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_bus import RedisBus
@@ -68,6 +69,7 @@ class Node:
     connections: Connections
     realtime: RealtimeServer
     registry: CollectorRegistry
+    tallies: Tallies
 
 
 def make_token(listener_id: str = LISTENER_ID, *, expires_in_s: int = TOKEN_S, key: str = JWT_KEY) -> str:
@@ -128,6 +130,7 @@ def _make_node(
         connections=connections,
         realtime=realtime,
         registry=registry,
+        tallies=metrics.tallies,
     )
 
 

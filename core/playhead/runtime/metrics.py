@@ -8,13 +8,14 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
 
 from playhead.runtime.metric_files import LockedCollector
+from playhead.runtime.tallies import Tallies
 from playhead.runtime.tasks import cancelled
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -40,7 +41,7 @@ class SoundTold:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The instruments. Names end in their unit; `_total` counts."""
+    """The instruments. Names end in their unit; `_total` counts. `tallies`: of what every command counts."""
 
     sockets: Gauge
     sockets_half_open: Gauge
@@ -78,6 +79,7 @@ class Metrics:
     journal_dead_entries: Gauge
     jobs: Counter
     segments: Counter
+    tallies: Tallies = field(default_factory=Tallies)
 
 
 _AddedUp = Literal["livesum", "livemin", "livemax", "livemostrecent"]
@@ -219,7 +221,7 @@ Reading = tuple[Gauge, Callable[[], float]]
 
 
 class Vitals:
-    """Twice a second: gauges, and how late the event loop wakes a sleeper, the first sign of a busy process."""
+    """Twice a second: gauges, tallies, and how late the loop wakes a sleeper, the first sign of a busy process."""
 
     def __init__(self, metrics: Metrics, readings: Sequence[Reading] = ()) -> None:
         self._metrics = metrics
@@ -232,11 +234,13 @@ class Vitals:
     async def stop(self) -> None:
         if self._task is not None:
             await cancelled(self._task)
+        self._metrics.tallies.flush()
 
     async def _measure(self) -> None:
         while True:
             for gauge, read in self._readings:
                 gauge.set(read())
+            self._metrics.tallies.flush()
             asleep_at_s = time.perf_counter()
             await asyncio.sleep(VITALS_INTERVAL_S)
             self._metrics.loop_lag_seconds.observe(max(0.0, time.perf_counter() - asleep_at_s - VITALS_INTERVAL_S))

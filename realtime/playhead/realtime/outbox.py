@@ -18,7 +18,7 @@ class Outbox:
         self._sockets = RawSockets(sio)
         self._connections = connections
         self._metrics = metrics
-        self._delivered = cache(metrics.deliveries.labels)
+        self._delivered = cache(lambda event: metrics.tallies.count(metrics.deliveries.labels(event)))
 
     async def send(self, connection_id: str, event: str, data: dict[str, Any]) -> None:
         """To one connection, if it is still there."""

@@ -92,6 +92,7 @@ class RealtimeServer:
         self._service = service
         self._grace_s = grace_s
         self._metrics = metrics
+        self._delivery_seconds = metrics.tallies.distribution(metrics.delivery_seconds)
         self._clock = clock
         self._rate = rate
         self._uniform = uniform
@@ -185,7 +186,7 @@ class RealtimeServer:
         """Writes a packet of the bus to the listener's sockets here, except the one that caused it."""
         head, event = split_packet(raw)
         waited_s = max(0, self._clock.now_ms() - head.published_at_ms) / 1000
-        self._metrics.delivery_seconds.observe(waited_s)
+        self._delivery_seconds.observe(waited_s)
         await self._outbox.pass_on(listener_id, head.event, event, head.skip_connection_id)
         self._convergence.delivered(listener_id, head.state, head.devices)
 

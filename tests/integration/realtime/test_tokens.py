@@ -83,6 +83,7 @@ async def test_a_payload_without_a_token_is_invalid_and_never_repeated(
     assert error["code"] == "invalid" and str(payload.get("token", "?")) not in error["message"].split()
     assert expires_at_s(node) == before_s
     counted = {"surface": "socket", "command": "auth", "result": "invalid"}
+    node.tallies.flush()
     assert node.registry.get_sample_value("playhead_commands_total", counted) == 1
 
 

@@ -38,6 +38,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.clock, self.registry = SetClock(), CollectorRegistry()
+        self.metrics = create_metrics(self.registry)
         self.elapsed_us = 1_000_000_000
         self.outcome: Answer | Exception = {"went": True}
         self.requests: list[Any] = []
@@ -45,7 +46,7 @@ class Desk:
         self.dispatcher = Dispatcher(
             {"go": (Place, self.go), "join": (Place, self.go)},
             self.connections,
-            create_metrics(self.registry),
+            self.metrics,
             self.clock,
             lambda: self.elapsed_us * 1_000,
         )
@@ -66,6 +67,7 @@ class Desk:
         return found
 
     def counted(self, **labels: str) -> float | None:
+        self.metrics.tallies.flush()
         return self.registry.get_sample_value("playhead_commands_total", {"surface": "socket", **labels})
 
     async def connect(self, connection_id: str) -> None:
