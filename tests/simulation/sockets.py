@@ -214,7 +214,8 @@ class SocketServer:
         while inbox:
             request, event, payload, asked = inbox[0]
             ASKED.set(asked)
-            answer = await self._handlers["*"](event, link.connection_id, payload)
+            # as it is on the wire
+            answer = orjson.loads(orjson.dumps(await self._handlers["*"](event, link.connection_id, payload)))
             await self._wire.hang_if_dead()
             self._on_answer(link, asked, answer)
             link.down("ack", request, answer, asked)

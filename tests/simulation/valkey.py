@@ -11,7 +11,7 @@ Whenever something may be lost the epoch grows, as `open_1` in functions.lua doe
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
@@ -19,10 +19,13 @@ from playhead.runtime.clock import Clock
 from playhead.sessions.flushing import Taken
 from playhead.sessions.memory_journal import MemoryJournal
 from playhead.sessions.memory_notes import Notes
+from playhead.sessions.memory_sessions import Sessions
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.store import Change, DueSession
-from playhead.sessions.timetable import Expiring, Timetable
+from playhead.sessions.timetable import Expiring, Fading, Timetable
 from tests.simulation.record import ASKED, Commit, Loss, Record, Step
+
+Kept = TypeVar("Kept", Expiring[Any, Any], Fading[Any, Any])
 
 
 class Listening(Protocol):
@@ -95,6 +98,7 @@ class Valkey(MemoryStore):
 
     def snapshot(self) -> Snapshot:
         fields: dict[str, Any] = {name: _copied(getattr(self, name)) for name in _EXPIRING}
+        fields["_sessions"] = _copied_sessions(self._sessions)
         fields["_notes"] = _copied_notes(self._notes)
         fields["_due"] = self._copied_times()
         fields["journal"] = copy(self.journal)
@@ -122,7 +126,7 @@ class Valkey(MemoryStore):
         """As after FLUSHALL: not even the epoch is known; subscriptions stay."""
         for name in (*_EXPIRING, "_due", "journal"):
             getattr(self, name).clear()
-        self._notes = Notes()
+        self._sessions, self._notes = Sessions(), Notes()
         self.stream._pending.clear()
         self._begin_life("emptied", 0, 0)
         self.record.note_loss(self.record.losses.pop(), 0, self.rows)
@@ -142,7 +146,7 @@ class Valkey(MemoryStore):
     # what is watched
 
     async def _set(self, listener_id: str, commit: Any) -> None:
-        known = self._known(listener_id)
+        known = dict(self._sessions.of(listener_id, self._clock.now_ms()))
         await super()._set(listener_id, commit)
         for number, change in enumerate(commit.changes):
             if number > 0 and not change.written:
@@ -189,8 +193,8 @@ class Valkey(MemoryStore):
     def sessions(self) -> dict[str, SessionState]:
         """Every session that it has, live or just ended, by id."""
         found: dict[str, SessionState] = {}
-        for listener_id in list(self._sessions):
-            found.update(self._known(listener_id))
+        for listener_id in list(self._sessions._listeners):
+            found.update(self._sessions.of(listener_id, self._clock.now_ms()))
         return found
 
     def entries(self, session_id: str) -> tuple[Move, ...]:
@@ -226,16 +230,24 @@ class Valkey(MemoryStore):
         return {key for listener_id in self._connections for key in self._connections.get(listener_id, now_ms) or ()}
 
 
-_EXPIRING = ("_sessions", "_connections", "_left_at_ms", "_presence_versions")
+_EXPIRING = ("_connections", "_left_at_ms", "_presence_versions")
 _NOTES = ("_answers", "_answered", "_moves", "_conflicts")
 """What MemoryStore and its notes hold until their time is over."""
 
 
-def _copied(kept: "Expiring[Any, Any]") -> "Expiring[Any, Any]":
+def _copied(kept: Kept) -> Kept:
     """As it is now: the states in it never change, and what holds them does."""
-    found: Expiring[Any, Any] = Expiring()
+    found = type(kept)()
     for key, (until_ms, value) in kept._rows.items():
         found.put(key, copy(value), until_ms)
+    return found
+
+
+def _copied_sessions(sessions: Sessions) -> Sessions:
+    found = Sessions()
+    found._listeners = _copied(sessions._listeners)
+    for _, kept in found._listeners._rows.values():
+        kept.states, kept.until_ms = dict(kept.states), dict(kept.until_ms)
     return found
 
 

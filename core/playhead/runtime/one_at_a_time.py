@@ -2,11 +2,13 @@
 
     async with turns.of(listener_id): …
 
-A name is remembered only while somebody has or awaits its turn, and a turn that is free costs next to nothing.
+Where it is asked for with every command, `take` and `give` are the same without an object, and without a coroutine
+where the turn is free. A name is remembered only while somebody has or awaits its turn.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 
 
 class OneAtATime:
@@ -15,7 +17,8 @@ class OneAtATime:
     __slots__ = ("_awaiting",)
 
     def __init__(self) -> None:
-        self._awaiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._awaiting: dict[str, deque[asyncio.Future[None]] | None] = {}
+        """Names whose turn somebody has; None: nobody awaits it."""
 
     def __len__(self) -> int:
         return len(self._awaiting)
@@ -23,11 +26,20 @@ class OneAtATime:
     def of(self, name: str) -> "Turn":
         return Turn(self, name)
 
-    async def _take(self, name: str) -> None:
-        awaiting = self._awaiting.get(name)
+    def take(self, name: str) -> Awaitable[None] | None:
+        """Takes the turn, to be given back with `give`; where somebody has it, what to await at once: then it is taken.
+
+        Whoever is cancelled while waiting has no turn.
+        """
+        if name in self._awaiting:
+            return self._wait(name)
+        self._awaiting[name] = None
+        return None
+
+    async def _wait(self, name: str) -> None:
+        awaiting = self._awaiting[name]
         if awaiting is None:
-            self._awaiting[name] = deque()
-            return
+            awaiting = self._awaiting[name] = deque()
         given = asyncio.get_running_loop().create_future()
         awaiting.append(given)
         try:
@@ -35,13 +47,14 @@ class OneAtATime:
         except asyncio.CancelledError:
             if not given.cancelled():
                 # cancelled after the turn had been given
-                self._give(name)
+                self.give(name)
             elif given in awaiting:
                 # else it has been passed over already
                 awaiting.remove(given)
             raise
 
-    def _give(self, name: str) -> None:
+    def give(self, name: str) -> None:
+        """The turn is over: the next one has it, if there is one."""
         awaiting = self._awaiting[name]
         while awaiting:
             given = awaiting.popleft()
@@ -61,7 +74,8 @@ class Turn:
         self._name = name
 
     async def __aenter__(self) -> None:
-        await self._turns._take(self._name)
+        if (before := self._turns.take(self._name)) is not None:
+            await before
 
     async def __aexit__(self, *_error: object) -> None:
-        self._turns._give(self._name)
+        self._turns.give(self._name)

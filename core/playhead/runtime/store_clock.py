@@ -119,12 +119,10 @@ class StoreClock:
     ) -> None:
         self._source = source
         self._clock = SlewedClock(local_ns, wall_ns)
+        self.now_ms = self._clock.now_ms
         self._sleep = sleep
         self._answered = True
         self._task: asyncio.Task[None] | None = None
-
-    def now_ms(self) -> int:
-        return self._clock.now_ms()
 
     @property
     def uncertainty_ms(self) -> float:

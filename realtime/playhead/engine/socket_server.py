@@ -121,7 +121,7 @@ class Rooms(AsyncManager):
         self.server.deliver(members, messages, skip_sid if isinstance(skip_sid, list) else (skip_sid,))
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
-        yield from tuple(self._members(namespace, room))
+        return iter(tuple(self._members(namespace, room)))
 
     def _members(self, namespace: str, room: Any) -> Iterable[tuple[str, str]]:
         """Who is in a room, or in one of several, as it is now: not a copy."""

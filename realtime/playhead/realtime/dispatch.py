@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from playhead.db import DATABASE_AWAY, DatabaseUnavailable
 from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
-from playhead.realtime.handlers import Answer, Handler
+from playhead.realtime.handlers import Accepted, Answer, Handler
 from playhead.realtime.wire import MALFORMED_EVENT, PACKET_BYTES_MAX, TOO_LARGE_EVENT
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
@@ -53,8 +53,7 @@ class Dispatcher:
         self._monotonic_ns = monotonic_ns
         self._settling = False
         self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._settled = asyncio.Event()
 
     async def answer(self, connection_id: str, event: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
         """The ack of one event."""
@@ -65,14 +64,16 @@ class Dispatcher:
         self._answered(event if event in self._table else "unknown", result).inc()
         if isinstance(answer, Rejection):
             return {"ok": False, "error": rejection_payload(answer), "server_time": self._clock.now_ms()}
-        return {"ok": True, "server_time": self._clock.now_ms(), **answer}
+        return {"ok": True, "server_time": self._clock.now_ms(), **answer.fields}
 
     async def settle(self, timeout_s: float) -> None:
         """Begins nothing from now on; returns when what was begun is answered, after `timeout_s` at the latest."""
         self._settling = True
+        if not self._running:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._idle.wait()
+                await self._settled.wait()
 
     async def _answer(self, connection_id: str, event: str, arguments: tuple[Any, ...]) -> Answer:
         connection = self._connections.get(connection_id)
@@ -104,7 +105,6 @@ class Dispatcher:
 
     async def _handled(self, handler: Handler, connection: Connection, request: BaseModel, event: str) -> Answer:
         self._running += 1
-        self._idle.clear()
         try:
             answer = await handler(connection, request)
             self._note(connection, answer, event)
@@ -118,15 +118,11 @@ class Dispatcher:
             return Rejection(code=Code.INTERNAL)
         finally:
             self._running -= 1
-            if not self._running:
-                self._idle.set()
+            if self._settling and not self._running:
+                self._settled.set()
 
     def _note(self, connection: Connection, answer: Answer, event: str) -> None:
         """Whatever session the answer tells of, its device knows from now on."""
-        if isinstance(answer, Rejection):
-            if (state := answer.state) is not None:
-                ended = state.ended_at_ms is not None
-                self._connections.answered(connection, state.session_id, state.order, ended, joined=False)
-        elif (told := answer.get("state")) is not None:
-            order = (told["epoch"], told["revision"])
-            self._connections.answered(connection, told["session_id"], order, told["ended"], joined=event == "join")
+        if (state := answer.state) is not None:
+            joined = event == "join" and isinstance(answer, Accepted)
+            self._connections.answered(connection, state.session_id, state.order, state.ended_at_ms is not None, joined)

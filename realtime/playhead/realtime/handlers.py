@@ -1,17 +1,20 @@
 """What each event means: one small function per event, bound to its payload model in one table.
 
-Every handler answers the fields of a good ack, or a Rejection; `dispatch.py` does the rest.
+Every handler answers a good ack, or a Rejection; `dispatch.py` does the rest.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+import orjson
 from pydantic import BaseModel
 
 from playhead.auth.tokens import InvalidToken, TokenVerifier
 from playhead.playback.commands import Command, Origin
 from playhead.playback.rejections import Code, Rejection
+from playhead.playback.state import SessionState
 from playhead.realtime.connections import Connection, GivenStream
 from playhead.realtime.preparations import Preparations
 from playhead.runtime.clock import Clock
@@ -41,7 +44,15 @@ from playhead.sessions.requests import (
 from playhead.sessions.service import Scripts, SessionService, Snapshot
 from playhead.sessions.streams import StreamLink, StreamLinks, session_stream
 
-Answer = dict[str, Any] | Rejection
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """The fields of a good ack, and the state that they tell, if any."""
+
+    fields: dict[str, Any]
+    state: SessionState | None = None
+
+
+Answer = Accepted | Rejection
 
 ANOTHER_LISTENER = (
     "The token is another listener's. Connect anew to change the listener; this connection goes on as it was."
@@ -82,7 +93,7 @@ class Handlers:
         script_id = request.script_id if snapshot.state is None else snapshot.state.script_id
         if self._preparations is not None and script_id is not None:
             self._preparations.join(connection, script_id)
-        return {**_snapshot(snapshot), **await self._presence.present(listener_id)}
+        return Accepted({**_snapshot(snapshot), **await self._presence.present(listener_id)}, snapshot.state)
 
     async def play(self, connection: Connection, request: PlayRequest) -> Answer:
         origin = _origin(connection, request.command_id)
@@ -103,7 +114,7 @@ class Handlers:
             connection.stream = GivenStream(
                 script_id=state.script_id, session_id=state.session_id, expires_at_ms=link.expires_at_ms
             )
-        return {**_accepted(outcome), "created": outcome.created, **_stream(link)}
+        return _accepted(outcome, created=outcome.created, **_stream(link))
 
     async def command(self, connection: Connection, request: Any) -> Answer:
         """pause, seek, loop, rate, mode, sleep, transfer, end: the session after it."""
@@ -123,7 +134,7 @@ class Handlers:
         if isinstance(outcome, Rejection):
             return outcome
         request.note(self._metrics)
-        return {**_accepted(outcome), "saved": True, **listening_payload(outcome.state)}
+        return _accepted(outcome, saved=True, **listening_payload(outcome.state))
 
     async def restore(self, connection: Connection, request: RestoreRequest) -> Answer:
         origin, expected = _origin(connection, request.command_id), request.expected
@@ -144,7 +155,7 @@ class Handlers:
         )
         if isinstance(outcome, Rejection):
             return outcome
-        return {**_accepted(outcome), "saved": True, **listening_payload(outcome.state)}
+        return _accepted(outcome, saved=True, **listening_payload(outcome.state))
 
     async def clock(self, connection: Connection, request: ClockRequest) -> Answer:
         """Server time at arrival (`t1`) and at the answer (`t2`), in ms."""
@@ -152,7 +163,7 @@ class Handlers:
         if request.rtt_ms is not None:
             connection.rtt_ms = request.rtt_ms
             self._presence.note_rtt(connection.listener_id, connection.connection_id, round(request.rtt_ms))
-        return {"t0": request.t0, "t1": arrived_ms, "t2": self._clock.now_ms()}
+        return Accepted({"t0": request.t0, "t1": arrived_ms, "t2": self._clock.now_ms()})
 
     async def auth(self, connection: Connection, request: AuthRequest) -> Answer:
         """Renews the connection's token, before the old one runs out."""
@@ -163,11 +174,13 @@ class Handlers:
         if principal.listener_id != connection.listener_id:
             return Rejection(code=Code.UNAUTHORIZED, detail=ANOTHER_LISTENER)
         connection.renew(principal)
-        return {"expires_at": principal.expires_at_ms}
+        return Accepted({"expires_at": principal.expires_at_ms})
 
-    async def _apply(self, connection: Connection, request: SessionRequest, command: Command) -> Outcome | Rejection:
+    def _apply(
+        self, connection: Connection, request: SessionRequest, command: Command
+    ) -> Awaitable[Outcome | Rejection]:
         origin = _origin(connection, request.command_id)
-        return await self._service.apply(connection.listener_id, request.session_id, command, origin, *request.expected)
+        return self._service.apply(connection.listener_id, request.session_id, command, origin, *request.expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +223,9 @@ def _origin(connection: Connection, command_id: str | None) -> Origin:
     return Origin(device_id=connection.device.id, connection_id=connection.connection_id, command_id=command_id)
 
 
-def _accepted(outcome: Outcome) -> dict[str, Any]:
-    return {"state": state_payload(outcome.state, outcome.cause_of_state), "server_time": outcome.server_time_ms}
+def _accepted(outcome: Outcome, **more: Any) -> Accepted:
+    told = {"state": orjson.Fragment(outcome.told), "server_time": outcome.server_time_ms}
+    return Accepted({**told, **more}, outcome.state)
 
 
 def _stream(link: StreamLink | None) -> dict[str, Any]:

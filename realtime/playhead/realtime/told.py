@@ -21,7 +21,8 @@ from playhead.sessions.store import Order
 @dataclass(slots=True)
 class Told:
     """The latest order of each live session; the latest epoch in which one of them was told of an end, 0: none; and the
-    latest order of the list of devices."""
+    latest order of the list of devices. What was told is never taken back by what comes late.
+    """
 
     all: dict[str, Order] = field(default_factory=dict)
     some: dict[str, Order] = field(default_factory=dict)
@@ -34,15 +35,15 @@ class Told:
             self._end(order)
             self.forget((session_id,))
         else:
-            _raise(self.all, session_id, order)
-            _raise(self.some, session_id, order)
+            self.all[session_id] = max(order, self.all.get(session_id, order))
+            self.some[session_id] = max(order, self.some.get(session_id, order))
 
     def tell_one(self, session_id: str, order: Order, ended: bool) -> None:
         """One device has the state; the others may not have heard of it, nor of its end."""
         if ended:
             self._end(order)
         else:
-            _raise(self.some, session_id, order)
+            self.some[session_id] = max(order, self.some.get(session_id, order))
 
     def tell_devices(self, order: Order) -> None:
         """Every device here has that list, or a later one."""
@@ -61,8 +62,3 @@ class Told:
 
     def _end(self, order: Order) -> None:
         self.ended_epoch = max(self.ended_epoch, order[0])
-
-
-def _raise(orders: dict[str, Order], session_id: str, order: Order) -> None:
-    """What was told is never taken back by what comes late."""
-    orders[session_id] = max(order, orders.get(session_id, order))

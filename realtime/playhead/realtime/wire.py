@@ -47,18 +47,19 @@ class WirePacket(Packet):
     uses_binary_events = False
 
     def __init__(self, *fields: Any, encoded_packet: str | bytes | None = None, **named: Any) -> None:
+        usual = _USUAL.match(encoded_packet) if isinstance(encoded_packet, str) else None
+        if usual is not None and isinstance(encoded_packet, str):
+            self.packet_type, self.namespace = EVENT, None
+            self.id = int(usual[1]) if usual[1] else None
+            self.data, self.attachment_count = _event(self.json.loads(encoded_packet[usual.end() :])), 0
+            return
         super().__init__(*fields, encoded_packet=encoded_packet, **named)
         if encoded_packet is not None and not encoded_packet:
             self._ignore()
 
     def decode(self, encoded_packet: str | bytes) -> int:
+        """Of anything but a usual event."""
         text = encoded_packet if isinstance(encoded_packet, str) else ""
-        usual = _USUAL.match(text)
-        if usual is not None:
-            self.packet_type, self.namespace = EVENT, None
-            self.id = int(usual[1]) if usual[1] else None
-            self.data = _event(self.json.loads(text[usual.end() :]))
-            return 0
         try:
             super().decode(text)
         except ValueError:

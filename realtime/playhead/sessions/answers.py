@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from playhead.playback.commands import COMMAND_NAMES, Command, Origin
 from playhead.playback.reducer import Cause
 from playhead.playback.state import SessionState
+from playhead.sessions.codec import encode_told
 from playhead.sessions.states import decode_state, encode_state
 
 FINGERPRINT_BYTES = 12
@@ -26,6 +27,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     server_time_ms: int
     published: bool
     """Whether devices see a new revision; a command that changed nothing for them is accepted all the same."""
+    told: bytes
+    """`state` with its cause, as devices are told it: JSON."""
     created: bool = False
 
     @property
@@ -60,10 +63,12 @@ def decode_answer(raw: bytes, mark: str) -> Outcome | None:
     fields = orjson.loads(raw)
     if fields["mark"] != mark:
         return None
+    state, cause = decode_state(orjson.dumps(fields["state"])), Cause(**fields["cause"])
     return Outcome(
-        state=decode_state(orjson.dumps(fields["state"])),
-        cause=Cause(**fields["cause"]),
+        state=state,
+        cause=cause,
         server_time_ms=fields["server_time_ms"],
         published=fields["published"],
+        told=encode_told(state, cause if fields["published"] else None),
         created=fields["created"],
     )

@@ -48,6 +48,11 @@ def state_payload(state: SessionState, cause: Cause | None = None) -> dict[str, 
     }
 
 
+def encode_told(state: SessionState, cause: Cause | None = None) -> bytes:
+    """The same as JSON. An ack and an event of one command hold the same bytes, written once."""
+    return orjson.dumps(state_payload(state, cause))
+
+
 def rejection_payload(rejection: Rejection) -> dict[str, Any]:
     """The `error` of a refused command, the same on both surfaces; `state` and `reported` where they help to decide."""
     payload: dict[str, Any] = {
@@ -112,13 +117,13 @@ class PacketHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """The order of the list that a `devices` event tells."""
 
 
-def told_state(payload: Mapping[str, Any]) -> ToldState:
-    """Of the data of a `state` event."""
+def told_state(state: SessionState) -> ToldState:
+    """What a node must know of the `state` event of it."""
     return ToldState(
-        session_id=payload["session_id"],
-        epoch=payload["epoch"],
-        revision=payload["revision"],
-        ended=payload["ended"],
+        session_id=state.session_id,
+        epoch=state.epoch,
+        revision=state.revision,
+        ended=state.ended_at_ms is not None,
     )
 
 
@@ -128,19 +133,36 @@ def told_devices(payload: Mapping[str, Any]) -> tuple[int, int]:
     return (order["epoch"], order["version"])
 
 
+_head_encoder = msgspec.json.Encoder()
 _head_decoder = msgspec.json.Decoder(PacketHead)
 
 
 def encode_packet(packet: Packet) -> bytes:
-    """Head and event, a line each: the event as sockets get it, `[name, data]`, encoded once for all nodes."""
+    """Head and event, a line each: the event as sockets get it, `[name, data]`, encoded once for all nodes.
+
+    Not for `state`, whose head says more: `encode_state_packet`.
+    """
     head = PacketHead(
         event=packet.event,
         skip_connection_id=packet.skip_connection_id,
         published_at_ms=packet.published_at_ms,
-        state=told_state(packet.data) if packet.event == "state" else None,
+        state=None,
         devices=told_devices(packet.data) if packet.event == "devices" else None,
     )
-    return b"%s\n%s" % (msgspec.json.encode(head), orjson.dumps([packet.event, packet.data]))
+    return b"%s\n%s" % (_head_encoder.encode(head), orjson.dumps([packet.event, packet.data]))
+
+
+def encode_state_packet(
+    state: SessionState, told: bytes, published_at_ms: int, skip_connection_id: str | None = None
+) -> bytes:
+    """A `state` event; `told` is what `encode_told` made of the state."""
+    head = PacketHead(
+        event="state",
+        skip_connection_id=skip_connection_id,
+        published_at_ms=published_at_ms,
+        state=told_state(state),
+    )
+    return b'%s\n["state",%s]' % (_head_encoder.encode(head), told)
 
 
 def split_packet(raw: bytes) -> tuple[PacketHead, bytes]:

@@ -39,7 +39,7 @@ from playhead.playback.state import Order, SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.one_at_a_time import OneAtATime
 from playhead.sessions.answers import Outcome, decode_answer, encode_answer, fingerprint
-from playhead.sessions.codec import Packet, encode_packet, seconds, state_payload
+from playhead.sessions.codec import Packet, encode_packet, encode_state_packet, encode_told, seconds, state_payload
 from playhead.sessions.finding import SessionFinder
 from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
@@ -100,34 +100,39 @@ class Committer:
 
         One at a time per listener here: only other processes are raced, so that a crowd of commands does not fail.
         """
-        async with self._turns.of(wish.listener_id):
-            return await self._carry_out(wish, find)
-
-    async def _carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
-        for _ in range(COMMIT_ATTEMPTS_MAX):
-            view = await self._view(wish)
-            if view.answer is not None:
-                return decode_answer(view.answer, wish.mark) or Rejection(code=Code.COMMAND_ID_REUSED)
-            held = await find(view)
-            if held is None:
-                return Rejection(code=Code.NOT_FOUND)
-            answer = await self._once(wish, view, held)
-            if answer is not None:
-                return answer
+        if (before := self._turns.take(wish.listener_id)) is not None:
+            await before
+        try:
+            for _ in range(COMMIT_ATTEMPTS_MAX):
+                view = await self._view(wish)
+                if view.answer is not None:
+                    return decode_answer(view.answer, wish.mark) or Rejection(code=Code.COMMAND_ID_REUSED)
+                held = await find(view)
+                if held is None:
+                    return Rejection(code=Code.NOT_FOUND)
+                answer = await self._once(wish, view, held)
+                if answer is not None:
+                    return answer
+        finally:
+            self._turns.give(wish.listener_id)
         log.warning("A commit lost every race.", action="commit_contended", session_id=wish.session_id)
         return Rejection(code=Code.OVERLOADED)
 
-    async def _view(self, wish: Wish) -> View:
+    def _view(self, wish: Wish) -> Awaitable[View]:
         """All live sessions where another one may have to fall silent, else the one that is asked for."""
         command_id = wish.origin.command_id
         if wish.session_id is not None and not wish.moves_sound:
-            return await self._finder.session(wish.listener_id, wish.session_id, command_id)
-        return await self._finder.live(wish.listener_id, wish.session_id, command_id)
+            return self._finder.session(wish.listener_id, wish.session_id, command_id)
+        return self._finder.live(wish.listener_id, wish.session_id, command_id)
 
     async def _once(self, wish: Wish, view: View, held: Held) -> Outcome | Rejection | None:
         """One try; None when somebody else was faster."""
-        connected = await self._connected(wish)
-        lead_ms = await self._lead_ms(wish, held.state)
+        connected: Connections = {}
+        if wish.moves_sound:
+            connected = await self._presence.connected(wish.listener_id, wish.origin)
+        lead_ms = 0
+        if held.state.mode == "together" and isinstance(wish.command, ANCHORED_AHEAD):
+            lead_ms = await self._lead_ms(wish)
         now_ms = self._clock.now_ms()
         decision = reduce(
             held.state,
@@ -147,6 +152,7 @@ class Committer:
             cause=decision.cause,
             server_time_ms=now_ms,
             published=decision.published,
+            told=encode_told(decision.state, decision.cause if decision.published else None),
             created=held.created,
         )
         rest_until_ms = _rest_until_ms(wish, outcome.state, connected, now_ms)
@@ -155,12 +161,7 @@ class Committer:
             return None
         return _refusal(committed) or decision.refusal or outcome
 
-    async def _connected(self, wish: Wish) -> Connections:
-        return await self._presence.connected(wish.listener_id, wish.origin) if wish.moves_sound else {}
-
-    async def _lead_ms(self, wish: Wish, state: SessionState) -> int:
-        if state.mode != "together" or not isinstance(wish.command, ANCHORED_AHEAD):
-            return 0
+    async def _lead_ms(self, wish: Wish) -> int:
         rtt_ms = await self._presence.slowest_rtt_ms(wish.listener_id)
         return min(LEAD_MS_MAX, max(LEAD_MS_MIN, 2 * rtt_ms))
 
@@ -204,7 +205,9 @@ class Committer:
         others = _others(view, outcome.state, decision.cause, outcome.server_time_ms) if sounds else []
         packets = _packets(outcome, wish.origin)
         packets += [
-            _packet("state", state_payload(row.after, outcome.cause), None, outcome) for row in others if row.written
+            encode_state_packet(row.after, encode_told(row.after, outcome.cause), outcome.server_time_ms)
+            for row in others
+            if row.written
         ]
         live = len(others) + (held.expected_version is not None) if sounds else None
         return await self._store.commit(wish.listener_id, view.epoch, [change, *others], packets, answer, live)
@@ -295,15 +298,18 @@ def _packet(event: str, data: dict[str, Any], skip_connection_id: str | None, ou
 def _packets(outcome: Outcome, origin: Origin) -> list[bytes]:
     """What the listener's devices are told of an outcome; the connection that asked has it in its ack."""
     state, skip = outcome.state, origin.connection_id
-    payload = state_payload(state, outcome.cause)
-    ids = {"session_id": state.session_id, "script_id": state.script_id}
     packets = []
     if outcome.created:
-        packets.append(_packet("session_started", {**ids, "state": payload}, skip, outcome))
+        told = state_payload(state, outcome.cause)
+        packets.append(_packet("session_started", {**_ids(state), "state": told}, skip, outcome))
     if outcome.published:
-        packets.append(_packet("state", payload, skip, outcome))
+        packets.append(encode_state_packet(state, outcome.told, outcome.server_time_ms, skip))
     if outcome.published and state.ended_at_ms is not None:
         reason = "idle" if outcome.cause.device_id is None else "ended_by_listener"
-        ended = {**ids, "reason": reason, "position": seconds(state.position_ms)}
+        ended = {**_ids(state), "reason": reason, "position": seconds(state.position_ms)}
         packets.append(_packet("session_ended", ended, None, outcome))
     return packets
+
+
+def _ids(state: SessionState) -> dict[str, str]:
+    return {"session_id": state.session_id, "script_id": state.script_id}

@@ -46,7 +46,8 @@ class SessionFinder:
     async def session(self, listener_id: str, session_id: str, command_id: str | None = None) -> View:
         """That session alone, live or just ended, if the store has it."""
         loaded = await self._store.load(listener_id, session_id, command_id)
-        if all(state.epoch == loaded.epoch or state.ended_at_ms is not None for state in loaded.states):
+        state = loaded.states[0] if loaded.states else None
+        if state is None or state.epoch == loaded.epoch or state.ended_at_ms is not None:
             return View.of(loaded)
         # one that comes from another epoch may find that its device sounds in another session by now
         view = await self.live(listener_id, session_id, command_id)

@@ -4,7 +4,7 @@ from collections import deque
 
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.sessions.store import ANSWER_TTL_MS, ANSWERS_MAX, MOVES_TTL_MS, Answer
-from playhead.sessions.timetable import FORGET_MAX, Expiring
+from playhead.sessions.timetable import FORGET_MAX, Expiring, Fading
 
 _Key = tuple[str, str]
 """The listener's id and the command's."""
@@ -14,7 +14,7 @@ class Notes:
     """Bounded per session by ANSWERS_MAX, MOVES_MAX and CONFLICTS_MAX, the oldest forgotten first."""
 
     def __init__(self) -> None:
-        self._answers: Expiring[_Key, bytes] = Expiring()
+        self._answers: Fading[_Key, bytes] = Fading()
         self._answered: Expiring[str, deque[_Key]] = Expiring()
         self._moves: Expiring[str, deque[Move]] = Expiring()
         self._conflicts: Expiring[str, dict[str, Move]] = Expiring()
@@ -50,5 +50,6 @@ class Notes:
         self._conflicts.put(session_id, conflicts, until_ms)
 
     def forget(self, now_ms: int) -> None:
-        for kept in (self._answers, self._answered, self._moves, self._conflicts):
+        self._answers.forget(now_ms, FORGET_MAX)
+        for kept in (self._answered, self._moves, self._conflicts):
             kept.forget(now_ms, FORGET_MAX)

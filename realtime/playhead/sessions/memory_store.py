@@ -21,17 +21,16 @@ from playhead.runtime.clock import Clock
 from playhead.runtime.one_at_a_time import OneAtATime
 from playhead.sessions.journal import Entry
 from playhead.sessions.memory_notes import Notes
+from playhead.sessions.memory_sessions import Sessions
 from playhead.sessions.store import (
     ANSWER_TTL_MS,
     DUE_CLAIM_MS,
-    ENDED_TTL_MS,
     JOURNAL_LENGTH_MAX,
     JOURNAL_RESERVE,
     LEASE_DOUBTFUL_MS,
     LEFT_TTL_MS,
     LIVE_SESSIONS_MAX,
     PRESENCE_LEASE_MS,
-    SESSION_TTL_MS,
     Answer,
     Change,
     Committed,
@@ -103,7 +102,7 @@ class MemoryStore:
         self._keeper = keeper
         self._guard = guard
         self.journal: deque[Entry] = deque()
-        self._sessions: Expiring[str, dict[str, tuple[int, SessionState]]] = Expiring()
+        self._sessions = Sessions()
         self._connections: Expiring[str, dict[str, Connection]] = Expiring()
         self._left_at_ms: Expiring[str, int] = Expiring()
         self._presence_versions: Expiring[str, int] = Expiring()
@@ -118,30 +117,26 @@ class MemoryStore:
         """Another life begins: states that were committed before are compared with what is kept of them."""
         self._epoch = max(self._epoch + 1, epoch)
 
-    def _known(self, listener_id: str) -> dict[str, SessionState]:
-        """The listener's sessions by id, without those whose time is over."""
-        now_ms = self._clock.now_ms()
-        rows = self._sessions.get(listener_id, now_ms)
-        if rows is None:
-            return {}
-        known = {session_id: state for session_id, (expires_at_ms, state) in rows.items() if expires_at_ms > now_ms}
-        if len(known) < len(rows):
-            for session_id in [key for key in rows if key not in known]:
-                del rows[session_id]
-        return known
-
     async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
-        await self._certain(listener_id)
-        state = self._known(listener_id).get(session_id)
-        return self._loaded(listener_id, () if state is None else (state,), command_id)
+        self._guard()
+        if self._doubtful:
+            await self._certain(listener_id)
+        now_ms = self._clock.now_ms()
+        state = self._sessions.of(listener_id, now_ms).get(session_id)
+        return self._loaded(listener_id, () if state is None else (state,), command_id, now_ms)
 
     async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
-        await self._certain(listener_id)
-        states = tuple(state for state in self._known(listener_id).values() if state.ended_at_ms is None)
-        return self._loaded(listener_id, states, command_id)
+        self._guard()
+        if self._doubtful:
+            await self._certain(listener_id)
+        now_ms = self._clock.now_ms()
+        states = tuple(_live(self._sessions.of(listener_id, now_ms)))
+        return self._loaded(listener_id, states, command_id, now_ms)
 
-    def _loaded(self, listener_id: str, states: tuple[SessionState, ...], command_id: str | None) -> Loaded:
-        answer = None if command_id is None else self._notes.answer(listener_id, command_id, self._clock.now_ms())
+    def _loaded(
+        self, listener_id: str, states: tuple[SessionState, ...], command_id: str | None, now_ms: int
+    ) -> Loaded:
+        answer = None if command_id is None else self._notes.answer(listener_id, command_id, now_ms)
         return Loaded(epoch=self._epoch, states=states, answer=answer)
 
     async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Orders]:
@@ -152,12 +147,15 @@ class MemoryStore:
         return found
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
+        self._guard()
         await self._certain(listener_id)
-        states = [state for state in self._known(listener_id).values() if state.script_id == script_id]
+        known = self._sessions.of(listener_id, self._clock.now_ms())
+        states = [state for state in known.values() if state.script_id == script_id]
         ended = [(state.ended_at_ms, state) for state in states if state.ended_at_ms is not None]
         return max(ended, key=lambda row: row[0])[1] if ended else None
 
     async def moves(self, listener_id: str, session_id: str) -> tuple[Move, ...]:
+        self._guard()
         await self._certain(listener_id)
         return self._notes.moves(session_id, self._clock.now_ms())
 
@@ -186,8 +184,11 @@ class MemoryStore:
             task.exception()
 
     async def _in_turn(self, listener_id: str, epoch: int, commit: _Commit) -> Committed:
-        async with self._turns.of(listener_id):
-            await self._settle(listener_id)
+        if (before := self._turns.take(listener_id)) is not None:
+            await before
+        try:
+            if self._doubtful:
+                await self._settle(listener_id)
             # it may have waited long for its turn, and what changes nothing asks nobody else
             self._guard()
             refused = self._refused(listener_id, epoch, commit.changes, commit.live)
@@ -196,15 +197,19 @@ class MemoryStore:
             await self._keep(listener_id, commit)
             await self._set(listener_id, commit)
             return Committed.DONE
+        finally:
+            self._turns.give(listener_id)
 
     def _refused(self, listener_id: str, epoch: int, changes: Sequence[Change], live: int | None) -> Committed | None:
-        known = self._known(listener_id)
-        found = sum(state.ended_at_ms is None for state in known.values())
-        fits = epoch == self._epoch and live in (None, found)
-        if not fits or not all(_fits(known, change) for change in changes):
+        known = self._sessions.of(listener_id, self._clock.now_ms())
+        if epoch != self._epoch or (live is not None and live != len(_live(known))):
             return Committed.LOST
-        created = sum(change.expected_version is None for change in changes)
-        if created and found + created > LIVE_SESSIONS_MAX:
+        created = 0
+        for change in changes:
+            if not _fits(known, change):
+                return Committed.LOST
+            created += change.expected_version is None
+        if created and len(_live(known)) + created > LIVE_SESSIONS_MAX:
             return Committed.FULL
         return None if self._has_room(changes) else Committed.BACKLOG
 
@@ -237,14 +242,13 @@ class MemoryStore:
 
     async def _certain(self, listener_id: str) -> None:
         """Before anything is told of a listener: nobody may be told less than what is kept."""
-        self._guard()
-        if len(self._doubtful) and self._doubtful.get(listener_id, self._clock.now_ms()) is not None:
+        if self._doubtful.get(listener_id, self._clock.now_ms()) is not None:
             async with self._turns.of(listener_id):
                 await self._settle(listener_id)
 
     async def _settle(self, listener_id: str) -> None:
         """Finds out whether the last commit was kept, if that is in doubt, and sets it in that case."""
-        doubtful = self._doubtful.get(listener_id, self._clock.now_ms()) if len(self._doubtful) else None
+        doubtful = self._doubtful.get(listener_id, self._clock.now_ms())
         if doubtful is None:
             return
         assert self._keeper is not None
@@ -255,19 +259,17 @@ class MemoryStore:
             await self._set(listener_id, doubtful)
 
     async def _set(self, listener_id: str, commit: _Commit) -> None:
+        now_ms = self._clock.now_ms()
         for change in commit.changes:
-            self._apply(listener_id, change)
+            self._apply(listener_id, change, now_ms)
         if commit.answer is not None:
-            self._notes.keep_answer(listener_id, commit.answer, self._clock.now_ms())
+            self._notes.keep_answer(listener_id, commit.answer, now_ms)
         for packet in commit.packets:
             await self.publish(listener_id, packet)
 
-    def _apply(self, listener_id: str, change: Change) -> None:
-        state, now_ms = change.after, self._clock.now_ms()
-        until_ms = now_ms + (SESSION_TTL_MS if state.ended_at_ms is None else ENDED_TTL_MS)
-        rows = self._sessions.get(listener_id, now_ms) or {}
-        rows[state.session_id] = (until_ms, state)
-        self._sessions.put(listener_id, rows, max(expires_at_ms for expires_at_ms, _ in rows.values()))
+    def _apply(self, listener_id: str, change: Change, now_ms: int) -> None:
+        state = change.after
+        self._sessions.put(listener_id, state, now_ms)
         item = DueSession(listener_id=listener_id, session_id=state.session_id)
         if (due_at_ms := change.due_at_ms) is None:
             self._due.drop(item)
@@ -339,7 +341,8 @@ class MemoryStore:
 
     def put_back(self, state: SessionState) -> None:
         """A session as it is kept; it counts as committed in the life that its epoch names."""
-        self._apply(state.listener_id, Change(after=state, expected_version=state.version))
+        change = Change(after=state, expected_version=state.version)
+        self._apply(state.listener_id, change, self._clock.now_ms())
 
     async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
         self._guard()
@@ -350,7 +353,8 @@ class MemoryStore:
         return tuple(items)
 
     def _forget(self, now_ms: int) -> None:
-        for kept in (self._sessions, self._connections, self._left_at_ms, self._presence_versions, self._doubtful):
+        self._sessions.forget(now_ms)
+        for kept in (self._connections, self._left_at_ms, self._presence_versions, self._doubtful):
             kept.forget(now_ms, FORGET_MAX)
         self._notes.forget(now_ms)
 
@@ -364,12 +368,15 @@ class MemoryStore:
         self._subscribed.discard(listener_id)
 
 
-def _fits(known: dict[str, SessionState], change: Change) -> bool:
+def _live(known: Mapping[str, SessionState]) -> list[SessionState]:
+    return [state for state in known.values() if state.ended_at_ms is None]
+
+
+def _fits(known: Mapping[str, SessionState], change: Change) -> bool:
     before = known.get(change.after.session_id)
     if change.expected_version is not None:
         return before is not None and before.version == change.expected_version
-    same_script = (state for state in known.values() if state.script_id == change.after.script_id)
-    return before is None and not any(state.ended_at_ms is None for state in same_script)
+    return before is None and all(state.script_id != change.after.script_id for state in _live(known))
 
 
 def _entry(change: Change) -> Entry | None:

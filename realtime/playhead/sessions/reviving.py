@@ -23,7 +23,7 @@ from playhead.playback.endings import left_ms, stopped
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.sessions.archive import Archive
-from playhead.sessions.codec import Packet, encode_packet, state_payload
+from playhead.sessions.codec import encode_state_packet, encode_told
 from playhead.sessions.store import OUTAGE_GRACE_MS, Change, Committed, Loaded, SessionStore
 
 log = structlog.get_logger(__name__)
@@ -51,8 +51,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     def of(cls, loaded: Loaded) -> "View":
         """What was loaded, as it is."""
-        held = tuple(Held(state=state, expected_version=state.version) for state in loaded.states)
-        return cls(epoch=loaded.epoch, sessions=held, answer=loaded.answer)
+        held = [Held(state=state, expected_version=state.version) for state in loaded.states]
+        return cls(epoch=loaded.epoch, sessions=tuple(held), answer=loaded.answer)
 
     @property
     def live_states(self) -> tuple[SessionState, ...]:
@@ -61,7 +61,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def session(self, session_id: str) -> Held | None:
         """The session, live or just ended."""
-        return next((held for held in self.sessions if held.state.session_id == session_id), None)
+        for held in self.sessions:
+            if held.state.session_id == session_id:
+                return held
+        return None
 
     def live(self, script_id: str) -> Held | None:
         """The live session of the script."""
@@ -145,10 +148,7 @@ class Reviver:
 
     def _packets(self, changes: Sequence[Change]) -> list[bytes]:
         now_ms = self._clock.now_ms()
-        return [
-            encode_packet(Packet(event="state", data=state_payload(change.after), published_at_ms=now_ms))
-            for change in changes
-        ]
+        return [encode_state_packet(change.after, encode_told(change.after), now_ms) for change in changes]
 
 
 def as_it_comes_back(

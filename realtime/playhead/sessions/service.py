@@ -155,10 +155,6 @@ class SessionService:
         expected_epoch: int | None = None,
     ) -> Outcome | Rejection:
         """Applies `command` to that session of the listener; `not_found` where it is not theirs."""
-
-        async def find(view: View) -> Held | None:
-            return await self._finder.by_id(listener_id, session_id, view)
-
         wish = Wish(
             listener_id=listener_id,
             session_id=session_id,
@@ -168,7 +164,7 @@ class SessionService:
             expected_revision=expected_revision,
             expected_epoch=expected_epoch,
         )
-        return await self._committer.carry_out(wish, find)
+        return await self._committer.carry_out(wish, partial(self._finder.by_id, listener_id, session_id))
 
     async def restore(
         self,

@@ -79,6 +79,38 @@ class Timetable(Generic[K]):
         self._heap.clear()
 
 
+class Fading(Generic[K, V]):
+    """A map whose values all have equally long from when they are put: they go in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._rows: dict[K, tuple[int, V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def put(self, key: K, value: V, until_ms: int) -> None:
+        """Holds `value` until `until_ms`, which is never less than that of one before; in place of what was there."""
+        self._rows.pop(key, None)
+        self._rows[key] = (until_ms, value)
+
+    def get(self, key: K, now_ms: int) -> V | None:
+        row = self._rows.get(key)
+        return row[1] if row is not None and now_ms < row[0] else None
+
+    def pop(self, key: K) -> None:
+        self._rows.pop(key, None)
+
+    def forget(self, now_ms: int, limit: int) -> None:
+        """Lets go of at most `limit` values whose time is over."""
+        over: list[K] = []
+        for key, (until_ms, _) in self._rows.items():
+            if now_ms < until_ms or len(over) == limit:
+                break
+            over.append(key)
+        for key in over:
+            del self._rows[key]
+
+
 class Expiring(Generic[K, V]):
     """A map whose values are not there any more once their time is over; `forget` gives back what they took."""
 
@@ -98,8 +130,8 @@ class Expiring(Generic[K, V]):
         self._times.put(key, until_ms)
 
     def get(self, key: K, now_ms: int) -> V | None:
-        until_ms, value = self._rows.get(key, (now_ms, None))
-        return value if now_ms < until_ms else None
+        row = self._rows.get(key)
+        return row[1] if row is not None and now_ms < row[0] else None
 
     def pop(self, key: K) -> V | None:
         self._times.drop(key)

@@ -64,7 +64,7 @@ async def test_who_is_not_connected_here_is_sent_nothing_and_nothing_is_kept_of_
 async def test_an_event_that_comes_late_takes_nothing_back(desk: Desk) -> None:
     await desk.told(FIRST)
     await desk.told(following(FIRST), 1)
-    desk.convergence.delivered(LISTENER_ID, told_state(state_payload(FIRST)))
+    desk.convergence.delivered(LISTENER_ID, told_state(FIRST))
     assert await desk.compare() == []
 
 

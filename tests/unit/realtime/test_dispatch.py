@@ -13,7 +13,7 @@ from playhead.db import DATABASE_AWAY, DatabaseUnavailable
 from playhead.playback.rejections import REASONS, Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
-from playhead.realtime.handlers import EVENTS, Answer, Handlers, bind
+from playhead.realtime.handlers import EVENTS, Accepted, Answer, Handlers, bind
 from playhead.realtime.told import Told
 from playhead.realtime.wire import MALFORMED_EVENT, TOO_LARGE_EVENT
 from playhead.runtime.limits import COMMAND_RATE
@@ -40,7 +40,7 @@ class Desk:
         self.clock, self.registry = SetClock(), CollectorRegistry()
         self.metrics = create_metrics(self.registry)
         self.elapsed_us = 1_000_000_000
-        self.outcome: Answer | Exception = {"went": True}
+        self.outcome: Answer | Exception = Accepted({"went": True})
         self.requests: list[Any] = []
         self.connections = Connections(MemoryStore(self.clock))
         self.dispatcher = Dispatcher(
@@ -156,7 +156,7 @@ async def test_a_failure_inside_is_named_but_not_shown(desk: Desk, failure: Exce
     answer = await desk.send("go", GOOD)
     assert (answer["error"]["code"], answer["error"]["retry"]) == (code, True)
     assert "secret" not in str(answer)
-    desk.outcome = {"went": True}
+    desk.outcome = Accepted({"went": True})
     assert (await desk.send("go", GOOD))["ok"]
 
 
@@ -208,7 +208,7 @@ async def test_settling_waits_for_what_was_begun_and_begins_nothing_more(desk: D
     async def slow(connection: Connection, request: Any) -> Answer:
         started.set()
         await gate.wait()
-        return {"went": True}
+        return Accepted({"went": True})
 
     desk.dispatcher._table["go"] = (Place, slow)  # type: ignore[index]
     begun = asyncio.create_task(desk.send("go", GOOD))
@@ -257,7 +257,7 @@ STATE = make_state()
 
 @pytest.mark.parametrize(
     "answer",
-    [{"state": state_payload(STATE)}, Rejection(code=Code.CONFLICT, state=STATE)],
+    [Accepted({"state": state_payload(STATE)}, STATE), Rejection(code=Code.CONFLICT, state=STATE)],
 )
 async def test_a_session_that_an_answer_tells_of_is_known_here(desk: Desk, answer: Answer) -> None:
     desk.outcome = answer
@@ -267,7 +267,7 @@ async def test_a_session_that_an_answer_tells_of_is_known_here(desk: Desk, answe
     snapshot = not isinstance(answer, Rejection)
     assert desk.connections.told(LISTENER_ID).all == ({STATE.session_id: STATE.order} if snapshot else {})
     later = replace(STATE, revision=STATE.revision + 1)
-    desk.outcome = {"state": state_payload(later)}
+    desk.outcome = Accepted({"state": state_payload(later)}, later)
     await desk.send("go", GOOD)
     told = desk.connections.told(LISTENER_ID)
     assert told.all.get(STATE.session_id) != later.order and told.some == {STATE.session_id: later.order}
@@ -276,12 +276,12 @@ async def test_a_session_that_an_answer_tells_of_is_known_here(desk: Desk, answe
 @pytest.mark.parametrize("refused", [True, False])
 async def test_an_end_that_an_answer_tells_of_is_known_by_its_epoch(desk: Desk, refused: bool) -> None:
     over = replace(STATE, ended_at_ms=NOW_MS)
-    desk.outcome = Rejection(code=Code.SESSION_ENDED, state=over) if refused else {"state": state_payload(over)}
+    desk.outcome = Rejection(code=Code.SESSION_ENDED, state=over) if refused else Accepted({}, over)
     await desk.send("go", GOOD)
     assert desk.connections.told(LISTENER_ID) == Told(ended_epoch=STATE.epoch)
 
 
-@pytest.mark.parametrize("answer", [{"state": None}, {}, Rejection(code=Code.NOT_FOUND)])
+@pytest.mark.parametrize("answer", [Accepted({"state": None}), Accepted({}), Rejection(code=Code.NOT_FOUND)])
 async def test_an_answer_without_a_session_tells_of_none(desk: Desk, answer: Answer) -> None:
     desk.outcome = answer
     await desk.send("go", GOOD)

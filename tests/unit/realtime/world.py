@@ -10,7 +10,7 @@ from playhead.playback.state import SessionState
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.convergence import Convergence
 from playhead.runtime.metrics import create_metrics
-from playhead.sessions.codec import state_payload, told_devices, told_state
+from playhead.sessions.codec import told_devices, told_state
 from playhead.sessions.presence import Presence
 from playhead.sessions.requests import Device
 from playhead.sessions.service import SessionService
@@ -88,7 +88,7 @@ class Desk:
     async def told(self, state: SessionState, expected_version: int | None = None) -> SessionState:
         """Commits it, and its packet arrives."""
         await self.quietly(state, expected_version)
-        self.convergence.delivered(state.listener_id, told_state(state_payload(state)))
+        self.convergence.delivered(state.listener_id, told_state(state))
         return state
 
     async def answered(self, state: SessionState) -> None:

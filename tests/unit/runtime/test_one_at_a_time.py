@@ -75,7 +75,7 @@ async def test_whoever_gives_up_just_when_its_turn_comes_passes_it_on() -> None:
     leaving = await work.begin("second")
     await work.begin("third")
     work.gates["first"].set()
-    while len(work.turns._awaiting["a"]) > 1:
+    while len(work.turns._awaiting["a"] or ()) > 1:
         await asyncio.sleep(0)
     leaving.cancel()
     await settled()

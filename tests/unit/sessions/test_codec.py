@@ -15,6 +15,8 @@ from playhead.sessions.codec import (
     ToldState,
     decode_packet,
     encode_packet,
+    encode_state_packet,
+    encode_told,
     listening_payload,
     milliseconds,
     rejection_payload,
@@ -100,10 +102,10 @@ def test_a_packet_comes_back_from_the_bus_unchanged(event: str, skipped: str | N
 
 
 def test_a_node_reads_the_head_of_a_packet_and_passes_the_event_on_as_it_is() -> None:
-    payload = state_payload(make_state(ended_at_ms=NOW_MS))
-    packet = Packet(event="state", data=payload, skip_connection_id="phone-1", published_at_ms=NOW_MS)
-    head, event = split_packet(encode_packet(packet))
-    assert json.loads(event) == ["state", payload]
+    state = make_state(ended_at_ms=NOW_MS)
+    told = encode_told(state, Cause(command="end", device_id="phone"))
+    head, event = split_packet(encode_state_packet(state, told, NOW_MS, "phone-1"))
+    assert json.loads(event) == ["state", state_payload(state, Cause(command="end", device_id="phone"))]
     assert (head.event, head.skip_connection_id, head.published_at_ms) == ("state", "phone-1", NOW_MS)
     assert head.state == ToldState(session_id=SESSION_ID, epoch=7, revision=5, ended=True)
     listed = {"devices": ["a\nb"], "devices_order": {"epoch": 7, "version": 9}}

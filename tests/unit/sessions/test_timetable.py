@@ -2,7 +2,7 @@
 
 import random
 
-from playhead.sessions.timetable import STALE_MIN, Expiring, Timetable
+from playhead.sessions.timetable import STALE_MIN, Expiring, Fading, Timetable
 
 
 def test_what_is_due_comes_up_once_the_earliest_first() -> None:
@@ -114,4 +114,29 @@ def test_a_value_can_be_taken_out_or_all_of_them() -> None:
     values.put("b", 1, 10)
     values.clear()
     values.forget(10, 9)
+    assert len(values) == 0
+
+
+def test_values_that_have_equally_long_go_in_the_order_they_came() -> None:
+    values: Fading[str, int] = Fading()
+    values.put("a", 1, 10)
+    values.put("b", 2, 20)
+    assert (values.get("a", 9), values.get("a", 10), values.get("b", 10), values.get("c", 0)) == (1, None, 2, None)
+    values.put("a", 3, 30)  # anew: it comes after the other
+    values.forget(19, 10)
+    assert len(values) == 2
+    values.forget(29, 10)
+    assert (len(values), values.get("a", 29)) == (1, 3)
+    values.pop("a")
+    values.pop("a")
+    assert len(values) == 0
+
+
+def test_forgetting_such_values_is_bounded_as_well() -> None:
+    values: Fading[int, int] = Fading()
+    for number in range(5):
+        values.put(number, number, 10)
+    values.forget(10, 3)
+    assert len(values) == 2
+    values.forget(10, 3)
     assert len(values) == 0

@@ -10,10 +10,11 @@ from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
 from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import Packet, decode_packet
+from playhead.sessions.memory_sessions import Sessions
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import SessionService
-from playhead.sessions.store import JOURNAL_LENGTH_MAX, JOURNAL_RESERVE, SESSION_TTL_MS, Answer, Change, Committed
+from playhead.sessions.store import JOURNAL_LENGTH_MAX, JOURNAL_RESERVE, Answer, Change, Committed
 from playhead.sessions.sweeping import Sweeper
 from tests.support.sessions import HeldRows, HeldScripts, SetClock, make_principal, new_id
 from tests.support.states import LISTENER_ID, NOW_MS, SCRIPT_ID
@@ -41,20 +42,22 @@ class CountingStore(MemoryStore):
         """As after a restart: another epoch, and either what there was or nothing."""
         self.raise_epoch(0)
         if emptied:
-            self._sessions.clear()
+            self._sessions = Sessions()
 
     def forget_connections(self) -> None:
         self._connections.clear()
 
     def forget_session(self, session_id: str) -> None:
-        for listener_id in self._sessions:
-            (self._sessions.get(listener_id, 0) or {}).pop(session_id, None)
+        for listener_id in self._sessions._listeners:
+            found = self._sessions._listeners.get(listener_id, 0)
+            if found is not None and found.states.pop(session_id, None) is not None:
+                del found.until_ms[session_id]
 
     def go_back(self, *states: SessionState) -> None:
         """As after a crash that lost the last writes: these sessions as they were, and no others."""
-        until_ms = self._clock.now_ms() + SESSION_TTL_MS
-        rows = {state.session_id: (until_ms, state) for state in states}
-        self._sessions.put(states[0].listener_id, rows, until_ms)
+        self._sessions._listeners.pop(states[0].listener_id)
+        for state in states:
+            self._sessions.put(state.listener_id, state, self._clock.now_ms())
 
     async def commit(
         self,
