@@ -135,7 +135,10 @@ end
 local function set_state(keys, args, session_key, row)
   redis.call('HSET', session_key, 'version', row.version, 'ended', row.ended, 'state', row.state)
   if row.ended == '0' then
-    redis.call('HSET', keys[2], row.script_id, row.session_id)
+    -- one that was there is in the index already, for as long as it is kept itself
+    if row.expected == '' then
+      redis.call('HSET', keys[2], row.script_id, row.session_id)
+    end
     return
   end
   redis.call('SET', args[at.ended_prefix] .. row.script_id .. args[at.suffix], row.session_id, 'PX', args[at.ended_ttl_ms])
@@ -161,16 +164,17 @@ local function keep_conflict(key, args, row)
 end
 
 local function keep_move(key, args, row)
-  redis.call('RPUSH', key, row.entry)
-  redis.call('LTRIM', key, -tonumber(args[at.moves_max]), -1)
+  if redis.call('RPUSH', key, row.entry) > tonumber(args[at.moves_max]) then
+    redis.call('LTRIM', key, -tonumber(args[at.moves_max]), -1)
+  end
   redis.call('PEXPIRE', key, args[at.moves_ttl_ms])
 end
 
 local function keep_answer(keys, args)
   redis.call('SET', keys[5], args[at.answer], 'PX', args[at.answer_ttl_ms])
-  redis.call('RPUSH', keys[6], args[at.command_id])
+  local kept = redis.call('RPUSH', keys[6], args[at.command_id])
   redis.call('PEXPIRE', keys[6], args[at.answer_ttl_ms])
-  if redis.call('LLEN', keys[6]) > tonumber(args[at.answers_max]) then
+  if kept > tonumber(args[at.answers_max]) then
     redis.call('DEL', args[at.answer_prefix] .. redis.call('LPOP', keys[6]) .. args[at.suffix])
   end
 end

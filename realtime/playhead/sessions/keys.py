@@ -9,6 +9,8 @@ import re
 
 PARTITIONS = 64
 SCRIPT_CHANNEL = "audio:script:"
+SESSION, MOVES, CONFLICTS = "audio:session:", "audio:moves:", "audio:conflicts:"
+"""What comes before a session's id; the listener's `suffix` comes after it."""
 DEAD_LETTER_NAME = re.compile(r"([0-9]{1,2}):([0-9]{1,20}-[0-9]{1,20})")
 
 
@@ -64,14 +66,15 @@ def dead_letter_id(name: str) -> tuple[int, str]:
 
 
 class ListenerKeys:
-    """The keys of one listener. `tag` has its partition, found once for all of them."""
+    """The keys of one listener. `tag` has its partition, found once for all of them; `suffix` ends each key with it."""
 
-    __slots__ = ("listener_id", "partition", "tag")
+    __slots__ = ("listener_id", "partition", "suffix", "tag")
 
     def __init__(self, listener_id: str) -> None:
         self.listener_id = listener_id
         self.partition = partition_of(listener_id)
         self.tag = f"{{{self.partition}}}"
+        self.suffix = f":{self.tag}"
 
     @property
     def epoch(self) -> str:
@@ -110,6 +113,11 @@ class ListenerKeys:
         """Text: server time at which the listener's last connection went."""
         return f"audio:left:{self.listener_id}:{self.tag}"
 
+    @property
+    def answer_prefix(self) -> str:
+        """What comes before a command's id."""
+        return f"audio:answer:{self.listener_id}:"
+
     def answer(self, command_id: str) -> str:
         """Text: what the listener's command of that id was answered."""
         return f"audio:answer:{self.listener_id}:{command_id}:{self.tag}"
@@ -120,11 +128,16 @@ class ListenerKeys:
 
     def moves(self, session_id: str) -> str:
         """List: the session's latest moves, oldest first."""
-        return f"audio:moves:{session_id}:{self.tag}"
+        return f"{MOVES}{session_id}{self.suffix}"
 
     def conflicts(self, session_id: str) -> str:
         """Hash: the session's latest conflicts by their entry's id."""
-        return f"audio:conflicts:{session_id}:{self.tag}"
+        return f"{CONFLICTS}{session_id}{self.suffix}"
+
+    @property
+    def ended_prefix(self) -> str:
+        """What comes before a script's id."""
+        return f"audio:ended:{self.listener_id}:"
 
     def ended(self, script_id: str) -> str:
         """Text: the id of the session of that script that ended last."""
@@ -132,4 +145,4 @@ class ListenerKeys:
 
     def session(self, session_id: str) -> str:
         """Hash: `version`, `ended` and the encoded `state` of one session."""
-        return f"audio:session:{session_id}:{self.tag}"
+        return f"{SESSION}{session_id}{self.suffix}"

@@ -29,7 +29,7 @@ from playhead.runtime.slots import SlotMap
 from playhead.runtime.switches import Switches
 from playhead.sessions.epochs import Epochs, partitions_there
 from playhead.sessions.journal import Entry, encode_extra
-from playhead.sessions.keys import PARTITIONS, ListenerKeys, deadlines_key, epoch_key
+from playhead.sessions.keys import CONFLICTS, MOVES, PARTITIONS, SESSION, ListenerKeys, deadlines_key, epoch_key
 from playhead.sessions.states import decode_state, encode_state
 from playhead.sessions.store import (
     ANSWER_TTL_MS,
@@ -204,9 +204,8 @@ class RedisStore:
 
     async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
         keys = ListenerKeys(listener_id)
-        prefix, suffix = keys.session("|").split("|")
         names = [keys.epoch, keys.live, *([] if command_id is None else [keys.answer(command_id)])]
-        epoch, answer, *rows = await self._function("live_1", names, [prefix, suffix])
+        epoch, answer, *rows = await self._function("live_1", names, [SESSION, keys.suffix])
         states = tuple(decode_state(row) for row in rows)
         return Loaded(epoch=await self._epoch(keys, epoch), states=states, answer=answer)
 
@@ -219,7 +218,7 @@ class RedisStore:
         found: dict[str, Orders] = {}
         for name, listeners in by_epoch.items():
             names = [name, *(key for keys in listeners for key in (keys.live, keys.presence_version))]
-            raw, *rows = await self._function("orders_2", names, listeners[0].session("|").split("|"))
+            raw, *rows = await self._function("orders_2", names, [SESSION, listeners[0].suffix])
             epoch = await self._epoch(listeners[0], raw)
             found.update({keys.listener_id: _orders(epoch, row) for keys, row in zip(listeners, rows, strict=True)})
         return found
@@ -325,26 +324,25 @@ def _fixed_arguments(
     keys: ListenerKeys, epoch: int, journal_length_max: int, answer: Answer | None, live: int | None
 ) -> list[str | bytes | int]:
     """In the order of `at` in functions.lua."""
-    session_prefix, suffix = keys.session("|").split("|")
     return [
         epoch,
         keys.channel,
         SESSION_TTL_MS,
         ENDED_TTL_MS,
         LIVE_SESSIONS_MAX,
-        session_prefix,
-        suffix,
-        keys.ended("|").split("|")[0],
+        SESSION,
+        keys.suffix,
+        keys.ended_prefix,
         keys.listener_id,
         journal_length_max,
         answer.command_id if answer else "",
         answer.content if answer else "",
         ANSWER_TTL_MS,
         ANSWERS_MAX,
-        keys.answer("|").split("|")[0],
-        keys.moves("|").split("|")[0],
+        keys.answer_prefix,
+        MOVES,
         MOVES_MAX,
-        keys.conflicts("|").split("|")[0],
+        CONFLICTS,
         CONFLICTS_MAX,
         MOVES_TTL_MS,
         "" if live is None else live,
@@ -353,7 +351,7 @@ def _fixed_arguments(
 
 def _change_arguments(change: Change) -> tuple[str | bytes | int, ...]:
     """In the order of `change_at` in functions.lua."""
-    state, entry = change.after, change.entry
+    state, entry, due_at_ms = change.after, change.entry, change.due_at_ms
     moves = () if entry is None else (entry,)
     return (
         "" if change.expected_version is None else change.expected_version,
@@ -362,7 +360,7 @@ def _change_arguments(change: Change) -> tuple[str | bytes | int, ...]:
         state.version,
         0 if state.ended_at_ms is None else 1,
         encode_state(state),
-        "" if change.due_at_ms is None else change.due_at_ms,
+        "" if due_at_ms is None else due_at_ms,
         encode_extra(Entry(state=state, moves=moves, offline=change.offline)),
         b"" if entry is None else msgspec.json.encode(entry),
         entry.entry_id if entry is not None and entry.refused else "",
