@@ -32,10 +32,11 @@ CALLERS_MAX = 10_000
 class Pace:
     """One caller's requests against its rate. Times are microseconds of a clock that never runs backwards."""
 
-    __slots__ = ("_count", "_due_us", "_flooded_s", "_rate", "_second_began_us")
+    __slots__ = ("_apart_us", "_count", "_due_us", "_flooded_s", "_rate", "_second_began_us")
 
     def __init__(self, rate: Rate = COMMAND_RATE) -> None:
         self._rate = rate
+        self._apart_us = SECOND_US // rate.per_s
         self._due_us = 0
         self._second_began_us = 0
         self._count = 0
@@ -51,25 +52,23 @@ class Pace:
         `count`: of how many it counts, no more than the burst: it is taken whole or not at all.
         """
         assert count <= self._rate.burst
-        self._count_second(now_us)
-        apart_us = SECOND_US // self._rate.per_s
-        due_us = max(self._due_us, now_us) + apart_us * count
-        wait_us = due_us - apart_us * self._rate.burst - now_us
+        if now_us - self._second_began_us >= SECOND_US:
+            self._next_second(now_us)
+        self._count += 1
+        due_us = max(self._due_us, now_us) + self._apart_us * count
+        wait_us = due_us - self._apart_us * self._rate.burst - now_us
         if wait_us > 0:
             return wait_us
         self._due_us = due_us
         return 0
 
-    def _count_second(self, now_us: int) -> None:
-        elapsed_us = now_us - self._second_began_us
-        if elapsed_us >= SECOND_US:
-            flooded = self._count > self._rate.per_s * FLOOD_FACTOR
-            # a second without any request stands between, and ends the row
-            silent = elapsed_us >= 2 * SECOND_US
-            self._flooded_s = self._flooded_s + 1 if flooded and not silent else 0
-            self._second_began_us = now_us if silent else self._second_began_us + SECOND_US
-            self._count = 0
-        self._count += 1
+    def _next_second(self, now_us: int) -> None:
+        flooded = self._count > self._rate.per_s * FLOOD_FACTOR
+        # a second without any request stands between, and ends the row
+        silent = now_us - self._second_began_us >= 2 * SECOND_US
+        self._flooded_s = self._flooded_s + 1 if flooded and not silent else 0
+        self._second_began_us = now_us if silent else self._second_began_us + SECOND_US
+        self._count = 0
 
 
 class Paces:

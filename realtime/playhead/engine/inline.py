@@ -10,7 +10,7 @@ is one, what they ask of the stand-in is done to it. Each coroutine has a copy o
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, cast
+from typing import Any
 
 _enter = asyncio.tasks._enter_task
 _leave = asyncio.tasks._leave_task
@@ -113,7 +113,7 @@ def run(
     global _spare
     standin, _spare = _spare or Standin(), None
     context = contextvars.copy_context()
-    as_task = cast("asyncio.Task[Any]", standin)
+    as_task: Any = standin
     outer = asyncio.current_task(loop)
     if outer is not None:
         _leave(loop, outer)

@@ -140,6 +140,11 @@ class SocketServer(socketio.AsyncServer):
     def __init__(self, client_manager: AsyncManager | None = None, **options: Any) -> None:
         super().__init__(client_manager=client_manager or Rooms(), **options)
         self._refused: Counter[str] = Counter()
+        json = self.packet_class.json
+        self._encode: Callable[[Any], bytes] = getattr(json, "encode", None) or (
+            lambda data: json.dumps(data, separators=(",", ":")).encode()
+        )
+        """A JSON module that has `encode` answers bytes by it, which spares two copies of each packet."""
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
@@ -149,12 +154,13 @@ class SocketServer(socketio.AsyncServer):
         packet_class = self.packet_class
         if packet_class.encode is Packet.encode:
             try:
-                text = packet_class.json.dumps(data, separators=(",", ":"))
+                text = self._encode(data)
             except TypeError:
                 pass
             else:
-                where = "" if namespace == "/" else f"{namespace},"
-                return [Outgoing(f"{kind}{where}{'' if ack_id is None else ack_id}{text}")]
+                where = b"" if namespace == "/" else namespace.encode() + b","
+                number = b"" if ack_id is None else b"%d" % ack_id
+                return [Outgoing.of_text(b"4%d%b%b%b" % (kind, where, number, text))]
         return outgoing(packet_class(kind, namespace=namespace, id=ack_id, data=data).encode())
 
     async def emit_encoded(self, event: bytes, room: str, skip_sid: str | None = None, namespace: str = "/") -> None:

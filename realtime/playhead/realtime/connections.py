@@ -97,6 +97,11 @@ class Connections:
         here = self._by_listener.get(listener_id)
         return frozenset() if here is None else frozenset(here.ids)
 
+    def count(self, listener_id: str, without: str | None) -> int:
+        """How many connections the listener holds here, that one not counted."""
+        here = self._by_listener.get(listener_id)
+        return 0 if here is None else len(here.ids) - (without in here.ids)
+
     def listeners(self) -> tuple[str, ...]:
         """Everybody who holds a connection here."""
         return tuple(self._by_listener)

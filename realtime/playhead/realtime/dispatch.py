@@ -43,7 +43,10 @@ class Dispatcher:
         clock: Clock,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._table = table
+        self._table: dict[str, tuple[Callable[[Any], BaseModel], Handler]] = {
+            event: (model.__pydantic_validator__.validate_python, handler) for event, (model, handler) in table.items()
+        }
+        """`model_validate` comes to the same, by way of Python."""
         tallies = metrics.tallies
         self._ack_seconds = tallies.distribution(metrics.ack_seconds.labels("socket"))
         self._answered = functools.cache(lambda *labels: tallies.count(metrics.commands.labels("socket", *labels)))
@@ -94,11 +97,11 @@ class Dispatcher:
             return Rejection(code=Code.UNKNOWN_EVENT)
         if self._settling:
             return Rejection(code=Code.UNAVAILABLE, detail=GOING_AWAY)
-        model, handler = self._table[event]
+        validate, handler = self._table[event]
         if len(arguments) != 1 or not isinstance(arguments[0], dict):
             return Rejection(code=Code.INVALID, detail="An event carries one JSON object.")
         try:
-            request = model.model_validate(arguments[0])
+            request = validate(arguments[0])
         except ValidationError as error:
             return Rejection(code=Code.INVALID, detail=explain(error))
         return await self._handled(handler, connection, request, event)

@@ -29,14 +29,12 @@ class Outbox:
         self, listener_id: str, event: str, data: dict[str, Any], skip_connection_id: str | None = None
     ) -> None:
         """To all connections that the listener holds here, except one."""
-        here = self._connections.of_listener(listener_id)
-        self._delivered(event).inc(len(here) - (skip_connection_id in here))
+        self._delivered(event).inc(self._connections.count(listener_id, skip_connection_id))
         await self._sio.emit(event, data, room=listener_id, skip_sid=skip_connection_id)
 
     async def pass_on(self, listener_id: str, name: str, event: bytes, skip_connection_id: str | None) -> None:
         """The same, of an event that is encoded already: `[name, data]`."""
-        here = self._connections.of_listener(listener_id)
-        self._delivered(name).inc(len(here) - (skip_connection_id in here))
+        self._delivered(name).inc(self._connections.count(listener_id, skip_connection_id))
         await self._sio.emit_encoded(event, listener_id, skip_connection_id)
 
     async def end(self, connection_id: str, code: CloseCode) -> None:

@@ -7,7 +7,6 @@ was expected to find (`expected_revision`) is no part of it: who asks again may 
 from hashlib import blake2b
 
 import msgspec
-import orjson
 from msgspec.structs import replace
 
 from playhead.playback.commands import COMMAND_NAMES, Command, Origin
@@ -37,38 +36,52 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.cause if self.published else None
 
 
+class _Kept(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An outcome as it is kept, under its command's fingerprint."""
+
+    mark: str
+    state: msgspec.Raw
+    cause: Cause
+    server_time_ms: int
+    published: bool
+    created: bool
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Kept)
+
+
 def fingerprint(command: Command, target: str, origin: Origin) -> str:
     """`target`: the id of the session or script, whichever was asked for."""
-    content = msgspec.json.encode([COMMAND_NAMES[type(command)], command, target, origin.device_id])
+    content = _encoder.encode([COMMAND_NAMES[type(command)], command, target, origin.device_id])
     return blake2b(content, digest_size=FINGERPRINT_BYTES).hexdigest()
 
 
 def encode_answer(mark: str, outcome: Outcome) -> bytes:
     """The outcome under its command's fingerprint; of the state what an answer can tell."""
     told = replace(outcome.state, report_seqs=(), played_slots=())
-    return msgspec.json.encode(
-        {
-            "mark": mark,
-            "state": msgspec.Raw(encode_state(told)),
-            "cause": outcome.cause,
-            "server_time_ms": outcome.server_time_ms,
-            "published": outcome.published,
-            "created": outcome.created,
-        }
+    kept = _Kept(
+        mark=mark,
+        state=msgspec.Raw(encode_state(told)),
+        cause=outcome.cause,
+        server_time_ms=outcome.server_time_ms,
+        published=outcome.published,
+        created=outcome.created,
     )
+    return _encoder.encode(kept)
 
 
 def decode_answer(raw: bytes, mark: str) -> Outcome | None:
     """The first answer of the command with this fingerprint; None when its id named another command."""
-    fields = orjson.loads(raw)
-    if fields["mark"] != mark:
+    kept = _decoder.decode(raw)
+    if kept.mark != mark:
         return None
-    state, cause = decode_state(orjson.dumps(fields["state"])), Cause(**fields["cause"])
+    state = decode_state(bytes(kept.state))
     return Outcome(
         state=state,
-        cause=cause,
-        server_time_ms=fields["server_time_ms"],
-        published=fields["published"],
-        told=encode_told(state, cause if fields["published"] else None),
-        created=fields["created"],
+        cause=kept.cause,
+        server_time_ms=kept.server_time_ms,
+        published=kept.published,
+        told=encode_told(state, kept.cause if kept.published else None),
+        created=kept.created,
     )

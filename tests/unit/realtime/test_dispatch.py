@@ -210,7 +210,7 @@ async def test_settling_waits_for_what_was_begun_and_begins_nothing_more(desk: D
         await gate.wait()
         return Accepted({"went": True})
 
-    desk.dispatcher._table["go"] = (Place, slow)  # type: ignore[index]
+    desk.dispatcher._table["go"] = (Place.model_validate, slow)
     begun = asyncio.create_task(desk.send("go", GOOD))
     await started.wait()
     settling = asyncio.create_task(desk.dispatcher.settle(600))
@@ -233,7 +233,7 @@ async def test_settling_ends_with_its_time_and_with_nothing_begun_at_once(desk: 
         await asyncio.Event().wait()
         raise AssertionError
 
-    desk.dispatcher._table["go"] = (Place, stuck)  # type: ignore[index]
+    desk.dispatcher._table["go"] = (Place.model_validate, stuck)
     begun = asyncio.create_task(desk.send("go", GOOD))
     await asyncio.sleep(0)
     await desk.dispatcher.settle(0)
