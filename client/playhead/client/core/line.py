@@ -66,23 +66,15 @@ class Line:
         self._refused_token: str | None = None
         self._token_refusals = 0
         self._failures = 0
-        self._due_ms = math.inf
-        self._leave_at_ms = math.inf
+        self.due_ms = math.inf
+        """When `tick` has something to do: local ms, infinite when there is nothing."""
+        self.leave_at_ms = math.inf
+        """When this connection is to be left, as the server has asked: local ms, infinite when it has not."""
         self._last_word: Refusal | None = None
 
     @property
     def open(self) -> bool:
         return self.phase is Phase.OPEN
-
-    @property
-    def due_ms(self) -> float:
-        """When `tick` has something to do: local ms, infinite when there is nothing."""
-        return self._due_ms
-
-    @property
-    def leave_at_ms(self) -> float:
-        """When this connection is to be left, as the server has asked: local ms, infinite when it has not."""
-        return self._leave_at_ms
 
     def start(self) -> None:
         if self.phase in (Phase.IDLE, Phase.OVER):
@@ -92,7 +84,7 @@ class Line:
 
     def stop(self) -> None:
         self._drop()
-        self.phase, self._due_ms = Phase.IDLE, math.inf
+        self.phase, self.due_ms = Phase.IDLE, math.inf
         self._say(Status.STOPPED)
 
     def ask_token(self) -> None:
@@ -111,7 +103,7 @@ class Line:
             return True
         self.token, self.phase = token, Phase.OPENING
         self.connection += 1
-        self._due_ms = now_ms + CONNECT_TIMEOUT_MS
+        self.due_ms = now_ms + CONNECT_TIMEOUT_MS
         auth = {"token": token, "device": asdict(self._device), "protocol": PROTOCOL}
         self._hands.out(Open(self.connection, self._urls[0], auth))
         return True
@@ -122,7 +114,7 @@ class Line:
             self._wait(now_ms, None)
 
     def opened(self) -> None:
-        self.phase, self._due_ms = Phase.OPEN, math.inf
+        self.phase, self.due_ms = Phase.OPEN, math.inf
         self.refusal, self._refused_token, self._token_refusals = None, None, 0
         self._say(Status.CONNECTED)
 
@@ -136,7 +128,7 @@ class Line:
 
     def drain(self, retry_after_ms: float, now_ms: float) -> None:
         """The server goes away, and has given each of its clients a moment of its own to leave."""
-        self._leave_at_ms = min(self._leave_at_ms, now_ms + retry_after_ms)
+        self.leave_at_ms = min(self.leave_at_ms, now_ms + retry_after_ms)
 
     def move(self) -> None:
         """Leaves an open connection for another one, at once."""
@@ -162,7 +154,7 @@ class Line:
 
     def tick(self, now_ms: float) -> None:
         """Does what its time has come for."""
-        if now_ms < self._due_ms:
+        if now_ms < self.due_ms:
             return
         if self.phase is Phase.OPENING:
             self.failed(None, now_ms)
@@ -170,7 +162,7 @@ class Line:
             self._ask()
 
     def _ask(self) -> None:
-        self.phase, self._due_ms = Phase.ASKING, math.inf
+        self.phase, self.due_ms = Phase.ASKING, math.inf
         self.ask_token()
 
     def _wait(self, now_ms: float, refusal: Refusal | None) -> None:
@@ -178,18 +170,18 @@ class Line:
         wait_ms = min(RECONNECT_MS_MAX, RECONNECT_MS_MIN * 2**self._failures) * (0.5 + self._hands.chance())
         if refusal is not None and refusal.retry_after_ms is not None:
             wait_ms = max(wait_ms, refusal.retry_after_ms * (1 + self._hands.chance() / 2))
-        self._due_ms = now_ms + wait_ms
+        self.due_ms = now_ms + wait_ms
         self._failures = min(self._failures + 1, 16)
         self._say(Status.RECONNECTING, refusal)
 
     def _give_up(self, refusal: Refusal) -> None:
-        self.phase, self._due_ms, self.refusal = Phase.OVER, math.inf, refusal
+        self.phase, self.due_ms, self.refusal = Phase.OVER, math.inf, refusal
         self._say(Status.REFUSED, refusal)
 
     def _drop(self) -> None:
         if self.phase in (Phase.OPENING, Phase.OPEN):
             self._hands.out(Close(self.connection))
-        self._last_word, self._leave_at_ms = None, math.inf
+        self._last_word, self.leave_at_ms = None, math.inf
 
     def _next_url(self) -> None:
         self._urls = (*self._urls[1:], self._urls[0])

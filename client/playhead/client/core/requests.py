@@ -34,7 +34,9 @@ class Requests:
     def overdue_ms(self) -> float:
         """When the first of them is overdue: local ms, infinite when none waits."""
         # asked in this order, and all for the same time
-        return next((one.overdue_ms for one in self._waiting.values()), math.inf)
+        for one in self._waiting.values():
+            return one.overdue_ms
+        return math.inf
 
     def send(self, connection: int, event: str, payload: Payload, now_ms: float, on_answer: OnAnswer) -> None:
         self._last += 1
