@@ -8,10 +8,10 @@ every device, and all end with the same.
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from playhead.playback.commands import REST_DEVICE_ID, Origin
 from playhead.runtime.clock import Clock

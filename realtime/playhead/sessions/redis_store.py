@@ -273,7 +273,7 @@ class RedisStore:
         rows: list[str | bytes | int] = [PRESENCE_LEASE_MS * 2, LEFT_TTL_MS, self._clock.now_ms() + LEASE_DOUBTFUL_MS]
         for row in connections:
             lease = f"c|{listener_id}|{row.connection_id}"
-            rows += (row.connection_id, orjson.dumps(row), row.expires_at_ms, lease)
+            rows += (row.connection_id, msgspec.json.encode(row), row.expires_at_ms, lease)
         return rows
 
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
@@ -308,9 +308,12 @@ class RedisStore:
         await self._call("ZREM", ListenerKeys(item.listener_id).deadlines, _member(item))
 
 
+_connection_decoder = msgspec.json.Decoder(Connection)
+
+
 def _alive(rows: Sequence[bytes], now_ms: int) -> tuple[Connection, ...]:
     """Those whose lease has not run out, oldest first."""
-    connections = [Connection(**orjson.loads(raw)) for raw in rows]
+    connections = [_connection_decoder.decode(raw) for raw in rows]
     alive = (row for row in connections if row.expires_at_ms > now_ms)
     return tuple(sorted(alive, key=lambda row: (row.connected_at_ms, row.connection_id)))
 

@@ -5,7 +5,6 @@ publishes the packets, or does nothing. The epoch names the life of the store; a
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -126,8 +125,7 @@ class LapsedConnection(msgspec.Struct, frozen=True, kw_only=True, gc=False, cach
     connection_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One socket of one device. `expires_at_ms`: its node's lease; renewed while the socket is open.
 
     `rtt_ms`: its last round trip, as the device measured it.
@@ -142,8 +140,7 @@ class Connection:
     rtt_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Present:
+class Present(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A listener's connections, and how this compares with every other look at them: of two, the one with the higher
     `order` is the later one. It is `(epoch, version)`; the version grows when one comes or goes, and not when a lease
     is renewed that had long to run.

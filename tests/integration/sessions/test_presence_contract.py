@@ -1,7 +1,8 @@
 """The contract of the state store for who is connected: in memory, in memory on PostgreSQL, and on Valkey."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from playhead.sessions.store import LEASE_DOUBTFUL_MS, PRESENCE_LEASE_MS, Connection
 from tests.integration.sessions.lines import Line
@@ -18,7 +19,7 @@ def connection(number: int, **fields: Any) -> Connection:
         connected_at_ms=NOW_MS + number,
         expires_at_ms=NOW_MS + PRESENCE_LEASE_MS,
     )
-    return replace(row, **fields)
+    return structs.replace(row, **fields)
 
 
 async def test_connections_are_told_oldest_first(line: Line) -> None:

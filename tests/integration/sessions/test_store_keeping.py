@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -296,7 +296,7 @@ def connection(number: int = 1, **fields: Any) -> Connection:
         connected_at_ms=NOW_MS,
         expires_at_ms=NOW_MS + PRESENCE_LEASE_MS,
     )
-    return replace(row, **fields)
+    return structs.replace(row, **fields)
 
 
 async def test_a_lease_comes_up_when_it_was_not_renewed(kept: Kept) -> None:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -41,7 +41,7 @@ def connection(**changed: Any) -> Connection:
     row = Connection(
         connection_id="c", device_id="d", name="n", kind="phone", connected_at_ms=NOW_MS, expires_at_ms=NOW_MS + 1
     )
-    return replace(row, **changed)
+    return structs.replace(row, **changed)
 
 
 # forgetting
