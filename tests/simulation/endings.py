@@ -35,12 +35,12 @@ def sounding_twice(world: "World", listener_id: str) -> list[SessionState]:
     What only a row has sounds nowhere until it is brought back. Nor does what the store has from an earlier life, while
     it could not be compared with its row: whoever takes it over will find what sounds by then, and is judged for it.
     """
-    epoch, here, rows = world.valkey.epoch, world.valkey.sessions(), latest_states(world)
-    mine = [
-        rows[session_id]
-        for session_id, state in here.items()
-        if state.listener_id == listener_id and state.epoch == epoch
-    ]
+    epoch, here = world.valkey.epoch, world.valkey.sessions()
+    ids = [state.session_id for state in here.values() if state.listener_id == listener_id and state.epoch == epoch]
+    if len(ids) < 2:
+        return []
+    rows = latest_states(world)
+    mine = [rows[session_id] for session_id in ids]
     sounding = [row for row in mine if row.playing and not row.ended_at_ms]
     speakers = [row.active_device_id for row in sounding]
     return [row for row in sounding if speakers.count(row.active_device_id) > 1]

@@ -36,20 +36,20 @@ class _Handle(asyncio.TimerHandle):
         self._callback, self._args = None, ()
 
 
-class _Sleep:
+class _Sleep(_Handle):
     """What a task waits for until its time: as `asyncio.sleep`, whose timer tells a future that tells the loop that it
-    may wake the task. Nothing can come between these three, so the timer wakes the task itself.
+    may wake the task. Nothing can come between these three, so here the timer wakes the task itself.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_context", "_loop", "_timer", "_until_us", "_wake")
+    __slots__ = ("_asyncio_future_blocking", "_sleeping_in", "_until_us")
 
     def __init__(self, loop: "VirtualLoop", until_us: int) -> None:
-        self._loop = loop
+        self._sleeping_in = loop
         self._until_us = until_us
         self._cancelled = False
 
     def __await__(self) -> Generator["_Sleep | None", None, None]:
-        if self._until_us > self._loop.now_us:
+        if self._until_us > self._sleeping_in.now_us:
             self._asyncio_future_blocking = True
             yield self
         else:
@@ -59,22 +59,22 @@ class _Sleep:
     # what a task asks of whatever it waits for
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
+        return self._sleeping_in
 
     def add_done_callback(self, wake: Callable[["_Sleep"], object], *, context: Context) -> None:
-        self._wake, self._context = wake, context
-        self._timer = self._loop._timer(self._until_us, wake, (self,), context)
+        self._callback, self._args, self._context = wake, (self,), context
+        self._sleeping_in._at(self._until_us, self)
 
-    def cancel(self, msg: object = None) -> bool:
+    def cancel(self, msg: object = None) -> bool:  # type: ignore[override]
         if self._cancelled:
             return False
-        self._timer.cancel()
         self._cancelled = True
-        self._loop.call_soon(self._wake, self, context=self._context)
+        self._sleeping_in.call_soon(self._callback, self, context=self._context)  # type: ignore[arg-type]
         return True
 
     def result(self) -> None:
-        del self._timer, self._wake
+        # or it would hold itself
+        self._args = ()
         if self._cancelled:
             raise asyncio.CancelledError
 
@@ -147,7 +147,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def at_us(self, when_us: int, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
         """As `call_at`, for what is never cancelled."""
-        self._timer(when_us, callback, args, None)
+        self._timer_count += 1
+        heappush(self._timers, (when_us, self._timer_count, _Handle(callback, args, None)))
 
     # what asyncio asks of a loop
 
@@ -184,10 +185,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, when_us: int, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> asyncio.TimerHandle:
         timer = _Handle(callback, args, context)
+        self._at(when_us, timer)
+        return timer
+
+    def _at(self, when_us: int, timer: _Handle) -> None:
         # timers of the same moment run in the order in which they were set
         self._timer_count += 1
         heappush(self._timers, (when_us, self._timer_count, timer))
-        return timer
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self._on_error(context)

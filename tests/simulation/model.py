@@ -1,6 +1,7 @@
 """The rules as the design words them, a second time and independent of the code: what the oracles reckon with."""
 
 from collections.abc import Iterable
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from playhead.client import State as WireState
@@ -23,6 +24,7 @@ SEEN_FIELDS = (
     "duration",
     "ended",
 )
+_seen_in, _seen_of = itemgetter(*SEEN_FIELDS), attrgetter(*SEEN_FIELDS)
 
 
 def place_at(state: SessionState, now_ms: int) -> int:
@@ -112,9 +114,9 @@ def total_ms(intervals: Iterable[Interval]) -> int:
 def seen_of(payload: dict[str, Any]) -> tuple[Any, ...]:
     """What a device shows of a state, without its order and cause."""
     loop = payload["loop"]
-    return (*[payload[name] for name in SEEN_FIELDS], loop and (loop["start"], loop["end"], loop["enabled"]))
+    return (*_seen_in(payload), loop and (loop["start"], loop["end"], loop["enabled"]))
 
 
 def seen_by(state: WireState) -> tuple[Any, ...]:
     loop = state.loop
-    return (*[getattr(state, name) for name in SEEN_FIELDS], loop and (loop.start, loop.end, loop.enabled))
+    return (*_seen_of(state), loop and (loop.start, loop.end, loop.enabled))

@@ -47,7 +47,9 @@ def _hear_the_log(_logger: Any, method: str, event: MutableMapping[str, Any]) ->
 
 def prepare() -> None:
     """Once per process."""
-    structlog.configure(processors=[structlog.processors.format_exc_info, _hear_the_log])
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, _hear_the_log], cache_logger_on_first_use=True
+    )
     watch_reducer()
     stand_in_for_the_network()
     ask_the_time_less_often()

@@ -34,6 +34,10 @@ class DeviceEnd(Protocol):
     def link_ack(self, link: "Link", request: int, answer: dict[str, Any], asked: Asked) -> None: ...
 
 
+_TOLD_BY = {"opened": "link_opened", "refused": "link_refused", "event": "link_event", "ack": "link_ack"}
+"""What of a DeviceEnd is called with each kind of packet."""
+
+
 class Link:
     """One socket. What is on its way when it breaks is lost."""
 
@@ -91,7 +95,7 @@ class Link:
         self._hand_over(*packet)
 
     def _hand_over(self, kind: str, *said: Any) -> None:
-        getattr(self._device, f"link_{kind}")(self, *said)
+        getattr(self._device, _TOLD_BY[kind])(self, *said)
 
     def read_on(self) -> None:
         """The device reads again, and finds everything that has come meanwhile."""
