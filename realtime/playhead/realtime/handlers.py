@@ -162,7 +162,7 @@ class Handlers:
         arrived_ms = self._clock.now_ms()
         if request.rtt_ms is not None:
             connection.rtt_ms = request.rtt_ms
-            self._presence.note_rtt(connection.listener_id, connection.connection_id, round(request.rtt_ms))
+            await self._presence.note_rtt(connection.listener_id, connection.connection_id, round(request.rtt_ms))
         return Accepted({"t0": request.t0, "t1": arrived_ms, "t2": self._clock.now_ms()})
 
     async def auth(self, connection: Connection, request: AuthRequest) -> Answer:

@@ -8,6 +8,7 @@ every device, and all end with the same.
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -24,6 +25,10 @@ log = structlog.get_logger(__name__)
 RENEW_INTERVAL_S = 30.0
 RENEWED_AT_ONCE = 50
 """Listeners whose leases go to the store together; the next ones follow after a while, spread over the interval."""
+RTT_TOLD_AT_ONCE_MS = 125
+"""A round trip up to this never decides how far ahead `together` anchors, whoever else is there."""
+RTT_GROWTH = 1.5
+"""One that has grown by less can wait for the next renewal."""
 RETRY_INTERVAL_S = 1.0
 """While the store is away: leases run out meanwhile."""
 
@@ -108,16 +113,24 @@ class Presence:
             await self._hold(listener_id, lost)
             await self._announce(listener_id)
 
-    def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
-        """The connection's latest round trip; the store learns it with the next renewal."""
+    async def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
+        """The connection's latest round trip; the store learns it with the next renewal.
+
+        At once where other nodes would let all begin too early for this device.
+        """
         held = self._held.get(listener_id, {})
-        if connection_id in held:
-            held[connection_id] = replace(held[connection_id], rtt_ms=rtt_ms)
+        before = held.get(connection_id)
+        if before is None:
+            return
+        held[connection_id] = after = replace(before, rtt_ms=rtt_ms)
+        if rtt_ms > max(RTT_TOLD_AT_ONCE_MS, RTT_GROWTH * (before.rtt_ms or 0)):
+            with suppress(StoreUnavailable):
+                await self._hold(listener_id, [after])
 
     async def slowest_rtt_ms(self, listener_id: str) -> int:
         """The longest round trip of the listener's connections; 0 while none has told one.
 
-        Of connections that others hold it is as late as their leases are renewed; of our own it is what they told last.
+        Of our own it is what they told last; of connections that others hold, one that matters is known at once.
         """
         rows = await self._store.connections(listener_id, self._clock.now_ms())
         held = self._held.get(listener_id, {})

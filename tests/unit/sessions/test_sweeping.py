@@ -271,6 +271,7 @@ async def test_leases_that_could_not_be_renewed_in_an_outage_cost_nobody_the_sou
     await outage(world, monkeypatch, PRESENCE_LEASE_MS + 60_000)
     await world.sweeper.sweep()
     assert (await live(world)).playing
+    assert world.events() == [], "no list says that anybody has gone"
     world.clock.advance(1_000)
     await world.presence.renew()
     world.clock.advance(OUTAGE_GRACE_MS - 1_000 - 1)

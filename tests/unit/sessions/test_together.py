@@ -4,6 +4,8 @@ import pytest
 
 from playhead.playback.commands import Command, Leave, Pause, Play, Restore, Seek, SetMode, SetRate, Transfer
 from playhead.sessions.committing import LEAD_MS_MAX, LEAD_MS_MIN
+from playhead.sessions.presence import RTT_TOLD_AT_ONCE_MS, Presence
+from playhead.sessions.store import StoreUnavailable
 from tests.support.states import LISTENER_ID, OTHER_SCRIPT_ID
 from tests.unit.sessions.world import DESK, World, make_world
 
@@ -45,10 +47,42 @@ async def test_a_change_is_anchored_twice_the_slowest_round_trip_ahead_within_bo
 ) -> None:
     session_id = await together(world)
     for device_id, rtt_ms in zip(("phone", "desk"), rtts_ms, strict=False):
-        world.presence.note_rtt(LISTENER_ID, f"{device_id}-1", rtt_ms)
+        await world.presence.note_rtt(LISTENER_ID, f"{device_id}-1", rtt_ms)
     assert await lead_ms(world, session_id, Seek(position_ms=5_000)) == expected_ms
     await world.presence.renew()
     assert await lead_ms(world, session_id, Seek(position_ms=6_000)) == expected_ms
+
+
+@pytest.mark.parametrize(
+    ("rtts_ms", "known_ms"),
+    [
+        ((RTT_TOLD_AT_ONCE_MS,), 0),
+        ((RTT_TOLD_AT_ONCE_MS + 1,), RTT_TOLD_AT_ONCE_MS + 1),
+        ((SLOW_MS, SLOW_MS * 3 // 2), SLOW_MS),
+        ((SLOW_MS, SLOW_MS * 3 // 2 + 1), SLOW_MS * 3 // 2 + 1),
+    ],
+)
+async def test_other_nodes_know_a_slow_device_before_its_lease_is_renewed(
+    world: World, rtts_ms: tuple[int, ...], known_ms: int
+) -> None:
+    for rtt_ms in rtts_ms:
+        await world.presence.note_rtt(LISTENER_ID, "phone-1", rtt_ms)
+    other = Presence(world.store, world.clock, connections_max=8)
+    assert await other.slowest_rtt_ms(LISTENER_ID) == known_ms
+    assert world.events() == []
+
+
+async def test_a_round_trip_of_a_connection_that_is_gone_or_told_while_the_store_is_away_does_no_harm(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_arguments: object) -> None:
+        raise StoreUnavailable("away")
+
+    await world.presence.note_rtt(LISTENER_ID, "nobody", SLOW_MS)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.store, "hold_connections", away)
+        await world.presence.note_rtt(LISTENER_ID, "phone-1", SLOW_MS)
+    assert await world.presence.slowest_rtt_ms(LISTENER_ID) == SLOW_MS
 
 
 @pytest.mark.parametrize("command", [Play(position_ms=7_000), Restore(position_ms=7_000), SetRate(rate=2.0)])
