@@ -15,6 +15,9 @@ POLL_MS = 50
 
 # Both pages run on one machine, so the place minus the machine's clock can be compared between them exactly,
 # however long it takes to ask the one after the other.
+_SHOWN = """Math.abs(
+    Number(document.querySelector('[data-testid=playhead]').dataset.positionMs) - playhead.positionMs()
+) <= argument"""
 _PHASE = "[playhead.state().revision, playhead.positionMs() - Date.now()]"
 
 _OBSERVE = """
@@ -107,9 +110,12 @@ class Tab:
         revision, phase_ms = await self.page.evaluate(_PHASE)
         return int(revision), float(phase_ms)
 
-    async def shown_ms(self) -> int:
-        """What the page itself has written down for the last frame."""
-        return int(await self.page.get_by_test_id("playhead").get_attribute("data-position-ms") or -1)
+    async def shows_its_playhead(self, within_ms: int) -> None:
+        """Waits until the place that the page has written down for the last frame is where the playhead is.
+
+        A busy machine may owe it a frame; a page that shows another place never gets there.
+        """
+        await self.wait_until(_SHOWN, within_ms)
 
     async def heard_s(self) -> float:
         return float(await self.page.evaluate("playhead.audio.currentTime"))

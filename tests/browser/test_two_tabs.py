@@ -37,7 +37,7 @@ async def test_two_tabs_show_the_same_playhead_while_it_plays(tabs: tuple[Tab, T
     for later_ms in LATER_MS:
         await desk.wait_until("playhead.positionMs() >= argument", start_ms + later_ms)
         await assert_in_sync(desk, phone)
-        assert abs(await phone.shown_ms() - await phone.position_ms()) <= IN_SYNC_MS
+        await phone.shows_its_playhead(IN_SYNC_MS)
 
 
 async def test_the_audible_tab_really_plays_on_the_playhead_and_the_other_is_silent(tabs: tuple[Tab, Tab]) -> None:
