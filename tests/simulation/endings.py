@@ -126,12 +126,15 @@ def _devices_differ(world: "World", device: "Device") -> str | None:
 
 
 def _followed(world: "World", row: SessionState) -> bool:
-    """Whether another session of the script began after it in the life of the store that the row is from.
+    """Whether another session of the script began after it in the life of the store that the row is from, or in one in
+    which it ended after it was taken over there.
 
     One begins only where none is live: the store knew then of the end that it has lost with the journal since. Where
     another begins in a later life, the row has to be brought back instead, and this excuses nothing.
     """
-    then = {commit.after.session_id for commit in world.record.commits if commit.after.epoch == row.epoch}
+    commits = [commit.after for commit in world.record.commits]
+    ends = {state.epoch for state in commits if state.session_id == row.session_id and state.ended_at_ms is not None}
+    then = {state.session_id for state in commits if state.epoch in {row.epoch, *ends}}
     return any(
         other.session_id in then
         and other.session_id != row.session_id
