@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,23 +26,26 @@ class Answer:
 def ask(*questions: Sequence[object], hash_seed: str | None = None) -> list[Answer]:
     """One process a question: the arguments of `tests.simulation.run`. Returns when all have answered."""
     environment = {**os.environ, **({} if hash_seed is None else {"PYTHONHASHSEED": hash_seed})}
+    program = [sys.executable, "-m", "tests.simulation.run"]
+    commands = [[*program, *(str(word) for word in question)] for question in questions]
+    return [_answer(printed) for printed in printed_by(commands, environment)]
+
+
+def printed_by(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> list[str]:
+    """Runs all at once. Each is read all the time: one that prints a long trace would wait for its reader otherwise."""
     with ExitStack() as held:
+        readers = held.enter_context(ThreadPoolExecutor(len(commands)))
         running = [
             held.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tests.simulation.run", *(str(word) for word in question)],
-                    cwd=ROOT,
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
+                    command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
                 )
             )
-            for question in questions
+            for command in commands
         ]
         for process in running:
             held.callback(process.kill)
-        return [_answer(process.communicate()[0]) for process in running]
+        return list(readers.map(lambda process: process.communicate()[0], running))
 
 
 def _answer(printed: str) -> Answer:
