@@ -124,8 +124,10 @@ class Presence:
             return
         held[connection_id] = after = replace(before, rtt_ms=rtt_ms)
         if rtt_ms > max(RTT_TOLD_AT_ONCE_MS, RTT_GROWTH * (before.rtt_ms or 0)):
+            # with a lease of now: what is held here has that of its beginning
+            lease_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
             with suppress(StoreUnavailable):
-                await self._hold(listener_id, [after])
+                await self._hold(listener_id, [replace(after, expires_at_ms=lease_ms)])
 
     async def slowest_rtt_ms(self, listener_id: str) -> int:
         """The longest round trip of the listener's connections; 0 while none has told one.

@@ -5,7 +5,7 @@ import pytest
 from playhead.playback.commands import Command, Leave, Pause, Play, Restore, Seek, SetMode, SetRate, Transfer
 from playhead.sessions.committing import LEAD_MS_MAX, LEAD_MS_MIN
 from playhead.sessions.presence import RTT_TOLD_AT_ONCE_MS, Presence
-from playhead.sessions.store import StoreUnavailable
+from playhead.sessions.store import PRESENCE_LEASE_MS, StoreUnavailable
 from tests.support.states import LISTENER_ID, OTHER_SCRIPT_ID
 from tests.unit.sessions.world import DESK, World, make_world
 
@@ -70,6 +70,19 @@ async def test_other_nodes_know_a_slow_device_before_its_lease_is_renewed(
     other = Presence(world.store, world.clock, connections_max=8)
     assert await other.slowest_rtt_ms(LISTENER_ID) == known_ms
     assert world.events() == []
+
+
+async def test_a_slow_device_that_tells_its_round_trip_late_is_still_there_when_its_first_lease_is_over(
+    world: World,
+) -> None:
+    for _ in range(2):
+        world.clock.advance(PRESENCE_LEASE_MS // 2)
+        await world.presence.renew()
+    await world.presence.note_rtt(LISTENER_ID, "phone-1", SLOW_MS)
+    await world.sweeper.sweep()
+    assert [device["id"] for device in await world.presence.devices(LISTENER_ID)] == ["phone", "desk"]
+    world.clock.advance(PRESENCE_LEASE_MS - 1)
+    assert len(await world.presence.devices(LISTENER_ID)) == 2
 
 
 async def test_a_round_trip_of_a_connection_that_is_gone_or_told_while_the_store_is_away_does_no_harm(
