@@ -14,14 +14,7 @@ from playhead.playback.state import SessionState
 from playhead.sessions.service import Snapshot
 from playhead.sessions.store import OUTAGE_GRACE_MS
 from tests.support.sessions import make_principal, new_id
-from tests.support.states import (
-    LISTENER_ID,
-    NOW_MS,
-    OTHER_SCRIPT_ID,
-    OTHER_SESSION_ID,
-    SCRIPT_ID,
-    make_state,
-)
+from tests.support.states import LISTENER_ID, NOW_MS, OTHER_SCRIPT_ID, OTHER_SESSION_ID, SCRIPT_ID, make_state
 from tests.unit.sessions.world import DESK, PHONE, World, make_world, refused
 
 
