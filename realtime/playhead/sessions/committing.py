@@ -103,10 +103,8 @@ class Committer:
     async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
         """Applies the wish to the session that `find` names."""
         answer = await self._carried_out(wish, find)
-        if wish.moves_sound and isinstance(answer, Outcome):
-            state = answer.state
-            if state.playing and state.absent_until_ms is None:
-                await self._look_for(wish, state)
+        if wish.moves_sound and isinstance(answer, Outcome) and answer.state.playing:
+            await self._look_for(wish, answer.state)
         return answer
 
     async def _look_for(self, wish: Wish, state: SessionState) -> None:
