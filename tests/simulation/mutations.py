@@ -165,6 +165,17 @@ def _again_and_again(kind: CalamityKind, loses_ms: int = 0) -> tuple[Calamity, .
     )
 
 
+def _both_away(
+    every_ms: int, *, store_ms: int, database_ms: int, database_after_ms: int, loses_ms: int = 0
+) -> tuple[Calamity, ...]:
+    """The store fails over again and again, and so long as its sessions have to be compared PostgreSQL is away."""
+    found = []
+    for at_ms in range(10_000, 80_000, every_ms):
+        found.append(Calamity(kind="store_failover", at_ms=at_ms, lasts_ms=store_ms, loses_ms=loses_ms))
+        found.append(Calamity(kind="database_away", at_ms=at_ms + database_after_ms, lasts_ms=database_ms))
+    return tuple(sorted(found, key=lambda calamity: calamity.at_ms))
+
+
 MUTATIONS: dict[str, Mutation] = {
     "client-takes-any-state": Mutation(
         rule="rule 1",
@@ -272,7 +283,16 @@ MUTATIONS: dict[str, Mutation] = {
         rule="section 4",
         broken="what the server does by itself waits for room in a journal that others have filled",
         place=(memory_store.MemoryStore, "_has_room", _room_as_for_others),
-        from_seed=4_676_280,
+        plan=_FORGETFUL
+        | {
+            "nodes": 3,
+            "devices": 3,
+            "listeners": 2,
+            "durations_ms": (20_000, 3_600_000),
+            "pause_ms": 1_000,
+            "journal_max": 2,
+            "calamities": _both_away(15_000, store_ms=6_000, database_ms=12_000, database_after_ms=-2_000),
+        },
     ),
     "others-play-on": Mutation(
         rule="section 4",
@@ -283,7 +303,15 @@ MUTATIONS: dict[str, Mutation] = {
         rule="section 4",
         broken="a session that is taken over late plays on beside what its device plays by then",
         place=(reviving, "_together", _as_they_were),
-        from_seed=5_212_001,
+        plan=_FORGETFUL
+        | {
+            "nodes": 3,
+            "devices": 1,
+            "durations_ms": (3_600_000, 3_600_000),
+            "store_ms": 20,
+            "pause_ms": 2_000,
+            "calamities": _both_away(20_000, store_ms=1_000, database_ms=8_000, database_after_ms=500, loses_ms=2_000),
+        },
     ),
     "lost-sessions-are-compared-once": Mutation(
         rule="section 4",

@@ -7,6 +7,8 @@ would let a pause overtake a seek. Rooms are per listener and local; what other 
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -36,6 +38,7 @@ from playhead.runtime.clock import Clock
 from playhead.runtime.limits import COMMAND_RATE, Pace, Rate
 from playhead.runtime.metrics import Metrics
 from playhead.sessions.codec import split_packet
+from playhead.sessions.committing import GRACE_MS
 from playhead.sessions.presence import Presence
 from playhead.sessions.service import Scripts, SessionService
 from playhead.sessions.store import StoreUnavailable
@@ -48,7 +51,7 @@ PING_TIMEOUT_S = 20
 LEAVE_TIMEOUT_S = 2.0
 """For the departures of all that are left when the server stops, beside a store that does not answer."""
 CLOSE_TIMEOUT_S = 5.0
-GRACE_S = 10.0
+GRACE_S = GRACE_MS / 1000
 """How long a sounding device may be away before its session pauses."""
 DRAIN_GRACE_S = 90.0
 """The same where it is this server that goes away, or was too slow to let it in: the device has to try again."""
@@ -265,20 +268,24 @@ class RealtimeServer:
         self._metrics.sockets.dec()
         if grace_s is None:
             grace_s = DRAIN_GRACE_S if self._drain.begun else self._grace_s
+        lost = partial(
+            self._service.device_lost,
+            connection.listener_id,
+            connection.device.id,
+            connection_id,
+            connection.last_packet_at_ms,
+            round(grace_s * 1000),
+        )
         try:
-            await self._service.device_lost(
-                connection.listener_id,
-                connection.device.id,
-                connection_id,
-                connection.last_packet_at_ms,
-                round(grace_s * 1000),
-            )
+            await lost()
         except (StoreUnavailable, DatabaseUnavailable) as error:
             # its lease runs out by itself, and whoever notices then sees to the rest
             log.warning("A departure could not be told.", action="departure_untold", error=str(error))
             self._presence.forget(connection.listener_id, connection_id)
             return
         await self._presence.detach(connection.listener_id, connection_id)
+        with suppress(StoreUnavailable, DatabaseUnavailable):
+            await lost()
 
     async def _event(self, event: str, connection_id: str, *arguments: Any) -> dict[str, Any]:
         return await self._dispatcher.answer(connection_id, event, arguments)

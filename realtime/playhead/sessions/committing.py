@@ -58,6 +58,11 @@ SOUND_MOVING = (Play, Transfer, Leave, Due)
 OWN = (Due, Lost)
 """What the server does by itself: nobody is there who would ask again, so it has room where others wait."""
 
+GRACE_MS = 10_000
+"""How long a sounding device may be away before its session pauses."""
+SERVER = Origin(device_id="server")
+"""Who asks when the server acts by itself; no device sees it."""
+
 Find = Callable[[View], Awaitable[Held | None]]
 
 
@@ -96,10 +101,40 @@ class Committer:
         self._turns = OneAtATime()
 
     async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
-        """Applies the wish to the session that `find` names.
+        """Applies the wish to the session that `find` names."""
+        answer = await self._carried_out(wish, find)
+        if wish.moves_sound and isinstance(answer, Outcome):
+            state = answer.state
+            if state.playing and state.absent_until_ms is None:
+                await self._look_for(wish, state)
+        return answer
 
-        One at a time per listener here: only other processes are raced, so that a crowd of commands does not fail.
+    async def _look_for(self, wish: Wish, state: SessionState) -> None:
+        """Who sounds now may have gone between the look at who is connected and the commit.
+
+        Whoever noticed that found nothing that sounded there, and looks once more when the connection is no longer
+        known (see `device_lost` in service.py): one of both sees what the other has done.
         """
+        device_id = state.active_device_id
+        if device_id is None or device_id in await self._presence.connected(wish.listener_id, wish.origin):
+            return
+        now_ms = self._clock.now_ms()
+        lost = Lost(device_id=device_id, last_seen_at_ms=now_ms, until_ms=now_ms + GRACE_MS)
+        again = Wish(
+            listener_id=wish.listener_id,
+            session_id=state.session_id,
+            target=state.session_id,
+            command=lost,
+            origin=SERVER,
+        )
+
+        async def find(view: View) -> Held | None:
+            return view.session(state.session_id)
+
+        await self._carried_out(again, find)
+
+    async def _carried_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
+        """One at a time per listener: only other processes are raced, so that a crowd of commands does not fail."""
         if (before := self._turns.take(wish.listener_id)) is not None:
             await before
         try:

@@ -22,7 +22,7 @@ from playhead.runtime.clock import Clock
 from playhead.runtime.limits import Paces, Rate
 from playhead.sessions.answers import Outcome
 from playhead.sessions.archive import Archive
-from playhead.sessions.committing import Committer, Wish
+from playhead.sessions.committing import SERVER, Committer, Wish
 from playhead.sessions.finding import Contended, SessionFinder
 from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
@@ -38,8 +38,6 @@ OFFLINE_TOO_FAST = (
     "This listener tells more of what was played offline than is taken at once. Send the batch again later."
 )
 
-SERVER = Origin(device_id="server")
-"""Who asks when the server acts by itself; no device sees it."""
 NO_ROOM = "What the server does by itself found no room in the journal's reserve, or others were faster each time."
 
 
@@ -208,7 +206,9 @@ class SessionService:
     ) -> None:
         """A device's connection has ended: what sounds on it waits `grace_ms`, if it has no other connection.
 
-        Raises Contended, as `excuse` and `due` do: then it is still to be done.
+        To be called before the store forgets the connection, as nobody else would see to it then, and once more
+        afterwards: a command that was decided meanwhile may have let it sound. Raises Contended, as `excuse` and `due`
+        do: then it is still to be done.
         """
         rows = await self._store.connections(listener_id, self._clock.now_ms())
         if any(row.device_id == device_id and row.connection_id != connection_id for row in rows):
@@ -216,7 +216,8 @@ class SessionService:
         until_ms = self._clock.now_ms() + grace_ms
         lost = Lost(device_id=device_id, last_seen_at_ms=last_seen_at_ms, until_ms=until_ms)
         for state in await self.live_states(listener_id):
-            if state.playing and state.active_device_id == device_id:
+            waits = state.absent_until_ms is not None and state.absent_until_ms <= until_ms
+            if state.playing and state.active_device_id == device_id and not waits:
                 _done(await self.apply(listener_id, state.session_id, lost, SERVER))
 
     async def connection_lost(self, listener_id: str, connection_id: str) -> None:

@@ -219,6 +219,7 @@ async def test_a_session_whose_end_the_store_has_lost_has_ended(world: World) ->
 
 async def test_at_the_limit_of_the_journal_sessions_are_taken_over_all_the_same() -> None:
     world = await make_world(journal_length_max=2)
+    await world.connect("phone")
     early = (await world.play()).state
     late = (await world.apply(early.session_id, Seek(position_ms=9_000))).state
     world.rows.take(copy(world.store.journal))
@@ -239,6 +240,7 @@ async def test_at_the_limit_of_the_journal_a_lost_session_comes_back_all_the_sam
 
 async def test_where_the_journals_reserve_is_full_too_sessions_are_told_as_they_were() -> None:
     world = await make_world(journal_length_max=2, journal_reserve=0)
+    await world.connect("phone")
     early = (await world.play()).state
     await world.apply(early.session_id, Seek(position_ms=9_000))
     world.store.begin_another_life(emptied=False)

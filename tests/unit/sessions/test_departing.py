@@ -1,0 +1,82 @@
+"""A device goes while a command that lets it sound is decided: whoever is later sees what the other has done."""
+
+import pytest
+
+from playhead.playback.commands import Pause, Transfer
+from playhead.sessions.committing import GRACE_MS
+from tests.support.states import LISTENER_ID, NOW_MS
+from tests.unit.sessions.world import DESK, PHONE, World, make_world
+
+
+@pytest.fixture
+async def world() -> World:
+    made = await make_world()
+    await made.connect("phone", "desk")
+    return made
+
+
+async def lost(world: World, device_id: str) -> None:
+    await world.service.device_lost(LISTENER_ID, device_id, f"{device_id}-1", NOW_MS, GRACE_MS)
+
+
+async def gone(world: World, device_id: str) -> None:
+    """As a node does when a connection ends."""
+    await lost(world, device_id)
+    await world.presence.detach(LISTENER_ID, f"{device_id}-1")
+    await lost(world, device_id)
+
+
+async def waits_until_ms(world: World) -> int | None:
+    (state,) = await world.service.live_states(LISTENER_ID)
+    assert state.playing
+    return state.absent_until_ms
+
+
+async def test_a_device_that_went_before_the_commit_that_lets_it_sound_has_its_grace(world: World) -> None:
+    played = await world.play()
+    await world.apply(played.state.session_id, Pause())
+
+    async def goes() -> None:
+        await gone(world, "phone")
+
+    world.store.step_in = goes
+    await world.play()
+    assert await waits_until_ms(world) == NOW_MS + GRACE_MS
+
+
+async def test_the_same_with_a_device_that_somebody_else_lets_sound(world: World) -> None:
+    played = await world.play(origin=PHONE)
+
+    async def goes() -> None:
+        await gone(world, "desk")
+
+    world.store.step_in = goes
+    await world.apply(played.state.session_id, Transfer(device_id="desk"))
+    assert await waits_until_ms(world) == NOW_MS + GRACE_MS
+
+
+async def test_a_device_that_goes_between_the_commit_and_the_look_at_its_sound_has_its_grace(world: World) -> None:
+    played = await world.play()
+    await world.apply(played.state.session_id, Pause())
+    await lost(world, "phone")
+    await world.play()
+    assert await waits_until_ms(world) is None
+    await world.presence.detach(LISTENER_ID, "phone-1")
+    await lost(world, "phone")
+    assert await waits_until_ms(world) == NOW_MS + GRACE_MS
+
+
+async def test_told_once_more_a_grace_is_no_longer(world: World) -> None:
+    await world.play()
+    await lost(world, "phone")
+    world.clock.advance(5_000)
+    commits = world.store.commits
+    await lost(world, "phone")
+    assert await waits_until_ms(world) == NOW_MS + GRACE_MS
+    assert world.store.commits == commits
+
+
+async def test_who_is_there_is_left_alone(world: World) -> None:
+    played = await world.play(origin=DESK)
+    await world.apply(played.state.session_id, Transfer(device_id="phone"))
+    assert await waits_until_ms(world) is None
