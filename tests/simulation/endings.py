@@ -130,13 +130,16 @@ def _followed(world: "World", row: SessionState) -> bool:
     which it ended after it was taken over there.
 
     One begins only where none is live: the store knew then of the end that it has lost with the journal since. Where
-    another begins in a later life, the row has to be brought back instead, and this excuses nothing.
+    another begins in a later life, the row has to be brought back instead, and this excuses nothing; unless a flusher
+    alone had the row in hand when the store was lost, and wrote it when the other had begun.
     """
+    made_by = world.record.commit_of(row)
+    late = made_by is not None and made_by.lost is not None and not made_by.covered
     commits = [commit.after for commit in world.record.commits]
     ends = {state.epoch for state in commits if state.session_id == row.session_id and state.ended_at_ms is not None}
     then = {state.session_id for state in commits if state.epoch in {row.epoch, *ends}}
     return any(
-        other.session_id in then
+        (late or other.session_id in then)
         and other.session_id != row.session_id
         and (other.listener_id, other.script_id) == (row.listener_id, row.script_id)
         and other.started_at_ms > row.started_at_ms

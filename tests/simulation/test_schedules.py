@@ -23,6 +23,9 @@ SEEDS_THAT_FAILED: dict[int, str] = {
     6_016_829: "a slow device's first lease was over before it was told, and its place was given to another one",
     6_050_369: "with its round trip a slow device told its first lease, which was over: another one was let in",
     6_055_667: "a play was committed after its device had gone, and the script ran to its end with nobody there",
+    6_044_412: "a flusher wrote a row late that another session had followed by then: it was held against a device",
+    6_145_420: "a row that was read before the store was lost again came back in place of the later one",
+    6_178_446: "the same, while its device was away",
     2_508: "a turn was given to somebody who had just been cancelled, and nobody had it any more",
 }
 """Seeds that once broke a rule, and how. The schedules of earlier seeds change with every change of the simulation."""

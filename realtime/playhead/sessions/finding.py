@@ -83,15 +83,16 @@ class SessionFinder:
         """The session in `view`, or the listener's row of a live session that the store has lost."""
         if (held := view.session(session_id)) is not None:
             return held
-        row = await self._archive.get(session_id)
-        if row is None or row.listener_id != listener_id or not self._alive(row):
-            return None
         for _ in range(TAKE_OVER_ATTEMPTS_MAX):
             # taken over like any other: what is written beside the row must not be older than theirs
             now = await self.live(listener_id, session_id)
             if (held := now.session(session_id)) is not None:
                 # somebody else was faster to bring it back
                 return held
+            # read after the epoch that the commit will name: an earlier read may miss what a life between has stored
+            row = await self._archive.get(session_id)
+            if row is None or row.listener_id != listener_id or not self._alive(row):
+                return None
             if now.live(row.script_id) is not None or await self._followed(row):
                 return None
             back = await self._reviver.bring_back(listener_id, row, now.epoch, now.live_states)

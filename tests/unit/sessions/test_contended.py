@@ -60,3 +60,26 @@ async def test_a_take_over_that_wins_the_last_race_goes_on(world: World) -> None
     world.store.losses_to_come = TAKE_OVER_ATTEMPTS_MAX - 1
     after = await world.apply(stored.session_id, Pause(), DESK)
     assert (after.state.revision, after.state.position_ms) == (later.revision + 1, 700_000)
+
+
+async def test_a_row_that_was_read_before_the_store_was_lost_again_does_not_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = (await world.play(position_ms=100_000)).state
+    world.flush()
+    world.store.begin_another_life(emptied=True)
+    read = world.rows.get
+
+    async def slowly(session_id: str) -> SessionState | None:
+        row = await read(session_id)
+        monkeypatch.setattr(world.rows, "get", read)
+        # another process has brought it back and changed it, it is a row, and the store is lost once more
+        await world.apply(session_id, Seek(position_ms=700_000), DESK)
+        world.flush()
+        world.store.begin_another_life(emptied=True)
+        return row
+
+    monkeypatch.setattr(world.rows, "get", slowly)
+    after = await world.service.join_session(LISTENER_ID, first.session_id)
+    assert isinstance(after, Snapshot) and after.state is not None
+    assert (after.state.position_ms, after.state.epoch) == (700_000, world.store.epoch)
