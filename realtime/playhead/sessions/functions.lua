@@ -73,7 +73,7 @@ local function orders_2(keys, args)
   return answer
 end
 
--- commit_1(epoch key, live key, deadlines key, journal key, answer key or '', answers key or '', session key...;
+-- commit_2(epoch key, live key, deadlines key, journal key, answer key or '', answers key or '', session key...;
 --          {fixed arguments, in the order of `at` below}, {change arguments per session key}, packet...)
 --   -> 1 done, 0 lost, -1 full, -2 backlog
 local FIXED_KEYS = 6
@@ -101,6 +101,10 @@ end
 
 local function refusal(keys, args, changes)
   if redis.call('HGET', keys[1], 'epoch') ~= args[at.epoch] then
+    return 0
+  end
+  -- whoever asked again under its id while the first was under way is answered as the first
+  if args[at.command_id] ~= '' and redis.call('EXISTS', keys[5]) == 1 then
     return 0
   end
   if args[at.live] ~= '' and redis.call('HLEN', keys[2]) ~= tonumber(args[at.live]) then
@@ -200,7 +204,7 @@ local function apply(keys, args, session_key, row)
   end
 end
 
-local function commit_1(keys, args)
+local function commit_2(keys, args)
   local changes = {}
   for i = 1, #keys - FIXED_KEYS do
     changes[i] = change(args, i)
@@ -289,7 +293,7 @@ end
 redis.register_function('open_1', open_1)
 redis.register_function('raise_1', raise_1)
 redis.register_function('live_1', live_1)
-redis.register_function('commit_1', commit_1)
+redis.register_function('commit_2', commit_2)
 redis.register_function{function_name = 'orders_2', callback = orders_2, flags = {'no-writes'}}
 redis.register_function('due_1', due_1)
 redis.register_function('hold_2', hold_2)

@@ -191,7 +191,7 @@ class MemoryStore:
                 await self._settle(listener_id)
             # it may have waited long for its turn, and what changes nothing asks nobody else
             self._guard()
-            refused = self._refused(listener_id, epoch, commit.changes, commit.live)
+            refused = self._refused(listener_id, epoch, commit)
             if refused is not None:
                 return refused
             await self._keep(listener_id, commit)
@@ -200,9 +200,13 @@ class MemoryStore:
         finally:
             self._turns.give(listener_id)
 
-    def _refused(self, listener_id: str, epoch: int, changes: Sequence[Change], live: int | None) -> Committed | None:
-        known = self._sessions.of(listener_id, self._clock.now_ms())
+    def _refused(self, listener_id: str, epoch: int, commit: _Commit) -> Committed | None:
+        now_ms = self._clock.now_ms()
+        known = self._sessions.of(listener_id, now_ms)
+        changes, answer, live = commit.changes, commit.answer, commit.live
         if epoch != self._epoch or (live is not None and live != len(_live(known))):
+            return Committed.LOST
+        if answer is not None and self._notes.answer(listener_id, answer.command_id, now_ms) is not None:
             return Committed.LOST
         created = 0
         for change in changes:

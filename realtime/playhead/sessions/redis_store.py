@@ -252,7 +252,7 @@ class RedisStore:
         reserve = self._journal_reserve if any(change.own for change in changes) else 0
         fixed = _fixed_arguments(keys, epoch, self._journal_length_max + reserve, answer, live)
         rows = [argument for change in changes for argument in _change_arguments(change)]
-        return Committed(int(await self._function("commit_1", names, [*fixed, *rows, *packets])))
+        return Committed(int(await self._function("commit_2", names, [*fixed, *rows, *packets])))
 
     async def publish(self, listener_id: str, packet: bytes) -> None:
         await self._call("SPUBLISH", ListenerKeys(listener_id).channel, packet)

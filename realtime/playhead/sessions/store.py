@@ -57,7 +57,7 @@ class Committed(Enum):
 
     DONE = 1
     LOST = 0
-    """Somebody else was faster, or the epoch has grown: load again and decide again."""
+    """Somebody else was faster, the epoch has grown, or an answer is kept under the id: load and decide again."""
     FULL = -1
     """The listener has `LIVE_SESSIONS_MAX` live sessions."""
     BACKLOG = -2

@@ -156,6 +156,13 @@ async def test_of_a_commit_that_is_lost_no_answer_is_kept(kept: Kept) -> None:
     assert len(await kept.journal()) == 1
 
 
+async def test_a_commit_is_lost_when_an_answer_is_kept_under_its_commands_id(kept: Kept) -> None:
+    assert await kept.commit(answer=answer()) is Committed.DONE
+    assert await kept.keep(answer=answer(b"second")) is Committed.LOST
+    assert await kept.keep(answer=answer(b"other", "c-2")) is Committed.DONE
+    assert (await kept.store.load(LISTENER_ID, SESSION_ID, "c-1")).answer == b"first"
+
+
 async def test_past_the_limit_the_oldest_answer_is_forgotten(kept: Kept) -> None:
     for number in range(ANSWERS_MAX + 1):
         await kept.commit(answer=answer(b"%d" % number, f"c-{number}"))
