@@ -1,6 +1,7 @@
 """The one way that a command flows: load, reduce, commit; again after a lost race, and once for every `command_id`.
 
     load sessions (and the kept answer) → reduce (pure) → commit (atomic: compare, set, journal, publish) → answer
+    at first on what this process has committed last, without a load, where the commit alone decides: see `assumed.py`
     a lost race: load and reduce again, at most COMMIT_ATTEMPTS_MAX times
 
 Owns: what a commit consists of, its packets among it. Must not know: sockets, requests, what a command means.
@@ -39,6 +40,7 @@ from playhead.playback.state import Order, SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.one_at_a_time import OneAtATime
 from playhead.sessions.answers import Outcome, decode_answer, encode_answer, fingerprint
+from playhead.sessions.assumed import Assumed
 from playhead.sessions.codec import Packet, encode_packet, encode_state_packet, encode_told, seconds, state_payload
 from playhead.sessions.finding import SessionFinder
 from playhead.sessions.journal import OfflineInterval
@@ -99,6 +101,7 @@ class Committer:
         self._presence = presence
         self._clock = clock
         self._turns = OneAtATime()
+        self._assumed = Assumed()
 
     async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
         """Applies the wish to the session that `find` names."""
@@ -138,6 +141,9 @@ class Committer:
         if (before := self._turns.take(wish.listener_id)) is not None:
             await before
         try:
+            answer = await self._on_what_is_assumed(wish)
+            if answer is not None:
+                return answer
             for _ in range(COMMIT_ATTEMPTS_MAX):
                 view = await self._view(wish)
                 if view.answer is not None:
@@ -153,6 +159,19 @@ class Committer:
         log.warning("A commit lost every race.", action="commit_contended", session_id=wish.session_id)
         return Rejection(code=Code.OVERLOADED)
 
+    async def _on_what_is_assumed(self, wish: Wish) -> Outcome | None:
+        """What the store has taken; None: it has to be looked at."""
+        if wish.session_id is None or wish.moves_sound:
+            return None
+        view = self._assumed.view(wish.listener_id, wish.session_id)
+        if view is None:
+            return None
+        answer = await self._once(wish, view, view.sessions[0], assumed=True)
+        if isinstance(answer, Outcome):
+            return answer
+        self._assumed.forget(wish.listener_id)
+        return None
+
     def _view(self, wish: Wish) -> Awaitable[View]:
         """All live sessions where another one may have to fall silent, else the one that is asked for."""
         command_id = wish.origin.command_id
@@ -160,8 +179,8 @@ class Committer:
             return self._finder.session(wish.listener_id, wish.session_id, command_id)
         return self._finder.live(wish.listener_id, wish.session_id, command_id)
 
-    async def _once(self, wish: Wish, view: View, held: Held) -> Outcome | Rejection | None:
-        """One try; None when somebody else was faster."""
+    async def _once(self, wish: Wish, view: View, held: Held, assumed: bool = False) -> Outcome | Rejection | None:
+        """One try; None when somebody else was faster, and where nothing of what is `assumed` would be compared."""
         connected: Connections = {}
         if wish.moves_sound:
             connected = await self._presence.connected(wish.listener_id, wish.origin)
@@ -180,6 +199,8 @@ class Committer:
             epoch=view.epoch,
             lead_ms=lead_ms,
         )
+        if assumed and (isinstance(decision, Rejection) or not decision.written):
+            return None
         if isinstance(decision, Rejection):
             return await self._refused(wish, view, held, decision, now_ms)
         outcome = Outcome(
@@ -245,7 +266,10 @@ class Committer:
             if row.written
         ]
         live = len(others) + (held.expected_version is not None) if sounds else None
-        return await self._store.commit(wish.listener_id, view.epoch, [change, *others], packets, answer, live)
+        committed = await self._store.commit(wish.listener_id, view.epoch, [change, *others], packets, answer, live)
+        if committed is Committed.DONE:
+            self._assumed.note(view.epoch, outcome.state)
+        return committed
 
 
 def _rest_until_ms(wish: Wish, state: SessionState, connected: Connections, now_ms: int) -> int:
