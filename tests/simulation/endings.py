@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from playhead.playback.commands import Offline, Report
+from playhead.playback.commands import Offline, Pause, Report, Seek
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX
 from playhead.playback.state import SessionState
@@ -309,6 +309,10 @@ def _claimed(world: "World", listener_id: str, script_id: str) -> list[model.Int
             case Report() if (loop := step.before.loop) is not None and loop.enabled:
                 # any place in a loop is true, and the way to it may lead over its end
                 claimed.append((loop.start_ms, loop.end_ms))
+            case Seek(from_ms=int()) | Pause(position_ms=int()) if (loop := step.before.loop) and loop.enabled:
+                # what is told may run ahead of the clock, and over the loop's end
+                if model.place_at(step.before, step.now_ms) + model.HEARD_MS >= loop.end_ms:
+                    claimed.append((loop.start_ms, loop.start_ms))
     return claimed
 
 
