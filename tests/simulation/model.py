@@ -43,7 +43,7 @@ def place_at(state: SessionState, now_ms: int) -> int:
 
 def in_loop(state: SessionState, place_ms: int) -> bool:
     return (
-        state.loop is not None and state.loop.enabled and state.loop.start_ms <= place_ms < state.loop.end_ms + TRUE_MS
+        state.loop is not None and state.loop.enabled and state.loop.start_ms <= place_ms <= state.loop.end_ms + TRUE_MS
     )
 
 

@@ -26,6 +26,8 @@ SEEDS_THAT_FAILED: dict[int, str] = {
     6_044_412: "a flusher wrote a row late that another session had followed by then: it was held against a device",
     6_145_420: "a row that was read before the store was lost again came back in place of the later one",
     6_178_446: "the same, while its device was away",
+    6_110_675: "a report exactly at the bound of rule 3 behind a loop: the oracle's bound was a millisecond narrower",
+    6_210_480: "a command was done and answered that it is not known, and its device never heard of what it had done",
     7_120_063: "a place was told that ran ahead of the clock and over a loop's end, and its way was called too much",
     2_508: "a turn was given to somebody who had just been cancelled, and nobody had it any more",
 }

@@ -57,6 +57,9 @@ class Dispatcher:
         self._settling = False
         self._running = 0
         self._settled = asyncio.Event()
+        self.on_unknown: Callable[[str], None] = lambda listener_id: None
+        """Called with the listener whose command may have been carried out all the same: who asked is not told of it
+        with the others, and an answer that it is not known was all that they got."""
 
     async def answer(self, connection_id: str, event: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
         """The ack of one event."""
@@ -114,6 +117,8 @@ class Dispatcher:
             return answer
         except (StoreUnavailable, DatabaseUnavailable) as error:
             log.warning("A command found no store.", action="command_unavailable", event_name=event, error=str(error))
+            if isinstance(error, StoreUnavailable):
+                self.on_unknown(connection.principal.listener_id)
             detail = DATABASE_AWAY if isinstance(error, DatabaseUnavailable) else None
             return Rejection(code=Code.UNAVAILABLE, detail=detail)
         except Exception:

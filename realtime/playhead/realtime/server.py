@@ -119,6 +119,7 @@ class RealtimeServer:
         self._sockets = RawSockets(self._sio)
         self._outbox = Outbox(self._sio, connections, metrics)
         self._convergence = Convergence(connections, service, presence, self._outbox, metrics)
+        dispatcher.on_unknown = self._convergence.suspect
         self._drain = Drain(connections, self._outbox)
         self._streams = StreamRenewals(connections, scripts, links, self._outbox, clock)
         self._watch = Watch(self._sio, connections, self._outbox, self._streams, metrics, clock)

@@ -141,9 +141,9 @@ class Committer:
         if (before := self._turns.take(wish.listener_id)) is not None:
             await before
         try:
-            answer = await self._on_what_is_assumed(wish)
-            if answer is not None:
-                return answer
+            assumed = await self._on_what_is_assumed(wish)
+            if assumed is not None:
+                return assumed
             for _ in range(COMMIT_ATTEMPTS_MAX):
                 view = await self._view(wish)
                 if view.answer is not None:

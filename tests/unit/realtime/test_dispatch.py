@@ -160,6 +160,17 @@ async def test_a_failure_inside_is_named_but_not_shown(desk: Desk, failure: Exce
     assert (await desk.send("go", GOOD))["ok"]
 
 
+async def test_a_listener_is_named_whose_command_may_have_been_carried_out_all_the_same(desk: Desk) -> None:
+    unknown: list[str] = []
+    desk.dispatcher.on_unknown = unknown.append
+    desk.outcome = DatabaseUnavailable("away")
+    await desk.send("go", GOOD)
+    assert unknown == []
+    desk.outcome = StoreUnavailable("away")
+    await desk.send("go", GOOD)
+    assert unknown == [LISTENER_ID]
+
+
 async def test_which_store_is_away_is_told(desk: Desk) -> None:
     desk.outcome = DatabaseUnavailable("secret address")
     assert (await desk.send("go", GOOD))["error"]["message"] == DATABASE_AWAY
