@@ -156,7 +156,7 @@ _FORGETFUL: dict[str, Any] = {
     "hours_apart": False,
     "to_the_end": False,
 }
-"""One listener who asks for much of a store that loses things all the time."""
+"""One listener who asks for much while the same thing goes wrong all the time."""
 
 
 def _again_and_again(kind: CalamityKind, loses_ms: int = 0) -> tuple[Calamity, ...]:
@@ -278,6 +278,17 @@ MUTATIONS: dict[str, Mutation] = {
         rule="section 4",
         broken="what one process has taken to look at is nobody else's any more",
         place=(memory_store.MemoryStore, "due", _due_and_forgotten),
+        plan=_FORGETFUL
+        | {
+            "devices": 2,
+            "durations_ms": (20_000,),
+            "pause_ms": 2_000,
+            "store_ms": 150,
+            "calamities": tuple(
+                Calamity(kind="node_killed", at_ms=at_ms, lasts_ms=2_000, which=at_ms // 3_000)
+                for at_ms in range(3_000, 63_000, 3_000)
+            ),
+        },
     ),
     "deadlines-have-no-reserve": Mutation(
         rule="section 4",
