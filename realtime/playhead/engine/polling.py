@@ -5,8 +5,10 @@
 | GET                        | 200, a new session: its OPEN                                                          |
 | GET with a sid             | 200, the packets that wait, as soon as there are some                                 |
 | … while another one waits  | 400 and the session is over: the other one gets CLOSE                                 |
+| … whose client has gone    | the session is over as soon as there is something to tell                             |
 | POST with a sid            | 200 `ok`, when there is room for what it held                                         |
 | … that cannot be read      | 400 and the session is over                                                           |
+| … while one is read        | 400 and the session is over                                                           |
 | of a session on websocket  | 400                                                                                   |
 | anything else              | 400                                                                                   |
 | a new session, of too many | 503 and when to come back                                                             |
@@ -43,28 +45,35 @@ async def handle(server: "EngineServer", request: web.Request) -> web.StreamResp
         return _refused(server, environ, why)
     if request.method == "OPTIONS":
         return _answer(server, environ, b"ok")
+    if query.get("transport") != "polling":
+        return _refused(server, environ, "Invalid websocket upgrade")
     sid = query.get("sid")
     if sid is None:
-        if request.method != "GET" or query.get("transport", "polling") != "polling":
-            return _refused(server, environ, INVALID_METHOD if request.method != "GET" else "Invalid websocket upgrade")
+        if request.method != "GET":
+            return _refused(server, environ, INVALID_METHOD)
         if (full := server.full(head)) is not None:
             return _turned_away(server, environ, full)
         session = server.open(environ, server.address(head))
-        return await _poll(server, environ, session)
+        return await _poll(server, environ, session, request)
     session_of_sid = server.sockets.get(sid)
     if session_of_sid is None:
         return _refused(server, environ, "Invalid session")
     if session_of_sid.upgraded:
         return _refused(server, environ, "Unexpected HTTP request")
     if request.method == "GET":
-        return await _poll(server, environ, session_of_sid)
+        return await _poll(server, environ, session_of_sid, request)
     if request.method == "POST":
         return await _post(server, environ, session_of_sid, request)
     return _refused(server, environ, INVALID_METHOD)
 
 
-async def _poll(server: "EngineServer", environ: dict[str, Any], session: Session) -> web.Response:
+async def _poll(
+    server: "EngineServer", environ: dict[str, Any], session: Session, request: web.Request
+) -> web.Response:
     body = await session.poll()
+    if request.transport is None:
+        # what it would have been told is lost, and no later poll may seem to follow it
+        session.end(reason.TRANSPORT_CLOSE)
     return _refused(server, environ, "Another poll waits") if body is None else _answer(server, environ, body)
 
 

@@ -95,9 +95,9 @@ class EngineServer(engineio.AsyncServer):
             allowed = self._cors_allowed_origins(environ)
             if allowed is not None and origin not in allowed:
                 return f"{origin} is not an accepted origin."
-        if query.get("transport", "polling") not in self.transports:
+        if query.get("transport") not in self.transports:
             return INVALID_TRANSPORT
-        if query.get("sid") is None and query.get("EIO") != VERSION:
+        if query.get("EIO") != VERSION:
             return UNSUPPORTED
         return None
 

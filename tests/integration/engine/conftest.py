@@ -14,11 +14,13 @@ from aiohttp import web
 from playhead.engine.endings import Ending
 from playhead.engine.front import Site
 from playhead.engine.socket_server import SocketServer
-from tests.integration.engine.raw import Polls, RawSocket
+from tests.integration.engine.raw import PolledSocket, Polls, RawSocket, Talk
 
 PING_INTERVAL_S = 0.3
 PING_TIMEOUT_S = 0.2
 BYTES_MAX = 100_000
+TRANSPORTS = ["websocket", "polling", "upgraded"]
+"""`upgraded`: begun on long polling, and now on a websocket."""
 
 
 @dataclass
@@ -52,6 +54,48 @@ class Engine:
     async def polls(self) -> Polls:
         """A session on long polling."""
         return await Polls.open(self.http, f"{self.path}polling")
+
+    async def upgraded(self, polls: Polls) -> RawSocket:
+        """The websocket that carries on a session of long polling."""
+        raw = await self.websocket(f"&sid={polls.sid}")
+        await raw.send("2probe")
+        assert await raw.receive() == "3probe"
+        await raw.send("5")
+        return raw
+
+    async def talk(self, transport: str) -> Talk:
+        """A session on one of TRANSPORTS."""
+        if transport == "websocket":
+            return (await self.opened())[0]
+        polls = await self.polls()
+        return PolledSocket(polls) if transport == "polling" else await self.upgraded(polls)
+
+    async def connected_by(self, transport: str) -> Talk:
+        """The same on the default namespace."""
+        talk = await self.talk(transport)
+        await talk.connect()
+        return talk
+
+    def left(self) -> dict[str, object]:
+        """What the server still holds of any client."""
+        sio, rooms, eio = self.sio, self.sio.manager, self.sio.eio
+        held = {
+            "sessions": eio.sockets,
+            "websockets": eio.websockets,
+            "timers": len(eio.wheel),
+            "half open": len(eio.admission.half_open),
+            "admitted": len(eio.admission),
+            "environ": sio.environ,
+            "refused": sio._refused,
+            "unfinished packets": sio._binary_packet,
+            "deadlines": sio._deadlines,
+            "rooms": rooms.rooms,
+            "entered": rooms._entered,
+            "callbacks": rooms.callbacks,
+            "being let in": rooms.pending_connect,
+            "leaving": rooms.pending_disconnect,
+        }
+        return {name: what for name, what in held.items() if what}
 
 
 def _handlers(sio: SocketServer, engine: Engine) -> None:
@@ -140,3 +184,8 @@ async def start() -> AsyncIterator[Start]:
             return await stack.enter_async_context(start_engine(**options))
 
         yield started
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
