@@ -4,7 +4,9 @@
 | --------------------- | --------------------------------------------------------------------------------------- |
 | an event              | its handler runs where the packet comes in; its ack is written at once                  |
 | an emit to a room     | encoded and framed once, written to every socket; no task, and nothing waits            |
-| a packet that is none | ends the connection, as do attachments that do not fit, or that are asked for too many  |
+| a packet that is none | ends the connection, as does any before a CONNECT                                       |
+| its attachments       | end it where they do not fit, are asked for too many, or do not come in time            |
+| a CONNECT that fails  | is refused, whatever the handler raises                                                 |
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from socketio.async_server import task_reference_holder
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 
 from playhead.engine import inline
+from playhead.engine.endings import Ending
 from playhead.engine.packets import Outgoing
 from playhead.engine.server import EngineServer, Unparsable
 
@@ -28,6 +31,8 @@ RESERVED = ("connect", "disconnect", "*")
 """What the library calls its own handlers for: no events of clients."""
 ATTACHMENTS_MAX = 10
 """Of one packet of a client."""
+ATTACHMENTS_TIMEOUT_S = 20.0
+"""For all attachments of a packet to come."""
 REFUSED_MAX = 8
 """CONNECT packets of one session that are refused; each may cost the verification of a signature."""
 
@@ -40,6 +45,19 @@ def _is_coroutine_function(function: Callable[..., Any]) -> bool:
 def outgoing(encoded: str | list[str | bytes]) -> list[Outgoing]:
     """What a packet of Socket.IO becomes: one message, and one for each attachment."""
     return [Outgoing(part) for part in (encoded if isinstance(encoded, list) else [encoded])]
+
+
+class _Deadline:
+    """The time limit of one packet's attachments."""
+
+    __slots__ = ("_missed", "slot")
+
+    def __init__(self, missed: Callable[[], None]) -> None:
+        self._missed = missed
+        self.slot = 0
+
+    def on_time(self) -> None:
+        self._missed()
 
 
 class _Waiting(dict[str, None]):
@@ -140,6 +158,7 @@ class SocketServer(socketio.AsyncServer):
     def __init__(self, client_manager: AsyncManager | None = None, **options: Any) -> None:
         super().__init__(client_manager=client_manager or Rooms(), **options)
         self._refused: Counter[str] = Counter()
+        self._deadlines: dict[str, _Deadline] = {}
         json = self.packet_class.json
         self._encode: Callable[[Any], bytes] = getattr(json, "encode", None) or (
             lambda data: json.dumps(data, separators=(",", ":")).encode()
@@ -189,13 +208,33 @@ class SocketServer(socketio.AsyncServer):
                 session.send(message)
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        await super()._handle_connect(eio_sid, namespace, data)
+        try:
+            await super()._handle_connect(eio_sid, namespace, data)
+        except Exception:
+            self.logger.exception("connect async handler error")
+            await self._refuse_connect(eio_sid, namespace or "/")
         if self.manager.sid_from_eio_sid(eio_sid, namespace or "/") is not None:
             self.eio.known(eio_sid)
             return
         self._refused[eio_sid] += 1
         if self._refused[eio_sid] >= REFUSED_MAX:
             raise Unparsable(CONNECT)
+
+    async def _refuse_connect(self, eio_sid: str, namespace: str) -> None:
+        """For an error of ours: without an answer the client would wait for ever."""
+        packet = self.packet_class(CONNECT_ERROR, data={"message": "Connection failed"}, namespace=namespace)
+        await self._send_packet(eio_sid, packet)
+        if (sid := self.manager.sid_from_eio_sid(eio_sid, namespace)) is not None:
+            await self.manager.disconnect(sid, namespace, ignore_queue=True)
+
+    def _expect_connected(self, eio_sid: str) -> None:
+        """Raises Unparsable where nothing has been connected yet: a CONNECT comes first.
+
+        Later a packet may find its namespace left, because both ends may leave it at any time.
+        """
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None and session in self.eio.admission.half_open:
+            raise Unparsable
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         if eio_sid in self._binary_packet or (isinstance(data, bytes) and self.packet_class.uses_binary_events):
@@ -211,6 +250,7 @@ class SocketServer(socketio.AsyncServer):
         elif kind == CONNECT:
             await self._handle_connect(eio_sid, packet.namespace, packet.data)
         elif kind == DISCONNECT:
+            self._expect_connected(eio_sid)
             await self._handle_disconnect(eio_sid, packet.namespace, self.reason.CLIENT_DISCONNECT)
         elif kind == ACK:
             await self._acked(eio_sid, packet)
@@ -224,29 +264,44 @@ class SocketServer(socketio.AsyncServer):
         known = self.manager.sid_from_eio_sid(eio_sid, packet.namespace or "/") is not None
         if not known or packet.attachment_count > ATTACHMENTS_MAX:
             raise Unparsable
+        self._drop_unfinished(eio_sid)
         self._binary_packet[eio_sid] = packet
         if packet.attachment_count == 0:
             await self._complete(eio_sid)
+            return
+        deadline = self._deadlines[eio_sid] = _Deadline(functools.partial(self._miss_attachments, eio_sid))
+        self.eio.wheel.set(deadline, ATTACHMENTS_TIMEOUT_S)
+
+    def _drop_unfinished(self, eio_sid: str) -> Any:
+        """The packet whose attachments were waited for; None: there is none."""
+        if (deadline := self._deadlines.pop(eio_sid, None)) is not None:
+            self.eio.wheel.unset(deadline)
+        return self._binary_packet.pop(eio_sid, None)
+
+    def _miss_attachments(self, eio_sid: str) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if self._drop_unfinished(eio_sid) is not None and session is not None:
+            session.end(self.reason.TRANSPORT_ERROR, Ending.UNREADABLE, say_so=True)
 
     async def _attachment(self, eio_sid: str, data: str | bytes) -> None:
         packet = self._binary_packet.get(eio_sid)
         if packet is None or isinstance(data, str):
-            self._binary_packet.pop(eio_sid, None)
+            self._drop_unfinished(eio_sid)
             raise Unparsable
         held_bytes = sum(map(len, packet.attachments)) + len(data)
         try:
             complete = held_bytes <= self.eio.max_http_buffer_size and packet.add_attachment(data)
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            self._binary_packet.pop(eio_sid, None)
+            self._drop_unfinished(eio_sid)
             raise Unparsable from error
         if held_bytes > self.eio.max_http_buffer_size:
-            self._binary_packet.pop(eio_sid, None)
+            self._drop_unfinished(eio_sid)
             raise Unparsable
         if complete:
             await self._complete(eio_sid)
 
     async def _complete(self, eio_sid: str) -> None:
-        packet = self._binary_packet.pop(eio_sid)
+        packet = self._drop_unfinished(eio_sid)
         if packet.packet_type == BINARY_EVENT:
             await self._handle_event(eio_sid, packet.namespace, packet.id, packet.data)
         else:
@@ -255,6 +310,10 @@ class SocketServer(socketio.AsyncServer):
     async def _acked(self, eio_sid: str, packet: Any) -> None:
         if not isinstance(packet.data, list):
             raise Unparsable
+        self._expect_connected(eio_sid)
+        if packet.id == 0:
+            # never asked for: ids begin at 1, and the library keeps their counter under 0
+            return
         await self._handle_ack(eio_sid, packet.namespace, packet.id, packet.data)
 
     async def _handle_event(self, eio_sid: str, namespace: str | None, ack_id: int | None, data: Any) -> None:
@@ -263,6 +322,7 @@ class SocketServer(socketio.AsyncServer):
         name = namespace or "/"
         sid = self.manager.sid_from_eio_sid(eio_sid, name)
         if not self.manager.is_connected(sid, name):
+            self._expect_connected(eio_sid)
             return
         handled = self._handle_event_internal(self, sid, eio_sid, data, name, ack_id)
         if not self.async_handlers:
@@ -304,6 +364,6 @@ class SocketServer(socketio.AsyncServer):
             return None
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        self._binary_packet.pop(eio_sid, None)
+        self._drop_unfinished(eio_sid)
         self._refused.pop(eio_sid, None)
         await super()._handle_eio_disconnect(eio_sid, reason)
