@@ -90,6 +90,20 @@ async def test_a_flood_of_websocket_pings_is_answered_or_cut(start: Start) -> No
     made.close()
 
 
+async def test_a_flood_of_pongs_puts_off_no_ping(engine: Engine, transport: str) -> None:
+    talk = await engine.talk(transport)
+
+    async def send() -> None:
+        while True:
+            await talk.send("3")
+            await asyncio.sleep(0.02)
+
+    sending = asyncio.create_task(send())
+    assert await talk.receive() == "2"
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+
 async def test_what_comes_faster_than_it_is_handled_waits_in_order_and_pauses_the_reading(patient: Engine) -> None:
     release = asyncio.Event()
     seen: list[int] = []
