@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from playhead.playback.commands import Offline, Pause, Report, Seek
+from playhead.playback.commands import REST_DEVICE_ID, Offline, Pause, Report, Seek
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX
 from playhead.playback.state import SessionState
@@ -261,7 +261,11 @@ def _judge_deadlines(world: "World") -> None:
             world.fail("section 4", f"nobody will look at {state} again")
         at_end = state.playing and not (state.loop and state.loop.enabled)
         ran_out = at_end and model.place_at(state, now_ms - OVERDUE_MS) >= state.duration_ms
-        moments = (state.sleep_at_ms, state.absent_until_ms)
+        # the sleep of a sounding device that is away waits for it, unless others sound as well
+        here = {device.device_id for device in world.devices if device.connected}
+        alone = state.mode == "handoff" or not here - {state.active_device_id}
+        sleep_ms = None if state.absent_until_ms is not None and alone else state.sleep_at_ms
+        moments = (sleep_ms, state.absent_until_ms)
         if ran_out or any(moment is not None and moment < now_ms - OVERDUE_MS for moment in moments):
             world.fail("section 4", f"a deadline was missed: {state}")
 
@@ -322,7 +326,9 @@ def _claimed(world: "World", listener_id: str, script_id: str) -> list[model.Int
 def judge_end(world: "World") -> None:
     """All devices are gone for three hours: everything has ended by itself, and nothing is left to do."""
     for session_id, row in world.rows.sessions.items():
-        if row.ended_at_ms is None and session_id in world.live_before_the_end:
+        # what an app plays over REST alone runs to its end, however slowly
+        late = row.active_device_id == REST_DEVICE_ID and world.now_ms - row.changed_at_ms < IDLE_END_MS
+        if row.ended_at_ms is None and session_id in world.live_before_the_end and not late:
             world.fail("section 4", f"a session did not end by itself: {row}")
     left = world.valkey.overdue(world.now_ms)
     if left:

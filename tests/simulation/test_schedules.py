@@ -28,6 +28,9 @@ SEEDS_THAT_FAILED: dict[int, str] = {
     6_178_446: "the same, while its device was away",
     6_110_675: "a report exactly at the bound of rule 3 behind a loop: the oracle's bound was a millisecond narrower",
     6_210_480: "a command was done and answered that it is not known, and its device never heard of what it had done",
+    6_299_105: "an app over REST played a long script slowly, and its end was expected too early",
+    6_356_887: "a report took a missed device for back when it had gone for good, and its script ran on for hours",
+    6_371_288: "in `together` a sleep timer waited for a device that was away while the others played on",
     7_120_063: "a place was told that ran ahead of the clock and over a loop's end, and its way was called too much",
     2_508: "a turn was given to somebody who had just been cancelled, and nobody had it any more",
 }

@@ -36,9 +36,14 @@ def next_due_ms(state: SessionState) -> int | None:
     due_ms = state.changed_at_ms + IDLE_END_MS
     if state.playing and state.enabled_loop is None:
         due_ms = min(due_ms, when_at(state, state.duration_ms))
-    if (sleep_ms := sleeps_at_ms(state)) is not None:
+    if (sleep_ms := sleeps_at_ms(state)) is not None and not _waits_for_absent(state, sleep_ms):
         due_ms = min(due_ms, sleep_ms)
     return due_ms if state.absent_until_ms is None else min(due_ms, state.absent_until_ms)
+
+
+def _waits_for_absent(state: SessionState, sleep_ms: int) -> bool:
+    """Whether where it sleeps is not known before the device is back, or given up. In `together` others sound."""
+    return state.mode == "handoff" and state.absent_since_ms is not None and state.absent_since_ms < sleep_ms
 
 
 def reduce_lost(state: SessionState, command: Lost, now_ms: int) -> SessionState:
@@ -57,7 +62,9 @@ def reduce_due(state: SessionState, command: Due, now_ms: int, connected: Connec
     device_id = state.active_device_id
     if state.absent_until_ms is not None and device_id is not None and device_id in here:
         state = replace(state, absent_since_ms=None, absent_until_ms=None, active_connection_id=here[device_id])
-    if (sleep_ms := sleeps_at_ms(state)) is not None and sleep_ms <= (state.absent_since_ms or now_ms):
+    others_sound = state.mode == "together" and bool(here.keys() - {device_id})
+    heard_until_ms = now_ms if others_sound else state.absent_since_ms or now_ms
+    if (sleep_ms := sleeps_at_ms(state)) is not None and sleep_ms <= heard_until_ms:
         state, cause = _asleep(state, sleep_ms), "sleep"
     excused = command.excused_until_ms is not None and now_ms < command.excused_until_ms
     if state.absent_until_ms is not None and state.absent_until_ms <= now_ms:

@@ -106,7 +106,7 @@ class Committer:
     async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
         """Applies the wish to the session that `find` names."""
         answer = await self._carried_out(wish, find)
-        if wish.moves_sound and isinstance(answer, Outcome):
+        if isinstance(answer, Outcome) and (wish.moves_sound or answer.came_back):
             state = answer.state
             if state.playing and state.absent_until_ms is None:
                 await self._look_for(wish, state)
@@ -210,6 +210,7 @@ class Committer:
             published=decision.published,
             told=encode_told(decision.state, decision.cause if decision.published else None),
             created=held.created,
+            came_back=held.state.absent_until_ms is not None and decision.state.absent_until_ms is None,
         )
         rest_until_ms = _rest_until_ms(wish, outcome.state, connected, now_ms)
         committed = await self._write(wish, view, held, decision, outcome, rest_until_ms)

@@ -250,6 +250,19 @@ def test_of_sleep_and_absence_the_earlier_one_tells_the_place(sleep_ms: int, pla
     assert (after.playing, after.position_ms) == (False, place_ms)
 
 
+def test_a_device_that_is_away_keeps_no_other_one_from_falling_asleep() -> None:
+    """In `together` the others sound on; by oneself nobody knows where the sound is, until it is back or given up."""
+    absent = replace(ABSENT, absent_until_ms=LATER_MS + GRACE_MS, sleep_at_ms=NOW_MS + 6_000)
+    together = replace(absent, mode="together")
+    after = due(together, NOW_MS + 6_000, connected=DESK_ALONE).state
+    assert (after.playing, after.position_ms, after.sleep_at_ms) == (False, 106_000, None)
+    assert next_due_ms(together) == NOW_MS + 6_000
+    for state, connected in ((together, {}), (absent, {}), (absent, DESK_ALONE)):
+        assert due(state, LATER_MS, connected=connected).state is state
+    assert next_due_ms(absent) == LATER_MS + GRACE_MS
+    assert next_due_ms(replace(absent, sleep_at_ms=NOW_MS + 3_000)) == NOW_MS + 3_000
+
+
 # idle
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from playhead.playback.commands import Pause, Transfer
+from playhead.playback.commands import Pause, Report, Transfer
 from playhead.sessions.committing import GRACE_MS
 from tests.support.states import LISTENER_ID, NOW_MS
 from tests.unit.sessions.world import DESK, PHONE, World, make_world
@@ -64,6 +64,20 @@ async def test_a_device_that_goes_between_the_commit_and_the_look_at_its_sound_h
     await world.presence.detach(LISTENER_ID, "phone-1")
     await lost(world, "phone")
     assert await waits_until_ms(world) == NOW_MS + GRACE_MS
+
+
+async def test_a_device_that_is_gone_when_its_report_is_committed_is_missed_again(world: World) -> None:
+    """It was missed before, came back on another connection, reported, and went while that was decided."""
+    played = await world.play()
+    await lost(world, "phone")
+    world.clock.advance(1_000)
+
+    async def goes() -> None:
+        await gone(world, "phone")
+
+    world.store.step_in = goes
+    await world.apply(played.state.session_id, Report(position_ms=1_000, revision=played.state.revision, seq=0))
+    assert await waits_until_ms(world) == NOW_MS + 1_000 + GRACE_MS
 
 
 async def test_told_once_more_a_grace_is_no_longer(world: World) -> None:
