@@ -8,7 +8,7 @@ from loadtests.bench_simulation import FIRST_SEED, keep_next_seed, next_seed, re
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.test_schedules import SCHEDULES
 from tests.simulation.workers import Answer
-from tests.support.figures import PAGE, filled
+from tests.support.figures import PAGE, filled, renew, table
 
 
 def test_the_seeds_go_on_from_where_the_last_run_ended(tmp_path: Path) -> None:
@@ -56,5 +56,12 @@ def test_the_mutations_in_the_documentation_are_those_that_are_run() -> None:
     assert text == filled(text, "mutations", mutation_table())
 
 
+def test_the_figures_in_the_documentation_are_those_that_were_kept() -> None:
+    text = PAGE.read_text()
+    assert table("simulation") in text
+    assert text == filled(text, "simulation")
+
+
 if __name__ == "__main__":
     PAGE.write_text(filled(PAGE.read_text(), "mutations", mutation_table()))
+    renew("simulation")
