@@ -262,7 +262,7 @@ def _judge_deadlines(world: "World") -> None:
         at_end = state.playing and not (state.loop and state.loop.enabled)
         ran_out = at_end and model.place_at(state, now_ms - OVERDUE_MS) >= state.duration_ms
         # the sleep of a sounding device that is away waits for it, unless others sound as well
-        here = {device.device_id for device in world.devices if device.connected}
+        here = {each.device_id for each in world.devices if each.connected and each.listener_id == state.listener_id}
         alone = state.mode == "handoff" or not here - {state.active_device_id}
         sleep_ms = None if state.absent_until_ms is not None and alone else state.sleep_at_ms
         moments = (sleep_ms, state.absent_until_ms)

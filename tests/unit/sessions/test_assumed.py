@@ -81,7 +81,7 @@ async def test_a_race_that_is_lost_on_what_was_assumed_is_run_again_after_a_look
 
 
 async def test_a_command_that_another_process_has_answered_gets_that_answer(world: World) -> None:
-    """The version alone would not tell: the answer was kept, and the state is the same as before."""
+    """Here it would change nothing, which is never answered without a look; that finds the answer."""
     session_id = (await world.play()).state.session_id
     await world.apply(session_id, Pause())
     first = accepted(await beside(world).apply(LISTENER_ID, session_id, Pause(), NAMED))
