@@ -33,6 +33,7 @@ from loadtests.machine import Goal, Result
 from playhead.app.embedded import EmbeddedValkey
 from playhead.runtime.clock import Clock
 from playhead.sessions.keys import ListenerKeys
+from playhead.sessions.library import LIBRARY
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.store import Change, Committed
 from tests.support.clocks import SystemClock
@@ -59,7 +60,7 @@ class PooledStore(RedisStore):
         self.client.connection_pool.max_connections = max(TASKS)
 
     async def _function(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-        return await self.client.fcall(name, len(keys), *keys, *args)
+        return await self.client.fcall(LIBRARY.function(name), len(keys), *keys, *args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,12 @@ class Measured:
 
 
 def multiplexed_call(store: RedisStore, keys: ListenerKeys) -> Awaitable[Any]:
-    return store.calls.call("FCALL", "live_1", 2, keys.epoch, keys.live, *_session_names(keys))
+    return store.calls.call("FCALL", LIBRARY.function("live"), 2, keys.epoch, keys.live, *_session_names(keys))
 
 
 def pooled_call(store: RedisStore, keys: ListenerKeys) -> Awaitable[Any]:
     client: Any = store.client
-    answer: Awaitable[Any] = client.fcall("live_1", 2, keys.epoch, keys.live, *_session_names(keys))
+    answer: Awaitable[Any] = client.fcall(LIBRARY.function("live"), 2, keys.epoch, keys.live, *_session_names(keys))
     return answer
 
 

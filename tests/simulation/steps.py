@@ -174,8 +174,10 @@ def _report_places(step: Step, report: Report, stays: list[tuple[int, int]]) -> 
         return stays
     if report.revision is None:
         in_loop = model.in_loop(before, report.position_ms)
-        latest_ms = max(before.position_ms, before.heard_ms)
-        if not in_loop and report.position_ms < before.position_ms - model.TRUE_MS:
+        loop = before.loop
+        heard_ms = min(before.heard_ms, loop.start_ms) if loop is not None and loop.enabled else before.heard_ms
+        latest_ms = max(before.position_ms, heard_ms)
+        if not in_loop and report.position_ms < latest_ms - model.TRUE_MS:
             return None
         # a little back is jitter, and leads nowhere
         held = [] if in_loop or report.position_ms >= latest_ms else [*stays, (latest_ms, model.REANCHOR_MS)]

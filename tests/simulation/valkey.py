@@ -5,7 +5,7 @@
     emptied   all keys are gone
     away      cannot be reached, and loses nothing
 
-Whenever something may be lost the epoch grows, as `open_1` in functions.lua does it.
+Whenever something may be lost the epoch grows, as `open` in functions.lua does it.
 """
 
 from collections.abc import Mapping

@@ -78,6 +78,7 @@ class World:
         self.fingers = Fingers(chance, self.script_ids, self.history)
         self.rest = RestApp(self)
         self.calamities = Calamities(self)
+        self.quiet_at_ms = 0
         self.live_before_the_end: set[str] = set()
 
     def _node(self, name: str, generation: int = 0) -> Node:
@@ -192,6 +193,7 @@ class World:
         """Everything is mended; then a moment is looked for at which nothing is under way."""
         self.note("world", "is quiet from now on")
         self.calamities.mend_everything()
+        self.quiet_at_ms = self.now_ms
         self._advance(self.plan.quiet_ms)
         for _ in range(QUIET_STEPS_MAX):
             if self.failure is not None or self.oracles.apart() is None:

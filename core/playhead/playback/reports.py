@@ -100,7 +100,9 @@ def _plain_report(state: SessionState, report: Report, origin: Origin, now_ms: i
     if state.active_device_id is not None and origin.device_id != state.active_device_id:
         return _conflict(state, report, "Another device is playing this session.")
     loop = state.enabled_loop
-    latest_ms = state.position_ms if loop is not None else max(state.position_ms, state.heard_ms)
+    # in a loop the way leads back to its start, and no further
+    heard_ms = state.heard_ms if loop is None else min(state.heard_ms, loop.start_ms)
+    latest_ms = max(state.position_ms, heard_ms)
     in_loop = loop is not None and loop.start_ms <= report.position_ms < loop.end_ms
     if not in_loop and report.position_ms < latest_ms - TRUE_PLACE_TOLERANCE_MS:
         return _conflict(state, report, "The reported place lies behind the session's; send `seek` to go back.")

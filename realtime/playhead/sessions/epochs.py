@@ -16,6 +16,7 @@ from playhead.runtime.clock import Clock
 from playhead.runtime.redis import ask, info_field
 from playhead.runtime.slots import own_slots, slot_of
 from playhead.sessions.keys import PARTITIONS, epoch_key
+from playhead.sessions.library import Library
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +26,7 @@ ALL = range(PARTITIONS)
 class Epochs:
     """What one process has opened. `library` is loaded with them."""
 
-    def __init__(self, clock: Clock, library: str) -> None:
+    def __init__(self, clock: Clock, library: Library) -> None:
         self._clock = clock
         self._library = library
         self._run_ids: dict[int, str] = {}
@@ -42,26 +43,26 @@ class Epochs:
             others = [partition for partition in partitions if self._run_ids.get(partition) != run_id]
             if not others:
                 return False
-            await ask(connection, "FUNCTION", "LOAD", "REPLACE", self._library)
+            await self._library.load(connection)
             anew = any(partition in self._run_ids for partition in others)
             now_ms = self._clock.now_ms()
             for partition in others:
-                await _open(connection, partition, run_id, now_ms)
+                await self._open(connection, partition, run_id, now_ms)
             if anew:
                 log.warning("The state store has started anew; its epoch grows.", action="store_epoch_opened")
             self._run_ids.update(dict.fromkeys(others, run_id))
             return anew
+
+    async def _open(self, connection: AbstractConnection, partition: int, run_id: str, now_ms: int) -> None:
+        """Not where the partition has gone to another primary meanwhile: whoever has it opens it there."""
+        try:
+            function = self._library.function("open")
+            await ask(connection, "FCALL", function, 1, epoch_key(partition), run_id, now_ms)
+        except AskError as error:
+            log.info("A partition has moved meanwhile.", action="partition_moved", partition=partition, error=str(error))
 
 
 async def partitions_there(connection: AbstractConnection) -> list[int]:
     """Those that this primary of a cluster has."""
     slots = await own_slots(connection)
     return [partition for partition in ALL if slot_of(epoch_key(partition)) in slots]
-
-
-async def _open(connection: AbstractConnection, partition: int, run_id: str, now_ms: int) -> None:
-    """Not where the partition has gone to another primary meanwhile: whoever has it opens it there."""
-    try:
-        await ask(connection, "FCALL", "open_1", 1, epoch_key(partition), run_id, now_ms)
-    except AskError as error:
-        log.info("A partition has moved meanwhile.", action="partition_moved", partition=partition, error=str(error))

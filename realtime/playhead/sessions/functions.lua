@@ -1,11 +1,9 @@
-#!lua name=playhead_1
+-- What must be one step in the state store. Two releases can run side by side: see library.py, which puts a name above
+-- this text, and `MARK`, for the end of the functions' names.
 
--- What must be one step in the state store. Library and functions carry a version in their names, so that two releases
--- can run side by side; a changed function gets a new name.
-
--- open_1(epoch key; run_id, now_ms) -> epoch
+-- open(epoch key; run_id, now_ms) -> epoch
 -- The epoch of a partition grows when the server that holds it is not the one that was seen last.
-local function open_1(keys, args)
+local function open(keys, args)
   local known = redis.call('HMGET', keys[1], 'run_id', 'epoch')
   if known[1] == args[1] and known[2] then
     return known[2]
@@ -19,9 +17,9 @@ local function open_1(keys, args)
   return text
 end
 
--- raise_1(epoch key; least) -> epoch
+-- raise(epoch key; least) -> epoch
 -- The epoch is at least that from now on: sessions have lived elsewhere meanwhile, in epochs of their own.
-local function raise_1(keys, args)
+local function raise(keys, args)
   local known = redis.call('HGET', keys[1], 'epoch')
   if known and tonumber(known) >= tonumber(args[1]) then
     return known
@@ -35,8 +33,8 @@ local function is_live(session_key)
   return ended and ended ~= '1'
 end
 
--- live_1(epoch key, live key, answer key?; session key prefix, session key suffix) -> {epoch, answer, state, ...}
-local function live_1(keys, args)
+-- live(epoch key, live key, answer key?; session key prefix, session key suffix) -> {epoch, answer, state, ...}
+local function live(keys, args)
   local kept = keys[3] and redis.call('GET', keys[3])
   local answer = {redis.call('HGET', keys[1], 'epoch'), kept or false}
   local index = redis.call('HGETALL', keys[2])
@@ -51,12 +49,12 @@ local function live_1(keys, args)
   return answer
 end
 
--- orders_2(epoch key, {live key, version key}...; session key prefix, session key suffix)
+-- orders(epoch key, {live key, version key}...; session key prefix, session key suffix)
 --   -> {epoch, {version, session id, epoch, revision, ...} per listener}
 -- The listeners are of one partition. States are lists that only grow at their end: both numbers stay where they are.
 local ORDER = '^%["[^"]*","[^"]*","[^"]*",%d+,(%d+),(%d+),'
 
-local function orders_2(keys, args)
+local function orders(keys, args)
   local answer = {redis.call('HGET', keys[1], 'epoch')}
   for i = 2, #keys, 2 do
     -- an index may still name what has run out
@@ -73,7 +71,7 @@ local function orders_2(keys, args)
   return answer
 end
 
--- commit_2(epoch key, live key, deadlines key, journal key, answer key or '', answers key or '', session key...;
+-- commit(epoch key, live key, deadlines key, journal key, answer key or '', answers key or '', session key...;
 --          {fixed arguments, in the order of `at` below}, {change arguments per session key}, packet...)
 --   -> 1 done, 0 lost, -1 full, -2 backlog
 local FIXED_KEYS = 6
@@ -204,7 +202,7 @@ local function apply(keys, args, session_key, row)
   end
 end
 
-local function commit_2(keys, args)
+local function commit(keys, args)
   local changes = {}
   for i = 1, #keys - FIXED_KEYS do
     changes[i] = change(args, i)
@@ -226,9 +224,9 @@ local function commit_2(keys, args)
   return 1
 end
 
--- due_1(deadlines key; now_ms, claimed_until_ms, limit) -> {member, ...}
+-- due(deadlines key; now_ms, claimed_until_ms, limit) -> {member, ...}
 -- Takes what is due, and puts it off for whoever looks next: whoever dies with it in hand loses nothing.
-local function due_1(keys, args)
+local function due(keys, args)
   local members = redis.call('ZRANGEBYSCORE', keys[1], '-inf', args[1], 'LIMIT', 0, args[3])
   for _, member in ipairs(members) do
     redis.call('ZADD', keys[1], args[2], member)
@@ -248,10 +246,10 @@ local function count_up(version_key, ttl_ms)
   redis.call('SET', version_key, string.format('%.0f', version), 'PX', ttl_ms)
 end
 
--- hold_2(presence key, deadlines key, version key; presence_ttl_ms, version_ttl_ms, doubtful_ms,
+-- hold(presence key, deadlines key, version key; presence_ttl_ms, version_ttl_ms, doubtful_ms,
 --        {connection id, connection, its lease, its name among the deadlines}...)
 -- The list has changed when one is new, or had a lease that ended before `doubtful_ms`: somebody may have missed it.
-local function hold_2(keys, args)
+local function hold(keys, args)
   local changed = false
   for i = 4, #args, 4 do
     local known = redis.call('HGET', keys[1], args[i])
@@ -266,8 +264,8 @@ local function hold_2(keys, args)
   end
 end
 
--- drop_2(presence key, deadlines key, left key, version key; connection id, listener id, now_ms, left_ttl_ms)
-local function drop_2(keys, args)
+-- drop(presence key, deadlines key, left key, version key; connection id, listener id, now_ms, left_ttl_ms)
+local function drop(keys, args)
   redis.call('ZREM', keys[2], 'c|' .. args[2] .. '|' .. args[1])
   if redis.call('HDEL', keys[1], args[1]) == 1 and redis.call('HLEN', keys[1]) == 0 then
     redis.call('SET', keys[3], args[3], 'PX', args[4])
@@ -275,8 +273,8 @@ local function drop_2(keys, args)
   count_up(keys[4], args[4])
 end
 
--- present_1(epoch key, presence key, version key) -> {epoch, version, connection, ...}
-local function present_1(keys)
+-- present(epoch key, presence key, version key) -> {epoch, version, connection, ...}
+local function present(keys)
   local answer = {redis.call('HGET', keys[1], 'epoch'), redis.call('GET', keys[3]) or '0'}
   for _, row in ipairs(redis.call('HVALS', keys[2])) do
     answer[#answer + 1] = row
@@ -284,19 +282,19 @@ local function present_1(keys)
   return answer
 end
 
--- enter_1(presence key, deadlines key, version key, epoch key; as hold_2) -> as present_1
-local function enter_1(keys, args)
-  hold_2(keys, args)
-  return present_1({keys[4], keys[1], keys[3]})
+-- enter(presence key, deadlines key, version key, epoch key; as hold) -> as present
+local function enter(keys, args)
+  hold(keys, args)
+  return present({keys[4], keys[1], keys[3]})
 end
 
-redis.register_function('open_1', open_1)
-redis.register_function('raise_1', raise_1)
-redis.register_function('live_1', live_1)
-redis.register_function('commit_2', commit_2)
-redis.register_function{function_name = 'orders_2', callback = orders_2, flags = {'no-writes'}}
-redis.register_function('due_1', due_1)
-redis.register_function('hold_2', hold_2)
-redis.register_function('enter_1', enter_1)
-redis.register_function('drop_2', drop_2)
-redis.register_function{function_name = 'present_1', callback = present_1, flags = {'no-writes'}}
+redis.register_function('open' .. MARK, open)
+redis.register_function('raise' .. MARK, raise)
+redis.register_function('live' .. MARK, live)
+redis.register_function('commit' .. MARK, commit)
+redis.register_function{function_name = 'orders' .. MARK, callback = orders, flags = {'no-writes'}}
+redis.register_function('due' .. MARK, due)
+redis.register_function('hold' .. MARK, hold)
+redis.register_function('enter' .. MARK, enter)
+redis.register_function('drop' .. MARK, drop)
+redis.register_function{function_name = 'present' .. MARK, callback = present, flags = {'no-writes'}}

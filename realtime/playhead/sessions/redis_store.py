@@ -6,7 +6,6 @@ On each new connection the epochs of the server's partitions are opened before a
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -30,6 +29,7 @@ from playhead.runtime.switches import Switches
 from playhead.sessions.epochs import Epochs, partitions_there
 from playhead.sessions.journal import Entry, encode_extra
 from playhead.sessions.keys import CONFLICTS, MOVES, PARTITIONS, SESSION, ListenerKeys, deadlines_key, epoch_key
+from playhead.sessions.library import LIBRARY, is_lacking
 from playhead.sessions.states import decode_state, encode_state
 from playhead.sessions.store import (
     ANSWER_TTL_MS,
@@ -58,7 +58,6 @@ from playhead.sessions.store import (
 
 log = structlog.get_logger(__name__)
 FAILURES = (RedisError, OSError, TimeoutError)
-LIBRARY = files("playhead.sessions").joinpath("functions.lua").read_text()
 
 
 @asynccontextmanager
@@ -147,6 +146,9 @@ class RedisStore:
         StoreUnavailable when nobody answers."""
         try:
             answers = await self.calls.answers(commands)
+            lacking = [command for command, answer in zip(commands, answers, strict=True) if is_lacking(answer)]
+            if lacking:
+                await self._load_beside(str(lacking[0][3]))  # for the next call
         except FAILURES as error:
             raise await self._unavailable(error) from error
         errors = [answer for answer in answers if isinstance(answer, Exception)]
@@ -165,29 +167,33 @@ class RedisStore:
 
     async def _function(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
         try:
-            return await self.calls.call("FCALL", name, len(keys), *keys, *args)
+            return await self.calls.call("FCALL", LIBRARY.function(name), len(keys), *keys, *args)
         except ResponseError as error:
-            if "Function not found" not in str(error):
+            if not is_lacking(error):
                 raise await self._unavailable(error) from error
         except FAILURES as error:
             raise await self._unavailable(error) from error
         try:
-            await self.calls.call_beside(keys[0], "FUNCTION", "LOAD", "REPLACE", LIBRARY)
+            await self._load_beside(keys[0])
         except FAILURES as error:
             raise await self._unavailable(error) from error
-        return await self._call("FCALL", name, len(keys), *keys, *args)
+        return await self._call("FCALL", LIBRARY.function(name), len(keys), *keys, *args)
+
+    async def _load_beside(self, key: str) -> None:
+        """Where that key is. Raises what the connection raises."""
+        await self.calls.call_beside(key, "FUNCTION", "LOAD", "REPLACE", LIBRARY.source)
 
     async def _epoch(self, keys: ListenerKeys, raw: bytes | None) -> int:
         """The partition's epoch; opened here when the store was emptied under us."""
         if raw is None:
             run_id = self._epochs.run_id(keys.partition)
-            raw = await self._function("open_1", [keys.epoch], [run_id, self._clock.now_ms()])
+            raw = await self._function("open", [keys.epoch], [run_id, self._clock.now_ms()])
         return int(raw)
 
     async def outgrow(self, epoch: int) -> None:
         """Sessions have lived elsewhere, in epochs up to that one: whatever is here now is of an older life."""
         for partition in range(PARTITIONS):
-            await self._function("raise_1", [epoch_key(partition)], [epoch + 1])
+            await self._function("raise", [epoch_key(partition)], [epoch + 1])
 
     async def load(self, listener_id: str, session_id: str, command_id: str | None = None) -> Loaded:
         keys = ListenerKeys(listener_id)
@@ -205,7 +211,7 @@ class RedisStore:
     async def live(self, listener_id: str, command_id: str | None = None) -> Loaded:
         keys = ListenerKeys(listener_id)
         names = [keys.epoch, keys.live, *([] if command_id is None else [keys.answer(command_id)])]
-        epoch, answer, *rows = await self._function("live_1", names, [SESSION, keys.suffix])
+        epoch, answer, *rows = await self._function("live", names, [SESSION, keys.suffix])
         states = tuple(decode_state(row) for row in rows)
         return Loaded(epoch=await self._epoch(keys, epoch), states=states, answer=answer)
 
@@ -218,7 +224,7 @@ class RedisStore:
         found: dict[str, Orders] = {}
         for name, listeners in by_epoch.items():
             names = [name, *(key for keys in listeners for key in (keys.live, keys.presence_version))]
-            raw, *rows = await self._function("orders_2", names, [SESSION, listeners[0].suffix])
+            raw, *rows = await self._function("orders", names, [SESSION, listeners[0].suffix])
             epoch = await self._epoch(listeners[0], raw)
             found.update({keys.listener_id: _orders(epoch, row) for keys, row in zip(listeners, rows, strict=True)})
         return found
@@ -252,7 +258,7 @@ class RedisStore:
         reserve = self._journal_reserve if any(change.own for change in changes) else 0
         fixed = _fixed_arguments(keys, epoch, self._journal_length_max + reserve, answer, live)
         rows = [argument for change in changes for argument in _change_arguments(change)]
-        return Committed(int(await self._function("commit_2", names, [*fixed, *rows, *packets])))
+        return Committed(int(await self._function("commit", names, [*fixed, *rows, *packets])))
 
     async def publish(self, listener_id: str, packet: bytes) -> None:
         await self._call("SPUBLISH", ListenerKeys(listener_id).channel, packet)
@@ -260,16 +266,16 @@ class RedisStore:
     async def hold_connections(self, listener_id: str, connections: Sequence[Connection]) -> None:
         keys = ListenerKeys(listener_id)
         names = [keys.presence, keys.deadlines, keys.presence_version]
-        await self._function("hold_2", names, self._held_arguments(listener_id, connections))
+        await self._function("hold", names, self._held_arguments(listener_id, connections))
 
     async def enter(self, listener_id: str, connection: Connection, now_ms: int) -> Present:
         keys = ListenerKeys(listener_id)
         names = [keys.presence, keys.deadlines, keys.presence_version, keys.epoch]
-        answer = await self._function("enter_1", names, self._held_arguments(listener_id, [connection]))
+        answer = await self._function("enter", names, self._held_arguments(listener_id, [connection]))
         return await self._present(keys, answer, now_ms)
 
     def _held_arguments(self, listener_id: str, connections: Sequence[Connection]) -> list[str | bytes | int]:
-        """Those of `hold_2` in functions.lua."""
+        """Those of `hold` in functions.lua."""
         rows: list[str | bytes | int] = [PRESENCE_LEASE_MS * 2, LEFT_TTL_MS, self._clock.now_ms() + LEASE_DOUBTFUL_MS]
         for row in connections:
             lease = f"c|{listener_id}|{row.connection_id}"
@@ -279,7 +285,7 @@ class RedisStore:
     async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
         keys = ListenerKeys(listener_id)
         names = [keys.presence, keys.deadlines, keys.left, keys.presence_version]
-        await self._function("drop_2", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS])
+        await self._function("drop", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS])
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
         return _alive(await self._call("HVALS", ListenerKeys(listener_id).presence), now_ms)
@@ -287,7 +293,7 @@ class RedisStore:
     async def present(self, listener_id: str, now_ms: int) -> Present:
         keys = ListenerKeys(listener_id)
         names = [keys.epoch, keys.presence, keys.presence_version]
-        return await self._present(keys, await self._function("present_1", names, []), now_ms)
+        return await self._present(keys, await self._function("present", names, []), now_ms)
 
     async def _present(self, keys: ListenerKeys, answer: Sequence[bytes], now_ms: int) -> Present:
         epoch, version, *rows = answer
@@ -300,7 +306,7 @@ class RedisStore:
     async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
         claimed_until_ms = now_ms + DUE_CLAIM_MS
         names = [deadlines_key(partition) for partition in range(PARTITIONS)]
-        asked = [("FCALL", "due_1", 1, name, now_ms, claimed_until_ms, limit) for name in names]
+        asked = [("FCALL", LIBRARY.function("due"), 1, name, now_ms, claimed_until_ms, limit) for name in names]
         answers = await self._answers(asked)
         return tuple(_due(member) for members in answers for member in members)
 

@@ -205,6 +205,16 @@ class TestWebsocket:
         assert (await asyncio.wait_for(engine.disconnected.get(), WAIT_S))[1] == "ping timeout"
         assert engine.ended == []
 
+    async def test_a_message_whose_last_part_never_comes_leaves_no_room_for_a_pong(self, engine: Engine) -> None:
+        raw = await engine.connected()
+        transport_of(raw).write(frame(1, b"4" * 10, fin=False))
+        with pytest.raises(Closed):
+            while True:
+                assert await raw.receive() == "2"
+                transport_of(raw).write(frame(9, b""))
+        assert (await asyncio.wait_for(engine.disconnected.get(), WAIT_S))[1] == "ping timeout"
+        assert not engine.sio.eio.websockets
+
     async def test_pongs_that_nobody_asked_for_change_nothing(self, engine: Engine) -> None:
         raw = await engine.connected()
         for _ in range(100):

@@ -334,6 +334,15 @@ def test_a_plain_report_a_little_back_in_a_loop_is_no_way_around_it() -> None:
     assert isinstance(after, SessionState) and (after.heard_ms, after.listened) == (103_000, ())
 
 
+@pytest.mark.parametrize(("reported_ms", "place_ms"), [(90_000 - 2_001, None), (90_000 - 2_000, 90_000), (89_999, 90_000)])
+def test_a_plain_report_leads_back_to_the_start_of_a_loop_and_no_further(
+    reported_ms: int, place_ms: int | None
+) -> None:
+    state = replace(BY_REST, position_ms=80_000, heard_ms=105_000, loop=LOOP)
+    after = plain(state, reported_ms)
+    assert (after.heard_ms if isinstance(after, SessionState) else None) == place_ms
+
+
 def test_plain_reports_that_step_back_a_little_lead_nowhere() -> None:
     state = make_state(active_device_id="rest", active_connection_id=None, playing=False)
     for step in range(1, 11):
