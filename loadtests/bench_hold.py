@@ -130,10 +130,10 @@ async def _hold(
         await asyncio.sleep(SETTLE_S)
     looking = asyncio.create_task(watched.look_for_ever())
     await loads.seek(commands_per_s)
-    began_s, network_bytes = time.monotonic(), loopback_bytes()
+    began_s, network_bytes, rows = time.monotonic(), loopback_bytes(), await fleet.rows_written()
     async with sampling(fleet.url, fleet.jwt_key, fleet.script_id, REST_PER_S) as sampler:
         await _progress(loads, sampler, minutes)
-    ended_s = time.monotonic()
+    ended_s, rows = time.monotonic(), await fleet.rows_written() - rows
     await loads.seek(0)
     looking.cancel()
     watched.look()
@@ -152,6 +152,7 @@ async def _hold(
         at_last=at_last,
         valkey_bytes=valkey_bytes,
         network_bytes=loopback_bytes() - network_bytes,
+        rows_written=rows,
         servers=fleet.processes,
     )
 

@@ -41,6 +41,8 @@ class Held:
     valkey_bytes: int
     network_bytes: int
     """Between clients and servers, both ways, with all headers."""
+    rows_written: int
+    """By PostgreSQL: inserted, changed and deleted."""
     servers: int
 
     @property
@@ -65,6 +67,7 @@ def figures_of(held: Held, groups: Iterable[str]) -> dict[str, float]:
         "commands_per_s": round(counts["seeks"] / held.seconds, 1),
         "commands_failed": float(counts["seeks_failed"] + counts["not_arrived"]),
         "paused": float(counts["paused"]),
+        "postgresql_rows_per_s": round(held.rows_written / held.seconds, 1),
     }
     for name, prefix in ((COMMANDS, "seek"), ("progress", "report")):
         for percent in (50, 95, 99):

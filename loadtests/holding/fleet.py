@@ -45,6 +45,9 @@ set session_replication_role = replica;
 update audio_scripts set status = 'ready', progress = 1, updated_at = now() - interval '2 hours'
 """
 """As what people listen to mostly is: prepared long ago, so that nobody follows how far it is."""
+ROWS_WRITTEN = """
+select tup_inserted + tup_updated + tup_deleted from pg_stat_database where datname = current_database()
+"""
 T = TypeVar("T")
 
 
@@ -183,6 +186,14 @@ class Fleet:
             return int((await client.info("memory"))["used_memory"])
         finally:
             await client.aclose()
+
+    async def rows_written(self) -> int:
+        """Rows that PostgreSQL has inserted, changed and deleted so far, as it tells; a second late at most."""
+        owner = await asyncpg.connect(self._postgres.url())
+        try:
+            return int(await owner.fetchval(ROWS_WRITTEN))
+        finally:
+            await owner.close()
 
     async def stop(self) -> None:
         for process in self._running:

@@ -63,6 +63,7 @@ def held() -> str:
         "Valkey (µs)": "valkey_cpu_us_per_socket_s",
         "PostgreSQL (µs)": "postgresql_cpu_us_per_socket_s",
         "flusher (µs)": "flusher_cpu_us_per_socket_s",
+        "rows that PostgreSQL writes a second": "postgresql_rows_per_s",
         "server CPU of a join (µs)": "server_cpu_us_per_join",
         "bytes on the wire per socket and second": "network_bytes_per_socket_s",
         "the load's own CPU (cores)": "load_cores",
@@ -102,7 +103,7 @@ def needs() -> str:
     figures = runs[-1]["figures"]
     rows = [[f"{listeners:,}", *_needs(figures, listeners * SOCKETS_A_LISTENER)] for listeners in LISTENERS]
     head = ["listeners", "sockets", "server cores", "server processes", "server memory", "Valkey shards"]
-    head += ["Valkey memory", "journal entries a second", "flusher cores", "PostgreSQL cores", "network"]
+    head += ["Valkey memory", "journal entries a second", "PostgreSQL rows a second", "flusher cores", "PostgreSQL cores", "network"]
     return f"By the run with {figures['sockets']:,.0f} sockets:\n\n{markdown(head, rows)}"
 
 
@@ -121,6 +122,7 @@ def _needs(figures: Kept, sockets: int) -> list[str]:
         f"{math.ceil(cores('valkey') / VALKEY_BUSY):,}",
         _gigabytes(sockets * figures["valkey_bytes_per_socket"]),
         f"{entries:,.0f}",
+        f"{sockets * figures['postgresql_rows_per_s'] / figures['sockets']:,.0f}",
         f"{math.ceil(cores('flusher')):,}",
         f"{math.ceil(cores('postgresql')):,}",
         f"{sockets * figures['network_bytes_per_socket_s'] / 1e6:,.0f} MB/s",

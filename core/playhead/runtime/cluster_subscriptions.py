@@ -40,6 +40,8 @@ class ClusterSubscriptions:
         """Channels by their slot."""
         self._places: dict[int, Address] = {}
         """By slot: whose connection its channels are asked for on."""
+        self._gaps_before: set[str] = set()
+        """Channels of no known place, of which something may have been said already."""
         self._task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._slots.watch(self._settle)
@@ -85,7 +87,7 @@ class ClusterSubscriptions:
         for task in list(self._ending):
             await task
 
-    def want(self, channel: str) -> None:
+    def want(self, channel: str, *, gap_before: bool = False) -> None:
         slot = slot_of(channel)
         channels = self._wanted.setdefault(slot, set())
         if channel in channels:
@@ -95,10 +97,12 @@ class ClusterSubscriptions:
             address = self._slots.primary(slot)
             if address is None:
                 # asked for when the map is known
+                if gap_before:
+                    self._gaps_before.add(channel)
                 self._slots.renew_soon()
                 return
             self._places[slot] = address
-        self._line(self._places[slot]).want(channel)
+        self._line(self._places[slot]).want(channel, gap_before=gap_before)
 
     async def subscribe(self, channel: str) -> None:
         """Returns when every later message will arrive. Raises NotConfirmed."""
@@ -117,6 +121,7 @@ class ClusterSubscriptions:
         slot = slot_of(channel)
         channels = self._wanted.get(slot, set())
         channels.discard(channel)
+        self._gaps_before.discard(channel)
         if slot in self._places:
             self._line(self._places[slot]).unsubscribe(channel)
         if not channels:
@@ -142,10 +147,11 @@ class ClusterSubscriptions:
         before = self._places.get(slot)
         self._places[slot] = address
         for channel in self._wanted[slot]:
-            heard = before is not None and self._line(before).confirmed(channel)
+            gap = channel in self._gaps_before or (before is not None and self._line(before).confirmed(channel))
+            self._gaps_before.discard(channel)
             if before is not None:
                 self._line(before).unsubscribe(channel)
-            self._line(address).want(channel, again=heard)
+            self._line(address).want(channel, gap_before=gap)
 
     def _line(self, address: Address) -> Subscriptions:
         if (line := self._lines.get(address)) is None:

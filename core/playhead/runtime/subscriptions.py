@@ -100,14 +100,15 @@ class Subscriptions:
     async def stop(self) -> None:
         await cancelled(self._task)
 
-    def want(self, channel: str, *, again: bool = False) -> None:
+    def want(self, channel: str, *, gap_before: bool = False) -> None:
         """Subscribes without waiting: messages arrive from some moment on. Asked once, as a second answer is a gap.
 
-        `again`: it was subscribed to elsewhere, so that the first answer is a gap already.
+        `gap_before`: something may have been said already, as where it was subscribed to elsewhere, so that the first
+        answer is a gap, too.
         """
         if channel not in self._wanted:
             self._wanted.add(channel)
-            if again:
+            if gap_before:
                 self._confirmed.add(channel)
             self._ask("SSUBSCRIBE", channel)
 

@@ -28,6 +28,9 @@ LINGER_S = 1.0
 """For a client to read why it is closed, while what it sends is thrown away."""
 UPGRADE_TIMEOUT_S = 10.0
 """From the first frame of a websocket beside a polling session to the last of its probe."""
+PARTS_MAX = 1_000
+"""Frames of one message: each costs memory of its own, however little is in it. For how long they may come, says the
+next ping: a pong has no room between them."""
 NO_HEADERS: Mapping[str, str] = {}
 TEXT, BINARY, CLOSE, CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CLOSE, WSMsgType.CONTINUATION
 
@@ -156,7 +159,7 @@ class WebSocket(WSListener):
         if self._parts is None:
             self._parts, self._parts_type, self._parts_bytes = [], kind, 0
         self._parts_bytes += frame.payload_size
-        if self._parts_bytes > self._server.max_http_buffer_size:
+        if self._parts_bytes > self._server.max_http_buffer_size or len(self._parts) >= PARTS_MAX:
             self._refuse(Ending.TOO_LARGE)
             return
         self._parts.append(frame.get_payload_as_bytes())

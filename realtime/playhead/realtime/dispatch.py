@@ -22,6 +22,7 @@ from playhead.realtime.handlers import Accepted, Answer, Handler
 from playhead.realtime.wire import MALFORMED_EVENT, PACKET_BYTES_MAX, TOO_LARGE_EVENT
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
+from playhead.runtime.seldom import Seldom
 from playhead.sessions.codec import rejection_payload
 from playhead.sessions.store import StoreUnavailable
 from playhead.sessions.validation import explain
@@ -54,6 +55,7 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._monotonic_ns = monotonic_ns
+        self._unavailable = Seldom()
         self._settling = False
         self._running = 0
         self._settled = asyncio.Event()
@@ -116,7 +118,9 @@ class Dispatcher:
             self._note(connection, answer, event)
             return answer
         except (StoreUnavailable, DatabaseUnavailable) as error:
-            log.warning("A command found no store.", action="command_unavailable", event_name=event, error=str(error))
+            if times := self._unavailable.take():
+                fields = {"event_name": event, "times": times, "error": str(error)}
+                log.warning("A command found no store.", action="command_unavailable", **fields)
             if isinstance(error, StoreUnavailable):
                 self.on_unknown(connection.principal.listener_id)
             detail = DATABASE_AWAY if isinstance(error, DatabaseUnavailable) else None

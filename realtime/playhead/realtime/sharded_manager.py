@@ -29,12 +29,12 @@ from socketio.packet import Packet as SocketPacket
 
 from playhead.engine.socket_server import Rooms, outgoing
 from playhead.runtime.redis_clients import Calls, subscriptions_of
+from playhead.runtime.self_pings import PING_EVERY_S, SelfPings
 from playhead.runtime.subscriptions import NotConfirmed
 from playhead.runtime.tasks import cancelled
 
 log = structlog.get_logger(__name__)
 
-PING_EVERY_S = 10.0
 TASKS_MAX = 1_000
 """Handlers and callbacks that run because of other nodes' messages; more of them are waited for, one by one."""
 
@@ -58,15 +58,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag=True):
     json: Any
 
 
-class Ping(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Of a node to itself."""
-
-    host_id: str
-    sent_s: float
-
-
 encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(Encoded | Request | Ping).decode
+decode = msgspec.msgpack.Decoder(Encoded | Request).decode
 
 
 class ShardedManager(Rooms, AsyncPubSubManager):
@@ -78,7 +71,15 @@ class ShardedManager(Rooms, AsyncPubSubManager):
 
     name = "sharded"
 
-    def __init__(self, client: Redis, calls: Calls, on_gap: OnGap, channel: str = "socketio") -> None:
+    def __init__(
+        self,
+        client: Redis,
+        calls: Calls,
+        on_gap: OnGap,
+        channel: str = "socketio",
+        *,
+        ping_every_s: float = PING_EVERY_S,
+    ) -> None:
         super().__init__()
         self.channel = channel
         self._calls = calls
@@ -86,6 +87,7 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         self._places: dict[str, tuple[str, str]] = {}
         """Namespace and room of each channel that is subscribed to."""
         self._subscriptions = subscriptions_of(client, self._arrived, self._missed)
+        self._pings = SelfPings(self._subscriptions, self._told_itself, f"{channel}:ping:{self.host_id}", ping_every_s)
         self._pinging: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._quick = {
@@ -94,15 +96,21 @@ class ShardedManager(Rooms, AsyncPubSubManager):
             "leave_room": self._handle_leave_room,
             "close_room": self._handle_close_room,
         }
-        self.heard_s: float | None = None
-        """When the last message came, by the loop's clock."""
-        self.ping_s: float | None = None
-        """How long the last ping took to come back."""
 
     @property
     def connected(self) -> bool:
         """Whether messages can arrive."""
         return self._subscriptions.connected
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has been heard, of the most silent server; infinite before the first connection."""
+        return self._pings.silent_s
+
+    @property
+    def ping_s(self) -> float | None:
+        """How long its last message to itself took to come back; None: none has."""
+        return self._pings.ping_s
 
     def initialize(self) -> None:
         """By the server, with its first socket. What is listened to begins with `start`."""
@@ -111,7 +119,8 @@ class ShardedManager(Rooms, AsyncPubSubManager):
     async def start(self) -> None:
         """Raises NotConfirmed when the store does not answer; it listens as soon as it does."""
         self._subscriptions.start()
-        self._pinging = asyncio.create_task(self._ping(), name="sharded-ping")
+        self._pings.want()
+        self._pinging = asyncio.create_task(self._pings.ping_for_ever(), name="sharded-ping")
         for channel in (self._everybody, self._node(self.host_id)):
             await self._subscriptions.subscribe(channel)
 
@@ -135,7 +144,8 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         return f"{self.channel}:node:{host_id}"
 
     def _room(self, namespace: str, room: Any) -> str:
-        return f"{self.channel}:room:{namespace}:{room}"
+        """Of no two rooms the same: with its length a namespace cannot run into the room, and 5 is not "5"."""
+        return f"{self.channel}:room:{len(namespace)}:{namespace}:{room!r}"
 
     def _channel_to(self, namespace: str, room: Any) -> str:
         """Several rooms share a message, as a socket that is in two of them gets it once."""
@@ -155,8 +165,9 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         await super()._handle_enter_room(message)
         namespace, room = message["namespace"], message["room"]
         if self._has(namespace, room):
-            # without waiting: it is the task that reads who would have to read the confirmation
-            self._want(namespace, room)
+            # without waiting: it is the task that reads who would have to read the confirmation; and whoever asked for
+            # it may emit to the room before, which is told as a gap
+            self._want(namespace, room, gap_before=True)
 
     def _has(self, namespace: str, room: str) -> bool:
         return room in self.rooms.get(namespace, {})
@@ -173,11 +184,11 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         except NotConfirmed:
             log.warning("A room has no subscription yet.", action="room_unsubscribed")
 
-    def _want(self, namespace: str, room: str) -> str:
+    def _want(self, namespace: str, room: str, gap_before: bool = False) -> str:
         channel = self._room(namespace, room)
         if channel not in self._places:
             self._places[channel] = (namespace, room)
-            self._subscriptions.want(channel)
+            self._subscriptions.want(channel, gap_before=gap_before)
         return channel
 
     def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
@@ -234,11 +245,11 @@ class ShardedManager(Rooms, AsyncPubSubManager):
     # what is heard
 
     async def _arrived(self, channel: str, content: bytes) -> None:
-        now_s = self.heard_s = asyncio.get_running_loop().time()
+        if self._pings.is_own(channel):
+            self._pings.take(content)
+            return
         message = decode(content)
-        if isinstance(message, Ping):
-            self.ping_s = now_s - message.sent_s
-        elif isinstance(message, Request):
+        if isinstance(message, Request):
             await self._handle(self.json.loads(message.json))
         elif message.host_id != self.host_id:
             self._deliver(message)
@@ -268,13 +279,11 @@ class ShardedManager(Rooms, AsyncPubSubManager):
             self.server.deliver(members, outgoing(message.packets), message.skip_sids)
 
     async def _missed(self, channel: str) -> None:
-        await self._gap(*self._places.get(channel, ("", "")))
+        if not self._pings.is_own(channel):
+            await self._gap(*self._places.get(channel, ("", "")))
 
-    async def _ping(self) -> None:
-        """Shows that messages come back, also when nobody has anything to say."""
-        while True:
-            await self._send(self._node(self.host_id), encode(Ping(self.host_id, asyncio.get_running_loop().time())))
-            await asyncio.sleep(PING_EVERY_S)
+    async def _told_itself(self, channel: str, content: bytes) -> None:
+        await self._calls.call("SPUBLISH", channel, content)
 
 
 def are_several(room: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from playhead.engine import front
+from playhead.engine import front, websockets
 from playhead.engine.turns import WAITING_CUT, WAITING_MAX
 from tests.integration.engine.conftest import Engine, Start
 from tests.integration.engine.raw import WAIT_S, RawSocket
@@ -225,6 +225,19 @@ async def test_what_is_no_frame_ends_the_connection(patient: Engine, data: bytes
         if b"\x88" in got.partition(b"\r\n\r\n")[2]:
             made.shutdown(socket.SHUT_WR)
     assert patient.ended in (["unreadable"], ["too_large"])
+    assert not patient.sio.eio.sockets
+    made.close()
+
+
+async def test_a_message_in_very_many_frames_is_too_large_though_they_hold_nothing(patient: Engine) -> None:
+    made, loop = await bare(patient)
+    parts = frame(0, b"", fin=False)
+    await loop.sock_sendall(made, HEAD + frame(1, b"4", fin=False) + parts * (websockets.PARTS_MAX - 2))
+    await until(lambda: len(patient.sio.eio.websockets) == 1)
+    await asyncio.sleep(0.05)
+    assert patient.ended == []
+    await loop.sock_sendall(made, parts * 2)
+    await until(lambda: patient.ended == ["too_large"])
     assert not patient.sio.eio.sockets
     made.close()
 

@@ -49,7 +49,7 @@ class Socket:
 
 
 @asynccontextmanager
-async def start_node(valkey_url: str) -> AsyncIterator[Node]:
+async def start_node(valkey_url: str, **options: Any) -> AsyncIterator[Node]:
     gaps: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
     async def on_gap(namespace: str, room: str) -> None:
@@ -57,7 +57,7 @@ async def start_node(valkey_url: str) -> AsyncIterator[Node]:
 
     client = client_of(valkey_url)
     calls = calls_of(valkey_url, client)
-    manager = ShardedManager(client, calls, on_gap)
+    manager = ShardedManager(client, calls, on_gap, **options)
     node = Node(SocketServer(client_manager=manager), manager, gaps=gaps)
 
     async def disconnected(sid: str, _reason: str) -> None:
@@ -208,6 +208,49 @@ async def test_rooms_are_entered_left_and_closed_from_other_nodes(
     await there.expect("last")
 
 
+async def test_an_event_right_after_a_room_was_entered_elsewhere_comes_or_is_told_as_a_gap(
+    nodes: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    one, two = nodes
+    there = await join(stack, two)
+    for number in range(20):
+        room = f"r{number}"
+        await one.server.enter_room(there.sid, room)
+        await one.server.emit("at once", room=room)
+        async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+            assert await two.gaps.get() == ("/", room)
+        while not there.events.empty():
+            assert there.events.get_nowait() == ("at once",)
+        await one.server.emit("later", room=room)
+        await there.expect("later")
+
+
+async def test_rooms_whose_names_run_into_each_other_are_two(
+    nodes: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    one, two = nodes
+    there = await join(stack, two, "5")
+    await two.server.enter_room(there.sid, 5)
+    await two.server.leave_room(there.sid, 5)
+    await one.server.emit("five", room="5")
+    await there.expect("five")
+    names = [("/a", "b:c"), ("/a:b", "c"), ("/", 5), ("/", "5"), ("/", "a"), ("/a", "")]
+    assert len({one.manager._room(*name) for name in names}) == len(names)
+
+
+async def test_one_that_hears_nothing_listens_anew(valkey_url: str, stack: AsyncExitStack) -> None:
+    node = await stack.enter_async_context(start_node(valkey_url, ping_every_s=0.05))
+    there = await join(stack, node, "r")
+
+    async def nowhere(_channel: str, _content: bytes) -> None:
+        """What it tells itself is lost from now on."""
+
+    node.manager._pings._publish = nowhere
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        gaps = {await node.gaps.get() for _ in range(4)}
+    assert ("/", "r") in gaps and ("/", there.sid) in gaps
+
+
 async def test_a_socket_of_another_node_is_disconnected_and_its_handler_is_told(
     nodes: tuple[Node, Node], stack: AsyncExitStack
 ) -> None:
@@ -310,13 +353,13 @@ async def test_who_takes_too_many_requests_of_others_waits_for_them(
 
 
 async def test_its_health_is_how_long_ago_it_heard_and_how_long_a_ping_takes(
-    valkey_url: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+    valkey_url: str, stack: AsyncExitStack
 ) -> None:
-    monkeypatch.setattr(sharded_manager, "PING_EVERY_S", 0.01)
-    node = await stack.enter_async_context(start_node(valkey_url))
+    node = await stack.enter_async_context(start_node(valkey_url, ping_every_s=0.01))
+    assert node.manager.ping_s is None
 
     async def pinged() -> bool:
-        return node.manager.ping_s is not None and node.manager.heard_s is not None
+        return node.manager.ping_s is not None and node.manager.silent_s < ARRIVAL_TIMEOUT_S
 
     await eventually(pinged)
     assert node.manager.connected

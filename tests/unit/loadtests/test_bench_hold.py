@@ -53,6 +53,7 @@ def held(loads: Loads) -> Held:
         at_last={"rss": 13_000_000, "pss": 7_000_000},
         valkey_bytes=2_000_000,
         network_bytes=1_500_000,
+        rows_written=250,
         servers=2,
     )
 
@@ -66,6 +67,7 @@ def test_figures_are_those_of_the_time_that_was_measured(held: Held) -> None:
     assert (figures["rss_bytes_per_socket"], figures["pss_bytes_per_socket"]) == (10_000, 5_000)
     assert (figures["end_rss_bytes_per_socket"], figures["valkey_bytes_per_socket"]) == (12_000, 2_000)
     assert figures["network_bytes_per_socket_s"] == 150.0
+    assert figures["postgresql_rows_per_s"] == 25.0
     assert (figures["rest_p95_ms"], figures["upload_p95_ms"], figures["cached_stream_p95_ms"]) == (90.0, 2_000.0, 4.0)
     assert figures["load_late_ms"] == 7.0
 

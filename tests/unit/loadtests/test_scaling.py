@@ -22,6 +22,7 @@ FIGURES = {
     "end_rss_bytes_per_socket": 12_000.0,
     "valkey_bytes_per_socket": 4_000.0,
     "network_bytes_per_socket_s": 100.0,
+    "postgresql_rows_per_s": 50.0,
 }
 
 
@@ -34,7 +35,7 @@ def test_the_figures_in_the_documentation_are_those_that_were_kept(name: str) ->
 
 def test_needs_grow_with_the_listeners() -> None:
     needs = scaling._needs(FIGURES, 2_000_000)
-    assert needs == ["2,000,000", "40", "80", "24.0 GB", "16", "8.0 GB", "120,000", "6", "4", "200 MB/s"]
+    assert needs == ["2,000,000", "40", "80", "24.0 GB", "16", "8.0 GB", "120,000", "2,000", "6", "4", "200 MB/s"]
 
 
 def test_results_of_every_size_are_told_by_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
