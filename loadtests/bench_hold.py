@@ -1,10 +1,10 @@
 """How many sockets one machine holds, and what they cost: `dev.py bench hold`.
 
-    python3 dev.py bench hold [--sockets 50000] [--minutes 10] [--commands-per-s 500] [--keep]
+    python3 dev.py bench hold [--sockets 50000] [--minutes 10] [--commands-per-s 500] [--report-every-s 10] [--keep]
 
 A whole system on this machine: several server processes on one port, Valkey, PostgreSQL, a flusher. Every listener has
-two devices, authenticated and joined; one of them sounds and reports every 10 s; seeks go from one to the other; and
-requests are made over every route. The load runs on the same cores, so times are an upper bound.
+two devices, authenticated and joined; one of them sounds and reports every 10 s by default; seeks go from one to the
+other; and requests are made over every route. The load runs on the same cores, so times are an upper bound.
 Where the machine has too little memory or too few descriptors for so many sockets, it takes fewer and says so.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from loadtests.holding.crowd import REPORT_EVERY_S
 from loadtests.holding.figures import COMMANDS, Held, figures_of, goals_of, rows_of
 from loadtests.holding.files import RESERVED, raise_file_limit
 from loadtests.holding.fleet import FLUSHER, POSTGRES, SERVER, VALKEY, Fleet, running
@@ -103,13 +104,15 @@ async def opened(loads: Loads, sockets: int, per_s: float, notes: list[str]) -> 
     return (sockets - before) / elapsed_s
 
 
-async def held(sockets: int, minutes: float, commands_per_s: float, per_s: float, notes: list[str]) -> Held:
+async def held(
+    sockets: int, minutes: float, commands_per_s: float, per_s: float, report_every_s: float, notes: list[str]
+) -> Held:
     descriptors = raise_file_limit()
     sockets = affordable(sockets, notes)
     with tempfile.TemporaryDirectory(prefix="ph-hold-") as name:
         async with (
             running(Path(name), server_processes(sockets, descriptors)) as fleet,
-            loading(sockets, descriptors, fleet.port, fleet.script_id, fleet.jwt_key) as loads,
+            loading(sockets, descriptors, fleet.port, fleet.script_id, fleet.jwt_key, report_every_s) as loads,
         ):
             return await _hold(fleet, loads, minutes, commands_per_s, per_s, notes)
 
@@ -179,12 +182,16 @@ def main() -> None:
     parser.add_argument("--sockets", type=int, default=50_000)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--commands-per-s", type=float, default=500.0)
+    parser.add_argument("--report-every-s", type=float, default=REPORT_EVERY_S, help="of a device that sounds")
     parser.add_argument("--open-per-s", type=float, default=OPEN_PER_S, help="sockets that come a second at most")
     parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
     options = parser.parse_args()
     notes = [f"Not sampled: {row}" for row in NOT_SAMPLED]
-    found = asyncio.run(held(options.sockets, options.minutes, options.commands_per_s, options.open_per_s, notes))
+    pace = (options.commands_per_s, options.open_per_s, options.report_every_s)
+    found = asyncio.run(held(options.sockets, options.minutes, *pace, notes))
     name = "hold" if options.sockets == 50_000 else f"hold_{options.sockets}"
+    if options.report_every_s != REPORT_EVERY_S:
+        name += f"_every_{options.report_every_s:g}s"
     figures = figures_of(found, (SERVER, VALKEY, POSTGRES, FLUSHER, LOAD))
     result = Result(name, figures, goals_of(figures, options.sockets))
     rows = rows_of(found)

@@ -1,7 +1,7 @@
 """All listeners of one load process: they connect, report and seek, and come back when they are cut off.
 
 Owns: when what is sent, and the counts. Must not know: the other load processes, servers' processes.
-Reports lie on a wheel of BUCKETS, so that they are spread evenly over REPORT_INTERVAL_S without a timer a device.
+Reports lie on a wheel of BUCKETS, so that they are spread evenly over `report_every_s` without a timer a device.
 """
 
 import asyncio
@@ -22,7 +22,8 @@ from loadtests.holding.device import Answer, Device, Refused
 from loadtests.holding.pair import PLACE_S_MAX, Order, Pair, Seek, order_of
 from loadtests.holding.waits import RETRIES_MAX, backoff_s, refused_over_http, retry_s
 
-REPORT_INTERVAL_S = 10.0
+REPORT_EVERY_S = 10.0
+"""As our player does, while it sounds."""
 BUCKETS = 100
 CHECKED_AT_ONCE = 5
 """Buckets whose devices are asked at a tick whether an ack is overdue: every device every 2 s."""
@@ -43,6 +44,7 @@ class Target:
     port: int
     sources: Sequence[str]
     script_id: str
+    report_every_s: float = REPORT_EVERY_S
 
 
 class Crowd:
@@ -94,7 +96,7 @@ class Crowd:
         tick, start_s = 0, time.monotonic()
         while True:
             tick += 1
-            due_s = start_s + tick * REPORT_INTERVAL_S / BUCKETS
+            due_s = start_s + tick * self._target.report_every_s / BUCKETS
             await _until(due_s)
             self.late_ms = max(self.late_ms, (time.monotonic() - due_s) * 1000)
             for pair in self._buckets[tick % BUCKETS]:

@@ -1,6 +1,6 @@
 """One load process: `python -m loadtests.holding.load_process`, told what to do on its standard input, a line each.
 
-    {"host": …, "port": …, "sources": […], "script_id": …, "tokens": […]}    first
+    {"host": …, "port": …, "sources": […], "script_id": …, "report_every_s": …, "tokens": […]}    first
     {"do": "open", "pairs": 5000, "per_s": 100}                              answered by {"opened": 5000}
     {"do": "seek", "per_s": 100}
     {"do": "end"}                                                            or the end of the input

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import psutil
 
+from loadtests.holding.crowd import REPORT_EVERY_S
 from loadtests.holding.files import sockets_a_process
 from loadtests.holding.usage import family
 from playhead.auth.tokens import issue
@@ -52,7 +53,7 @@ class Loads:
         self._opened = [0] * processes
         self._news = asyncio.Event()
 
-    async def start(self, port: int, script_id: str, jwt_key: str) -> None:
+    async def start(self, port: int, script_id: str, jwt_key: str, report_every_s: float) -> None:
         expires_at_s = int(time.time()) + TOKEN_S
         for number, pairs in enumerate(self._pairs):
             process = await asyncio.create_subprocess_exec(
@@ -69,6 +70,7 @@ class Loads:
             ]
             sources = [f"127.0.{number + 1}.{host}" for host in (1, 2)]
             target = {"host": "127.0.0.1", "port": port, "sources": sources, "script_id": script_id}
+            target["report_every_s"] = report_every_s
             await self._tell(number, {**target, "tokens": tokens})
 
     async def _tell(self, number: int, command: dict[str, Any]) -> None:
@@ -161,11 +163,13 @@ class Loads:
 
 
 @asynccontextmanager
-async def loading(sockets: int, descriptors: int, port: int, script_id: str, jwt_key: str) -> AsyncIterator[Loads]:
+async def loading(
+    sockets: int, descriptors: int, port: int, script_id: str, jwt_key: str, report_every_s: float = REPORT_EVERY_S
+) -> AsyncIterator[Loads]:
     """As many load processes as so many sockets need, two at least."""
     loads = Loads(sockets, max(2, -(-sockets // sockets_a_process(descriptors))))
     try:
-        await loads.start(port, script_id, jwt_key)
+        await loads.start(port, script_id, jwt_key, report_every_s)
         yield loads
     finally:
         await loads.stop()

@@ -222,6 +222,8 @@ async def test_metrics_are_on_a_port_of_their_own_and_count_what_was_done(
     assert 'playhead_commands_total{command="join",result="ok",surface="socket"}' in text
     for name in ("sockets", "ack_seconds_count", "delivery_seconds_count", "loop_lag_seconds_count", "store_up"):
         assert f"playhead_{name}" in text, name
+    assert 0 <= gauge(text, "playhead_bus_silent_seconds") < 25
+    assert 0 <= gauge(text, "playhead_bus_ping_seconds") < 1
     assert listener_id not in text and phone.device.id not in text
 
 

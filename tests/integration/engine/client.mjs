@@ -10,6 +10,7 @@ const event = (name) => new Promise((resolve) => socket.once(name, (...data) => 
 const [auth, question] = [event("auth"), event("question")];
 
 socket.on("question", (number, answer) => answer(number + 1));
+socket.on("binary question", (bytes, answer) => answer(new Uint8Array([...new Uint8Array(bytes)].reverse())));
 socket.on("connect_error", (error) => {
   console.log(JSON.stringify({ error: error.message }));
   process.exit(1);
@@ -21,6 +22,7 @@ const back = event("message-back");
 socket.emit("message", new Uint8Array([1, 2, 3]), "beside");
 const [bytes, beside] = await back;
 seen.back = [[...bytes], beside];
+seen.binaryAck = [...(await socket.emitWithAck("message-with-ack", new Uint8Array([4, 5])))];
 if (transports === "polling,websocket" && socket.io.engine.transport.name !== "websocket") {
   await new Promise((resolve) => socket.io.engine.once("upgrade", resolve));
 }

@@ -38,9 +38,10 @@ async def run_client(url: str, transports: str) -> dict[str, Any]:
     ("transports", "ends_on"), [("websocket", "websocket"), ("polling", "polling"), ("polling,websocket", "websocket")]
 )
 async def test_the_official_client(engine: Engine, transports: str, ends_on: str) -> None:
-    answers: asyncio.Queue[int] = asyncio.Queue()
+    answers: asyncio.Queue[Any] = asyncio.Queue()
 
     async def ask(sid: str) -> None:
+        answers.put_nowait(await engine.sio.call("binary question", b"\x01\x02\x03", to=sid, timeout=WAIT_S))
         answers.put_nowait(await engine.sio.call("question", 41, to=sid, timeout=WAIT_S))
 
     async def end(sid: str) -> None:
@@ -52,8 +53,10 @@ async def test_the_official_client(engine: Engine, transports: str, ends_on: str
     assert seen["auth"] == {"token": "t"}
     assert seen["ack"] == "text"
     assert seen["back"] == [[1, 2, 3], "beside"]
+    assert seen["binaryAck"] == [4, 5]
     assert seen["transport"] == ends_on
     assert seen["after"] == 50_000
+    assert answers.get_nowait() == b"\x03\x02\x01"
     assert seen["question"] == 41 and answers.get_nowait() == 42
     assert seen["stayed"] is True, "pings were answered"
     assert seen["ended"] == "io server disconnect"

@@ -90,6 +90,32 @@ async def test_a_flood_of_websocket_pings_is_answered_or_cut(start: Start) -> No
     made.close()
 
 
+async def test_a_flood_of_websocket_pings_whose_answers_are_read_holds_nobody_up(patient: Engine) -> None:
+    made, loop = await bare(patient)
+    await loop.sock_sendall(made, HEAD)
+    other = await patient.connected()
+    flood = frame(9, b"x") * 5_000
+    got = 0
+
+    async def send() -> None:
+        while True:
+            await loop.sock_sendall(made, flood)
+
+    async def read() -> None:
+        nonlocal got
+        while chunk := await loop.sock_recv(made, 65_536):
+            got += len(chunk)
+
+    flooding = [asyncio.create_task(send()), asyncio.create_task(read())]
+    for _ in range(50):
+        await other.alive()
+    assert got > len(flood) and patient.ended == []
+    for task in flooding:
+        task.cancel()
+    await asyncio.gather(*flooding, return_exceptions=True)
+    made.close()
+
+
 async def test_a_flood_of_pongs_puts_off_no_ping(engine: Engine, transport: str) -> None:
     talk = await engine.talk(transport)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ from playhead.runtime.redis_clients import calls_of, client_of
 from playhead.runtime.slots import slot_of
 from tests.integration.sessions.lines import eventually
 from tests.support.clusters import PRIMARIES, Cluster
+from tests.support.sentinels import guarded
 
 ARRIVAL_TIMEOUT_S = 5.0
+FAILOVER_TIMEOUT_S = 60.0
 
 
 @dataclass(slots=True)
@@ -364,3 +367,24 @@ async def test_its_health_is_how_long_ago_it_heard_and_how_long_a_ping_takes(
     await eventually(pinged)
     assert node.manager.connected
     assert node.manager.ping_s is not None and 0 <= node.manager.ping_s < ARRIVAL_TIMEOUT_S
+
+
+async def test_behind_sentinels_rooms_go_on_with_the_promoted_replica(
+    start_valkey: Callable[..., EmbeddedValkey], free_ports: Callable[[], int], tmp_path: Path
+) -> None:
+    with guarded(start_valkey, free_ports, tmp_path) as servers:
+        async with AsyncExitStack() as stack:
+            one, two = [await stack.enter_async_context(start_node(servers.url)) for _ in range(2)]
+            there = await join(stack, two, "r")
+            servers.primary.kill()
+            async with asyncio.timeout(FAILOVER_TIMEOUT_S):
+                while await two.gaps.get() != ("/", "r"):
+                    pass
+
+            async def arrives() -> bool:
+                await one.server.emit("again", room="r")
+                await asyncio.sleep(0.1)
+                return not there.events.empty()
+
+            await eventually(arrives, FAILOVER_TIMEOUT_S)
+            await there.expect("again")

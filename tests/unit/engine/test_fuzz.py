@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from socketio.packet import Packet
 
 from playhead.engine.endings import Ending
 from playhead.engine.packets import Unreadable
@@ -62,10 +63,14 @@ def _quiet() -> Iterator[None]:
 class Server:
     """Without a network: sessions keep what they would be told."""
 
-    def __init__(self) -> None:
+    def __init__(self, packet_class: type[Packet]) -> None:
         self.ended: list[Ending] = []
         self.sio = SocketServer(
-            async_handlers=False, max_http_buffer_size=BYTES_MAX, namespaces=["/custom"], on_ended=self.ended.append
+            async_handlers=False,
+            max_http_buffer_size=BYTES_MAX,
+            namespaces=["/custom"],
+            on_ended=self.ended.append,
+            serializer=packet_class,
         )
         self.handled = 0
 
@@ -101,8 +106,8 @@ class Server:
             await asyncio.sleep(0)
 
 
-async def scenario(sent: list[str | bytes]) -> None:
-    server = Server()
+async def scenario(sent: list[str | bytes], packet_class: type[Packet] = Packet) -> None:
+    server = Server(packet_class)
     session, other = server.open(), server.open()
     for frame in sent:
         await server.feed(session, frame)

@@ -1,14 +1,16 @@
 """Packets of clients: every text is read as something, and what cannot be read says so in its ack."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Packet
 
 from playhead.realtime.wire import MALFORMED_EVENT, PACKET_BYTES_MAX, TOO_LARGE_EVENT, WireJson, WirePacket
+from tests.unit.engine.test_fuzz import frames, scenario
 
 
 def read(text: str | bytes) -> tuple[int, int | None, Any]:
@@ -140,3 +142,10 @@ def test_what_we_write_every_client_reads(name: str, value: object, number: int 
 def test_other_users_of_the_library_in_this_process_keep_their_json() -> None:
     assert Packet.json is not WireJson and WirePacket.json is WireJson
     assert {BINARY_EVENT, BINARY_ACK, CONNECT_ERROR} == {5, 6, 4}
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.lists(frames, max_size=8))
+@example(['42["waits"]', b"x", '421["echo"]', "1", '42["echo"]'])
+def test_any_frames_are_taken_or_end_their_session_alone_with_our_packets_too(sent: list[str | bytes]) -> None:
+    asyncio.run(scenario(sent, WirePacket))
