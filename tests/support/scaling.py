@@ -103,7 +103,14 @@ def needs() -> str:
     figures = runs[-1]["figures"]
     rows = [[f"{listeners:,}", *_needs(figures, listeners * SOCKETS_A_LISTENER)] for listeners in LISTENERS]
     head = ["listeners", "sockets", "server cores", "server processes", "server memory", "Valkey shards"]
-    head += ["Valkey memory", "journal entries a second", "PostgreSQL rows a second", "flusher cores", "PostgreSQL cores", "network"]
+    head += [
+        "Valkey memory",
+        "journal entries a second",
+        "PostgreSQL rows a second",
+        "flusher cores",
+        "PostgreSQL cores",
+        "network",
+    ]
     return f"By the run with {figures['sockets']:,.0f} sockets:\n\n{markdown(head, rows)}"
 
 

@@ -59,7 +59,9 @@ class Epochs:
             function = self._library.function("open")
             await ask(connection, "FCALL", function, 1, epoch_key(partition), run_id, now_ms)
         except AskError as error:
-            log.info("A partition has moved meanwhile.", action="partition_moved", partition=partition, error=str(error))
+            log.info(
+                "A partition has moved meanwhile.", action="partition_moved", partition=partition, error=str(error)
+            )
 
 
 async def partitions_there(connection: AbstractConnection) -> list[int]:

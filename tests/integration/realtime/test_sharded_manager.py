@@ -228,9 +228,7 @@ async def test_an_event_right_after_a_room_was_entered_elsewhere_comes_or_is_tol
         await there.expect("later")
 
 
-async def test_rooms_whose_names_run_into_each_other_are_two(
-    nodes: tuple[Node, Node], stack: AsyncExitStack
-) -> None:
+async def test_rooms_whose_names_run_into_each_other_are_two(nodes: tuple[Node, Node], stack: AsyncExitStack) -> None:
     one, two = nodes
     there = await join(stack, two, "5")
     await two.server.enter_room(there.sid, 5)

@@ -32,7 +32,7 @@ async def libraries(connection: AbstractConnection) -> int:
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[AbstractConnection]:
     client = connect(url)
-    connection = await client.connection_pool.get_connection()
+    connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
     try:
         yield connection
     finally:

@@ -334,7 +334,9 @@ def test_a_plain_report_a_little_back_in_a_loop_is_no_way_around_it() -> None:
     assert isinstance(after, SessionState) and (after.heard_ms, after.listened) == (103_000, ())
 
 
-@pytest.mark.parametrize(("reported_ms", "place_ms"), [(90_000 - 2_001, None), (90_000 - 2_000, 90_000), (89_999, 90_000)])
+@pytest.mark.parametrize(
+    ("reported_ms", "place_ms"), [(90_000 - 2_001, None), (90_000 - 2_000, 90_000), (89_999, 90_000)]
+)
 def test_a_plain_report_leads_back_to_the_start_of_a_loop_and_no_further(
     reported_ms: int, place_ms: int | None
 ) -> None:
