@@ -41,14 +41,14 @@ def running_system(databases: Databases, run_folder: Path, free_ports: Callable[
         )
         try:
             system.start()
-            system.script_id = _uploaded(system, make(folder, SAMPLE, SAMPLE_S))
+            system.script_id = uploaded(system, make(folder, SAMPLE, SAMPLE_S))
             yield system
         finally:
             system.stop()
     databases.drop(database_url)
 
 
-def _uploaded(system: RunningSystem, path: Path) -> str:
+def uploaded(system: RunningSystem, path: Path) -> str:
     """The script's id once it is ready."""
     token = system.token(str(uuid.uuid4()), scopes=(UPLOAD_SCOPE,))
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "audio/mpeg"}

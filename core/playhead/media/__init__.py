@@ -21,7 +21,7 @@ from playhead.media.grid import (
     Grid,
 )
 from playhead.media.keys import media_prefix, media_version, segment_key, source_key
-from playhead.media.ladder import FIRST_RUNG, LADDER, Rung, rung_named
+from playhead.media.ladder import FIRST_RUNG, LADDER, Rung, in_playing_order, rung_named
 from playhead.media.playlists import media_playlist, multivariant_playlist
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "ChunkPlan",
     "Grid",
     "Rung",
+    "in_playing_order",
     "init_segment",
     "media_playlist",
     "media_prefix",

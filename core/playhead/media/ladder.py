@@ -15,6 +15,12 @@ LADDER = (Rung("low", 64_000), Rung("medium", 128_000), Rung("high", 256_000))
 FIRST_RUNG = LADDER[1]
 """Listed first in the multivariant playlist: players start with it."""
 
+
+def in_playing_order() -> list[Rung]:
+    """The ladder as playlists list it: FIRST_RUNG, then the others."""
+    return sorted(LADDER, key=lambda rung: rung is not FIRST_RUNG)
+
+
 _BY_NAME = {rung.name: rung for rung in LADDER}
 
 

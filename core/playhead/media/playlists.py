@@ -5,7 +5,7 @@ All URIs are relative, so the token in the path of a playlist is inherited by wh
 """
 
 from playhead.media.grid import OUTPUT_RATE_HZ, Grid
-from playhead.media.ladder import FIRST_RUNG, LADDER, Rung
+from playhead.media.ladder import Rung, in_playing_order
 
 MULTIVARIANT_NAME = "master.m3u8"
 MEDIA_NAME = "index.m3u8"
@@ -25,9 +25,8 @@ def multivariant_playlist() -> str:
     2.3 and 9.1: AAC-LC, CODECS given. 9.13: BANDWIDTH is the peak segment rate. 9.14: AVERAGE-BANDWIDTH is given.
     9.11: EXT-X-INDEPENDENT-SEGMENTS. 8.2, 8.3, 8.22: all variants share target duration, duration and boundaries.
     """
-    rungs = sorted(LADDER, key=lambda rung: rung is not FIRST_RUNG)
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    for rung in rungs:
+    for rung in in_playing_order():
         lines += [_stream_inf(rung), f"{rung.name}/{MEDIA_NAME}"]
     return "\n".join([*lines, ""])
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from playhead.auth.media_paths import InvalidMediaToken, MediaSigner
 from playhead.cache import BoundedMap, Flights
 from playhead.db import Script, ScriptRepository
+from playhead.http.media_facts import FACTS_TYPE, media_facts
 from playhead.http.origin_paths import MediaPath, parse_media_path
 from playhead.http.problems import HttpCode, Problem, problem, respond
 from playhead.http.representations import Representation, binary_representation, respond_to, text_representation
@@ -69,11 +70,14 @@ class Origin:
         return await self._made(asked, script)
 
     async def _made(self, asked: MediaPath, script: Script) -> Representation | Problem:
+        grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
+        if asked.kind == "facts":
+            facts = media_facts(grid, script.media_version).model_dump_json()
+            return text_representation(facts, FACTS_TYPE, FOR_A_WHILE)
         if asked.rung is None:
             return self._multivariant
         if asked.kind == "init":
             return binary_representation(init_segment(asked.rung), SEGMENT_TYPE, FOR_EVER)
-        grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
         if asked.segment is None:
             return self._playlist(grid)
         if asked.segment >= grid.segments:

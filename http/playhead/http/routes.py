@@ -44,6 +44,7 @@ from playhead.http.bodies import (
 )
 from playhead.http.health import OK, run_checks
 from playhead.http.listening_routes import LISTENING
+from playhead.http.media_facts import FACTS_TYPE, MediaFacts
 from playhead.http.origin import PLAYLIST_TYPE, SEGMENT_TYPE, serve_media
 from playhead.http.problems import AnyCode, HttpCode
 from playhead.http.refusals import BODY, COMMAND
@@ -322,8 +323,10 @@ def _media(path: str, name: str, summary: str, content_type: str, *refusals: Any
         access="signed path",
         endpoint=serve_media,
         good=(
-            Good(200, "The whole of it.", content_type=content_type),
-            *(() if content_type == PLAYLIST_TYPE else (Good(206, "The range of it.", content_type=content_type),)),
+            Good(200, "The whole of it.", model=MediaFacts)
+            if content_type == FACTS_TYPE
+            else Good(200, "The whole of it.", content_type=content_type),
+            *((Good(206, "The range of it.", content_type=content_type),) if content_type == SEGMENT_TYPE else ()),
             Good(304, "The copy at hand is good."),
         ),
         refusals=(Code.FORBIDDEN, Code.NOT_FOUND, Code.UNAVAILABLE, *refusals),
@@ -332,6 +335,7 @@ def _media(path: str, name: str, summary: str, content_type: str, *refusals: Any
 
 _MEDIA = (
     _media("master.m3u8", "multivariant_playlist", "The rungs of a script.", PLAYLIST_TYPE),
+    _media("grid.json", "media_facts", "What playlists are made of, for an edge that makes them.", FACTS_TYPE),
     _media("{rung}/index.m3u8", "media_playlist", "The segments of a rung.", PLAYLIST_TYPE),
     _media(
         "{rung}/init.mp4",

@@ -63,10 +63,24 @@ async def test_a_player_finds_everything_from_the_stream_s_address_on(
     assert (await _get(world, f"{below}/low/0.m4s")).body == SEGMENT
 
 
+async def test_the_facts_are_all_that_playlists_are_made_of(world: World, script: Script) -> None:
+    facts = (await _get(world, _signed(world, script) + "grid.json")).json
+    assert facts == {
+        "media_version": script.media_version,
+        "total_samples": SHORT.total_samples,
+        "rungs": [
+            {"name": "medium", "bits_per_s": 128_000},
+            {"name": "low", "bits_per_s": 64_000},
+            {"name": "high", "bits_per_s": 256_000},
+        ],
+    }
+
+
 @pytest.mark.parametrize(
     ("tail", "content_type", "cache_control"),
     [
         ("master.m3u8", "application/vnd.apple.mpegurl", "public, max-age=300"),
+        ("grid.json", "application/json", "public, max-age=300"),
         ("low/index.m3u8", "application/vnd.apple.mpegurl", "public, max-age=300"),
         ("low/init.mp4", "audio/mp4", "public, max-age=31536000, immutable"),
         ("low/0.m4s", "audio/mp4", "public, max-age=31536000, immutable"),

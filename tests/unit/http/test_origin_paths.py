@@ -26,6 +26,7 @@ def _path(kind: str, rung: str | None, segment: int | None, tail: str) -> MediaP
     ("tail", "kind", "rung", "segment"),
     [
         ("master.m3u8", "multivariant", None, None),
+        ("grid.json", "facts", None, None),
         ("low/index.m3u8", "playlist", "low", None),
         ("medium/init.mp4", "init", "medium", None),
         ("high/0.m4s", "segment", "high", 0),
@@ -47,6 +48,7 @@ def test_what_a_path_names(tail: str, kind: str, rung: str | None, segment: int 
         "master_m3u8",
         "MASTER.m3u8",
         "low/master.m3u8",
+        "low/grid.json",
         "huge/index.m3u8",
         "LOW/index.m3u8",
         "low//index.m3u8",

@@ -1,0 +1,41 @@
+"""What the edge is held to: the vectors are what this origin answers, and they hold something of every kind."""
+
+import json
+from typing import Any
+
+from tests.vectors import make_media_tokens, make_playlists
+
+CASES: list[dict[str, Any]] = json.loads(make_media_tokens.PATH.read_text())["cases"]
+
+
+def test_the_vectors_of_tokens_are_what_the_origin_answers() -> None:
+    assert json.loads(make_media_tokens.PATH.read_text()) == make_media_tokens.vectors()
+
+
+def test_the_vectors_of_playlists_are_the_origins() -> None:
+    assert json.loads(make_playlists.PATH.read_text()) == make_playlists.vectors()
+
+
+def test_only_what_is_meant_to_be_good_is() -> None:
+    good = {case["name"] for case in CASES if case["status"] == 200}
+    assert good == {
+        "a token good",
+        "a token with a session",
+        "a token with a session of null",
+        "a token signed by the second key",
+        "a token with letters of all alphabets",
+        "a token one second left",
+        "a token for everything",
+        "a token as long as may be",
+        "a path of the multivariant playlist",
+        "a path of the facts",
+        "a path of a playlist",
+        "a path of an init segment",
+        "a path of the first segment",
+        "a path of a segment far out",
+    }
+
+
+def test_there_is_a_case_for_every_refusal() -> None:
+    details = {case["detail"] for case in CASES if case["status"] != 200}
+    assert len(details) == 6, details
