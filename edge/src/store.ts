@@ -1,0 +1,122 @@
+/**
+ * Whole objects of the origin, kept in the data centre's cache under a key without a token, so that all listeners share them.
+ *
+ * Owns: cache keys and tags, the fetch from the origin, and flights: of those who miss one object at once in one isolate, one
+ * fetches it. Must not know: who may ask. Only answers with 200 are kept; every other answer goes to those who waited for it.
+ */
+
+import { UNAVAILABLE, respond } from "./problems.ts";
+import type { MediaPath } from "./paths.ts";
+
+const ORIGIN_TIMEOUT_MS = 20_000;
+/** Another request's fetch ends with that request, if its client goes; who waits for it then fetches for itself. */
+const FLIGHT_TIMEOUT_MS = 5_000;
+const KEPT_HEADERS = ["Content-Type", "Cache-Control", "ETag"] as const;
+const PASSED_HEADERS = ["Content-Type", "Cache-Control", "Retry-After", "WWW-Authenticate"] as const;
+
+/** Bytes and what is said of them. Never a stream: those belong to the request that opened them. */
+export interface Stored {
+  readonly status: number;
+  readonly body: ArrayBuffer;
+  readonly headers: readonly (readonly [string, string])[];
+}
+
+/** How an object was come by, as RFC 9211 says it. */
+export interface Found {
+  readonly stored: Stored;
+  readonly cacheStatus: string;
+}
+
+export interface Timings {
+  add(name: string, ms: number): void;
+}
+
+export function scriptTag(scriptId: string): string {
+  return `script-${scriptId}`;
+}
+
+export class Store {
+  readonly #originUrl: string;
+  readonly #flights = new Map<string, Promise<Stored>>();
+
+  constructor(originUrl: string) {
+    this.#originUrl = originUrl;
+  }
+
+  /** The object at `path` below the asked media version. `host`: of the zone, whose cache holds the key. */
+  async find(asked: MediaPath, path: string, host: string, context: ExecutionContext, timings: Timings): Promise<Found> {
+    const key = `https://${host}${path}`;
+    const began = Date.now();
+    const hit = await caches.default.match(key);
+    timings.add("cache", Date.now() - began);
+    if (hit !== undefined) {
+      return { stored: await take(hit, KEPT_HEADERS), cacheStatus: "hit" };
+    }
+    const flying = this.#flights.get(key);
+    const joined = flying === undefined ? null : await inTime(flying);
+    const fetched = Date.now();
+    const stored = joined ?? (await this.#fly(asked, path, key, context));
+    timings.add("origin", Date.now() - fetched);
+    const outcome = joined !== null ? "; collapsed" : stored.status === 200 ? "; stored" : "";
+    return { stored, cacheStatus: `fwd=uri-miss; fwd-status=${stored.status}${outcome}` };
+  }
+
+  async #fly(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Stored> {
+    const flight = this.#fetch(asked, path, key, context);
+    this.#flights.set(key, flight);
+    // goes on when the client goes, for those who wait
+    context.waitUntil(flight);
+    try {
+      return await flight;
+    } finally {
+      if (this.#flights.get(key) === flight) this.#flights.delete(key);
+    }
+  }
+
+  async #fetch(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Stored> {
+    let answer: Response;
+    let stored: Stored;
+    try {
+      answer = await fetch(`${this.#originUrl}/p/${asked.token}${path}`, {
+        headers: { "Accept-Encoding": "identity" },
+        redirect: "manual",
+        signal: AbortSignal.timeout(ORIGIN_TIMEOUT_MS),
+      });
+      stored = await take(answer, answer.status === 200 ? KEPT_HEADERS : PASSED_HEADERS);
+    } catch (error) {
+      console.error("The origin did not answer.", String(error));
+      return take(respond(UNAVAILABLE), PASSED_HEADERS);
+    }
+    if (stored.status === 200) {
+      const headers = new Headers(stored.headers.map(([name, value]) => [name, value]));
+      headers.set("Cache-Tag", scriptTag(asked.scriptId));
+      context.waitUntil(caches.default.put(key, new Response(stored.body, { headers })));
+    } else if (stored.status < 400) {
+      return take(respond(UNAVAILABLE), PASSED_HEADERS);
+    }
+    return stored;
+  }
+}
+
+async function take(answer: Response, names: readonly string[]): Promise<Stored> {
+  const headers = names.flatMap((name) => {
+    const value = answer.headers.get(name);
+    return value === null ? [] : [[name, value] as const];
+  });
+  return { status: answer.status, body: await answer.arrayBuffer(), headers };
+}
+
+/** What `flight` brings, or null when it does not in time. */
+async function inTime(flight: Promise<Stored>): Promise<Stored | null> {
+  let timer: number | null = null;
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), FLIGHT_TIMEOUT_MS);
+  });
+  try {
+    return await Promise.race([flight, late]);
+  } catch {
+    return null;
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,118 @@
+/** The Worker in miniflare, with an origin of ours behind it. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { type IncomingMessage, type Server, createServer, request as askFor } from "node:http";
+import type { AddressInfo } from "node:net";
+import path from "node:path";
+import { createInterface } from "node:readline";
+
+import { Miniflare } from "miniflare";
+
+declare const BUNDLES: string;
+declare const REPOSITORY: string;
+
+const START_TIMEOUT_MS = 60_000;
+
+/** What tests/support/edge_origin.py says of the server that it has started. `signed`: prefixes, by what is special. */
+export interface Announcement {
+  readonly url: string;
+  readonly keys: Record<string, string>;
+  readonly script_id: string;
+  readonly media_version: string;
+  readonly signed: Record<"good" | "other" | "second_key" | "expired" | "unknown_script" | "unknown_version", string>;
+}
+
+/** A playhead server, its databases and one script, in processes of their own. */
+export class Origin {
+  private constructor(
+    private readonly process: ChildProcess,
+    readonly about: Announcement,
+  ) {}
+
+  static async start(): Promise<Origin> {
+    const own = path.join(REPOSITORY, ".venv", "bin", "python");
+    const python = process.env["PLAYHEAD_PYTHON"] ?? (existsSync(own) ? own : "python3");
+    const child = spawn(python, ["-m", "tests.support.edge_origin"], {
+      cwd: REPOSITORY,
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const lines = createInterface({ input: child.stdout });
+    const [line] = (await Promise.race([
+      once(lines, "line", { signal: AbortSignal.timeout(START_TIMEOUT_MS) }),
+      once(child, "exit").then(([code]) => Promise.reject(new Error(`The origin ended with ${String(code)}.`))),
+    ])) as [string];
+    return new Origin(child, JSON.parse(line) as Announcement);
+  }
+
+  async stop(): Promise<void> {
+    this.process.stdin?.end();
+    if (this.process.exitCode === null) await once(this.process, "exit");
+  }
+}
+
+/** Between the Worker and its origin: counts what is asked for, and can hold answers back, refuse, or be away. */
+export class Passage {
+  readonly asked: string[] = [];
+  /** Answers of the origin wait for this. */
+  gate: Promise<void> = Promise.resolve();
+  /** Answered instead of what the origin says. */
+  refusal: { status: number; headers: Record<string, string>; body: string } | null = null;
+  /** Requests are cut off, as by a server that is gone. */
+  away = false;
+  readonly #server: Server;
+
+  constructor(private readonly originUrl: string) {
+    this.#server = createServer((request, response) => {
+      this.asked.push(request.url ?? "");
+      if (this.away) {
+        request.socket.destroy();
+        return;
+      }
+      if (this.refusal !== null) {
+        response.writeHead(this.refusal.status, this.refusal.headers).end(this.refusal.body);
+        return;
+      }
+      const { url = "", method, headers } = request;
+      const onward = askFor(`${this.originUrl}${url}`, { method, headers }, (answer: IncomingMessage) => {
+        void this.gate.then(() => {
+          response.writeHead(answer.statusCode ?? 500, answer.headers);
+          answer.pipe(response);
+        });
+      });
+      onward.on("error", () => request.socket.destroy());
+      request.pipe(onward);
+    });
+  }
+
+  async open(): Promise<string> {
+    this.#server.listen(0, "127.0.0.1");
+    await once(this.#server, "listening");
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}
+
+/** The bundle of `name` in miniflare, which answers at `url`. */
+export async function startWorker(
+  name: "worker" | "admitting",
+  bindings: Record<string, string>,
+): Promise<{ worker: Miniflare; url: URL }> {
+  const worker = new Miniflare({
+    modules: true,
+    scriptPath: path.join(BUNDLES, `${name}.mjs`),
+    modulesRoot: BUNDLES,
+    compatibilityDate: "2026-04-01",
+    bindings,
+    host: "127.0.0.1",
+    port: 0,
+    cf: false,
+  });
+  return { worker, url: await worker.ready };
+}

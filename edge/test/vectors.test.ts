@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+
+import { mediaPlaylist, multivariantPlaylist, parseFacts } from "../src/playlists.ts";
+import { byteRange } from "../src/ranges.ts";
+import { startWorker } from "./support/edge.ts";
+
+declare const VECTORS: string;
+
+interface Tokens {
+  keys: Record<string, string>;
+  now_s: number;
+  cases: { name: string; path: string; status: number; kind?: string; detail?: string }[];
+}
+
+function vectors<Kind>(name: string): Kind {
+  return JSON.parse(readFileSync(path.join(VECTORS, name), "utf8")) as Kind;
+}
+
+test("the edge opens and refuses what the origin does, in its words", async () => {
+  const { keys, now_s, cases } = vectors<Tokens>("media_tokens.json");
+  assert.ok(cases.length > 80);
+  const { worker, url } = await startWorker("admitting", {});
+  try {
+    const paths = cases.map((one) => one.path);
+    const reply = await fetch(url, { method: "POST", body: JSON.stringify({ keys, now_s, paths }) });
+    assert.equal(reply.status, 200, await reply.clone().text());
+    const answers = (await reply.json()) as object[];
+    cases.forEach(({ name, path: _path, ...expected }, index) => assert.deepEqual(answers[index], expected, name));
+  } finally {
+    await worker.dispose();
+  }
+});
+
+test("playlists of scripts of every length are the origin's, byte for byte", () => {
+  const scripts = vectors<{ facts: string; media: string; multivariant: string }[]>("playlists.json");
+  assert.ok(scripts.length > 10);
+  const digest = (text: string): string => createHash("sha256").update(text).digest("hex");
+  for (const { facts: text, media, multivariant } of scripts) {
+    const facts = parseFacts(text);
+    assert.ok(facts !== null);
+    assert.deepEqual([digest(mediaPlaylist(facts)), digest(multivariantPlaylist(facts))], [media, multivariant], text);
+  }
+});
+
+test("facts that are none are not believed", () => {
+  const good = '{"total_samples": 1, "rungs": [{"name": "low", "bits_per_s": 64000}]}';
+  assert.ok(parseFacts(good) !== null);
+  for (const [from, to] of [
+    ["1,", "0,"],
+    ["1,", "1.5,"],
+    ["1,", "1e15,"],
+    ["1,", '"1",'],
+    ["64000", "null"],
+    ['"low"', "3"],
+    ["}]}", "}]"],
+    ['[{"name": "low", "bits_per_s": 64000}]', "{}"],
+    ['[{"name": "low", "bits_per_s": 64000}]', "[null]"],
+  ] as const) {
+    assert.notEqual(good.replace(from, to), good);
+    assert.equal(parseFacts(good.replace(from, to)), null, to);
+  }
+  assert.equal(parseFacts("null"), null);
+});
+
+test("ranges are read as the origin reads them", () => {
+  const ranges: [string | null, unknown][] = [
+    [null, null],
+    ["bytes=0-9", [0, 10]],
+    ["bytes=90-", [90, 100]],
+    ["bytes=90-1000", [90, 100]],
+    ["bytes=-10", [90, 100]],
+    ["bytes=-1000", [0, 100]],
+    [" BYTES=1-1 ", [1, 2]],
+    ["bytes=100-", "beyond"],
+    ["bytes=-0", "beyond"],
+    ["bytes=9-8", null],
+    ["bytes=-", null],
+    ["bytes=0-1,3-4", null],
+    ["items=0-1", null],
+    ["bytes=0-1000000000000000", null],
+  ];
+  for (const [header, expected] of ranges) assert.deepEqual(byteRange(header, 100), expected, String(header));
+});
