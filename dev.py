@@ -3,7 +3,7 @@
 
     python3 dev.py run [--port …]      everything on this machine: servers, worker, sample, links for two devices
     python3 dev.py test [pytest …]     all tests, in parallel; or those that you name, with whatever pytest takes
-    python3 dev.py check               ruff, mypy, import-linter, the layout, and the player's types
+    python3 dev.py check               ruff, mypy, import-linter, the layout, and the types of player/ and edge/
     python3 dev.py bench NAME […]      loadtests/bench_NAME.py
     python3 dev.py lock                writes requirements.lock anew (needs uv)
     python3 dev.py COMMAND […]         any program of the environment, e.g. `python3 dev.py playhead config`
@@ -104,6 +104,7 @@ def check(arguments: list[str]) -> int:
         "imports": [str(BIN / "lint-imports")],
         "layout": [str(PYTHON), "-m", "pytest", "-q", "tests/test_layout.py"],
         "player": [str(PYTHON), "-m", "playhead.app.player_build", "--check"],
+        "edge": [str(PYTHON), "-m", "playhead.app.player_build", "--check", "edge"],
     }
     failed = []
     for name, command in checks.items():

@@ -1,4 +1,4 @@
-/** Bundles the Worker and the tests (Node 20 reads no TypeScript) and runs these with `node:test`. */
+/** Bundles the Worker and the tests (Node 20 reads no TypeScript) and runs these with `node:test`: all, or `node test.mjs NAME`. */
 
 import { readdir, rm } from "node:fs/promises";
 import path from "node:path";
@@ -12,7 +12,9 @@ const ROOT = path.dirname(fileURLToPath(import.meta.url));
 const BUNDLES = path.join(ROOT, "node_modules", ".cache", "playhead-tests");
 const VECTORS = path.join(ROOT, "..", "tests", "vectors");
 
-const names = (await readdir(path.join(ROOT, "test"))).filter((name) => name.endsWith(".test.ts"));
+const names = (await readdir(path.join(ROOT, "test"))).filter(
+  (name) => name.endsWith(".test.ts") && (process.argv.length < 3 || process.argv.includes(name.replace(".test.ts", ""))),
+);
 await rm(BUNDLES, { recursive: true, force: true });
 await build({
   entryPoints: [path.join(ROOT, "src", "worker.ts"), path.join(ROOT, "test", "workers", "admitting.ts")],

@@ -2,6 +2,7 @@
 
     python -m playhead.app.player_build            makes player/dist, unless it is up to date
     python -m playhead.app.player_build --check    the page's types (`npm run check`); --test: its unit tests
+    python -m playhead.app.player_build --check edge   the same of edge/, which has Node packages of its own
 
 Owns: finding Node, the stamps that say what was made from what. Must not know: what the sources are.
 How it works: `npm ci` when package-lock.json has changed, `npm run build` when anything under player/ has. Each stamp
@@ -43,9 +44,9 @@ class Node:
     version: str
 
 
-def source_folder() -> Path | None:
-    """The repository's player/, or None where only the installed packages are."""
-    folder = Path(__file__).resolve().parents[3] / "player"
+def source_folder(name: str = "player") -> Path | None:
+    """The repository's player/, or another folder of Node's; None where only the installed packages are."""
+    folder = Path(__file__).resolve().parents[3] / name
     return folder if (folder / "package.json").is_file() else None
 
 
@@ -168,9 +169,10 @@ def _read(stamp: Path) -> str | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    player = source_folder()
+    name = arguments[1] if len(arguments) > 1 else "player"
+    player = source_folder(name)
     if player is None:
-        print("There is no player/ here: the page is made in a checkout of the repository.", file=sys.stderr)
+        print(f"There is no {name}/ here: it is made in a checkout of the repository.", file=sys.stderr)
         return 1
     try:
         if arguments:
