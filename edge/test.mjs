@@ -17,7 +17,10 @@ const names = (await readdir(path.join(ROOT, "test"))).filter(
 );
 await rm(BUNDLES, { recursive: true, force: true });
 await build({
-  entryPoints: [path.join(ROOT, "src", "worker.ts"), path.join(ROOT, "test", "workers", "admitting.ts")],
+  entryPoints: [
+    path.join(ROOT, "src", "worker.ts"),
+    ...["admitting.ts", "impatient.ts"].map((name) => path.join(ROOT, "test", "workers", name)),
+  ],
   entryNames: "[name]",
   outdir: BUNDLES,
   outExtension: { ".js": ".mjs" },

@@ -8,8 +8,8 @@ cache.
 
 The Worker is the real one, in Cloudflare's runtime (miniflare), with the cache of one data centre. The origin is a
 STUB: paths, facts and init segments are playhead's own, but a segment is SEGMENT_BYTES of nothing, and no token is
-looked at. Of the segments of an hour every 25th is asked for, and each counts for 25: whoever hears one hears all, so
-their fate is the same.
+looked at. Of the segments of an hour every 120th is asked for and stands for the others: whoever hears one hears all,
+so their fate is the same.
 
 `ceiling`: what a cache would reach that keeps everything for ever and never asks twice. A trace that begins cold cannot
 do better: its first round asks for most of the scripts once.

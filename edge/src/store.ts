@@ -9,8 +9,8 @@ import { UNAVAILABLE, respond } from "./problems.ts";
 import type { MediaPath } from "./paths.ts";
 
 const ORIGIN_TIMEOUT_MS = 20_000;
-/** Another request's fetch ends with that request, if its client goes; who waits for it then fetches for itself. */
-const FLIGHT_TIMEOUT_MS = 5_000;
+/** Should a flight not come in time, as its request was ended, one of those who wait flies anew and the others join that. */
+const FLIGHT_TIMEOUT_MS = 8_000;
 const KEPT_HEADERS = ["Content-Type", "Cache-Control", "ETag"] as const;
 const PASSED_HEADERS = ["Content-Type", "Cache-Control", "Retry-After", "WWW-Authenticate"] as const;
 
@@ -37,10 +37,12 @@ export function scriptTag(scriptId: string): string {
 
 export class Store {
   readonly #originUrl: string;
+  readonly #flightTimeoutMs: number;
   readonly #flights = new Map<string, Promise<Stored>>();
 
-  constructor(originUrl: string) {
+  constructor(originUrl: string, flightTimeoutMs = FLIGHT_TIMEOUT_MS) {
     this.#originUrl = originUrl;
+    this.#flightTimeoutMs = flightTimeoutMs;
   }
 
   /** The object at `path` below the asked media version. `host`: of the zone, whose cache holds the key. */
@@ -52,13 +54,24 @@ export class Store {
     if (hit !== undefined) {
       return { stored: await take(hit, KEPT_HEADERS), cacheStatus: "hit" };
     }
-    const flying = this.#flights.get(key);
-    const joined = flying === undefined ? null : await inTime(flying);
     const fetched = Date.now();
+    const joined = await this.#join(key);
     const stored = joined ?? (await this.#fly(asked, path, key, context));
     timings.add("origin", Date.now() - fetched);
     const outcome = joined !== null ? "; collapsed" : stored.status === 200 ? "; stored" : "";
     return { stored, cacheStatus: `fwd=uri-miss; fwd-status=${stored.status}${outcome}` };
+  }
+
+  /** What a flight that is under way brings, or null if there is none, or none in time. */
+  async #join(key: string): Promise<Stored | null> {
+    let late: Promise<Stored> | undefined;
+    for (;;) {
+      const flight = this.#flights.get(key);
+      if (flight === undefined || flight === late) return null;
+      const stored = await inTime(flight, this.#flightTimeoutMs);
+      if (stored !== null) return stored;
+      late = flight;
+    }
   }
 
   async #fly(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Stored> {
@@ -107,10 +120,10 @@ async function take(answer: Response, names: readonly string[]): Promise<Stored>
 }
 
 /** What `flight` brings, or null when it does not in time. */
-async function inTime(flight: Promise<Stored>): Promise<Stored | null> {
+async function inTime(flight: Promise<Stored>, timeoutMs: number): Promise<Stored | null> {
   let timer: number | null = null;
   const late = new Promise<null>((resolve) => {
-    timer = setTimeout(() => resolve(null), FLIGHT_TIMEOUT_MS);
+    timer = setTimeout(() => resolve(null), timeoutMs);
   });
   try {
     return await Promise.race([flight, late]);

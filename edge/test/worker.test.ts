@@ -156,6 +156,27 @@ test("who waits for a segment is served also when the one who fetches it goes aw
   assert.deepEqual(await bytes(waiting), await bytes(fromOrigin("high/2.m4s")));
 });
 
+test("of many who wait for a fetch that does not come, one fetches anew", async () => {
+  const hasty = new Passage(origin.about.url);
+  let open = (): void => undefined;
+  hasty.gate = new Promise((resolve) => (open = resolve));
+  const bindings = { ORIGIN_URL: await hasty.open(), MEDIA_KEYS: JSON.stringify(origin.about.keys) };
+  const impatient = await startWorker("impatient", bindings);
+  try {
+    const url = new URL(`${origin.about.signed.good}low/0.m4s`, impatient.url);
+    const asking = Array.from({ length: 12 }, () => fetch(url));
+    while (hasty.asked.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal(hasty.asked.length, 2, "the first, and one of the eleven");
+    open();
+    const expected = await bytes(fromOrigin("low/0.m4s"));
+    for (const answer of await Promise.all(asking)) assert.deepEqual(await bytes(answer), expected);
+  } finally {
+    await impatient.worker.dispose();
+    await hasty.close();
+  }
+});
+
 test("ranges of segments, from the origin's whole answer and from the cache", async () => {
   const whole = await bytes(fromOrigin("low/1.m4s"));
   for (const [range, start, end] of [

@@ -101,7 +101,7 @@ export class Passage {
 
 /** The bundle of `name` in miniflare, which answers at `url`. */
 export async function startWorker(
-  name: "worker" | "admitting",
+  name: "worker" | "admitting" | "impatient",
   bindings: Record<string, string>,
 ): Promise<{ worker: Miniflare; url: URL }> {
   const worker = new Miniflare({
