@@ -32,6 +32,8 @@ from playhead.storage import StorageFailed
 SERVER_SETTINGS = ("redis_url", "jwt_key", "media_keys")
 TOKEN_HOURS = 12.0
 TOKEN_HOURS_MAX = 10 * 366 * 24.0
+SEGMENTS_CHECKED = 12
+SEGMENTS_CHECKED_MIN = 2
 LETTERS_SHOWN = 100
 LETTERS_SHOWN_MAX = 1_000_000
 
@@ -93,6 +95,17 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--listener", type=uuid.UUID, required=True, help="the listener's id (UUID)")
     token.add_argument("--hours", type=_hours, default=TOKEN_HOURS, help=f"valid for so long (default {TOKEN_HOURS:g})")
     token.add_argument("--scope", action="append", default=[], help="such as scripts:write; may be given several times")
+    checking = add("check-hls", _check_hls, "Check a stream against the rules of HLS authoring; 1 when one is broken.")
+    checking.add_argument("url", metavar="URL", help="of the multivariant playlist, as GET /stream answers it")
+    looked_at = checking.add_mutually_exclusive_group()
+    looked_at.add_argument(
+        "--segments",
+        type=_segments,
+        default=SEGMENTS_CHECKED,
+        metavar="N",
+        help=f"of each variant ({SEGMENTS_CHECKED})",
+    )
+    looked_at.add_argument("--all", action="store_const", dest="segments", const=None, help="all segments")
     config = add("config", _config, "Print the effective settings, without secrets.")
     config.add_argument("--markdown", action="store_true", help="print the reference of all settings instead")
     developing = add(
@@ -124,6 +137,12 @@ def _letter_name(text: str) -> str:
 def _limit(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= LETTERS_SHOWN_MAX:
         raise argparse.ArgumentTypeError(f"must be a number from 1 to {LETTERS_SHOWN_MAX}, not {text}")
+    return int(text)
+
+
+def _segments(text: str) -> int:
+    if not text.isdecimal() or int(text) < SEGMENTS_CHECKED_MIN:
+        raise argparse.ArgumentTypeError(f"must be a number from {SEGMENTS_CHECKED_MIN} on, not {text}")
     return int(text)
 
 
@@ -257,6 +276,12 @@ def _token(options: argparse.Namespace) -> int:
     )
     print(token)
     return 0
+
+
+def _check_hls(options: argparse.Namespace) -> int:
+    from playhead.app.hls_check import check_hls
+
+    return asyncio.run(check_hls(options.url, options.segments))
 
 
 def _config(options: argparse.Namespace) -> int:
