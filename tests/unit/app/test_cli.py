@@ -153,3 +153,20 @@ def test_wrong_usage_ends_with_two(arguments: list[str], capsys: pytest.CaptureF
 def test_the_reference_of_all_settings_needs_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "--markdown"]) == DONE
     assert "`PLAYHEAD_DATABASE_URL` (also `DATABASE_URL`)" in capsys.readouterr().out
+
+
+def test_check_hls_says_what_is_no_address_and_what_does_not_answer(
+    free_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["check-hls", "master.m3u8"]) == FAILED
+    assert run(["check-hls", f"http://127.0.0.1:{free_port}/t/master.m3u8", "--all"]) == FAILED
+    first, second = capsys.readouterr().err.splitlines()
+    assert "no http(s) address" in first
+    assert "master.m3u8 does not answer" in second
+
+
+@pytest.mark.parametrize("options", [["--segments", "1"], ["--segments", "many"], ["--segments", "2", "--all"], []])
+def test_check_hls_with_wrong_options_is_wrong_usage(options: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["check-hls", *options, *(["http://example.org/master.m3u8"] if options else [])])
+    assert ended.value.code == WRONG_USAGE
