@@ -65,6 +65,11 @@ class Overview(BaseModel):
     streams: list[AudioStream] = Field(default_factory=list)
     format: Container
 
+    @property
+    def formats(self) -> list[str]:
+        """ffmpeg's names of what the container may be: `mov` is among those of mp4."""
+        return self.format.format_name.split(",")
+
 
 def exact_samples(stream: AudioStream, packets: list[Packet]) -> int | None:
     """Samples per channel that are heard of a regular source; None when it is not regular.

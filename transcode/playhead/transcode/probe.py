@@ -33,6 +33,7 @@ from playhead.transcode.packets import (
 )
 from playhead.transcode.processes import Finished, OutputTooLong, run
 from playhead.transcode.programs import Limits, Programs
+from playhead.transcode.protection import mp4_sound_is_encrypted
 
 SOURCE_DURATION_S_MAX = 24 * 3_600
 CUT_OFF_TOLERANCE_S = 0.5
@@ -50,6 +51,7 @@ class RefusalKind(StrEnum):
     NOT_AUDIO = "not_audio"
     NO_AUDIO_STREAM = "no_audio_stream"
     UNSUPPORTED = "unsupported"
+    PROTECTED = "protected"
     CUT_OFF = "cut_off"
     NO_SOUND = "no_sound"
     TOO_LONG = "too_long"
@@ -96,6 +98,8 @@ async def measure(programs: Programs, path: Path) -> Measures | Refusal:
     stream = overview.streams[0]
     if refusal := _unsupported(stream):
         return refusal
+    if "mov" in overview.formats and await asyncio.to_thread(mp4_sound_is_encrypted, path):
+        return Refusal(RefusalKind.PROTECTED, "The file is protected against copying (DRM) and cannot be played.")
     packets = await _edges(programs, path, overview)
     claimed_s = await asyncio.to_thread(_claimed_s, path, overview, packets)
     if await asyncio.to_thread(_ends_early, path, overview, packets, claimed_s):
@@ -203,7 +207,7 @@ def _unsupported(stream: AudioStream) -> Refusal | None:
 
 def _ends_early(path: Path, overview: Overview, packets: list[Packet], claimed_s: float | None) -> bool:
     """Whether the structure itself shows that the end is missing."""
-    stream, formats = overview.streams[0], overview.format.format_name.split(",")
+    stream, formats = overview.streams[0], overview.formats
     last_at = packets[-1].pos if packets else None
     if "ogg" in formats:
         return not ogg_ends(path)
@@ -219,7 +223,7 @@ def _ends_early(path: Path, overview: Overview, packets: list[Packet], claimed_s
 
 def _claimed_s(path: Path, overview: Overview, packets: list[Packet]) -> float | None:
     """The container's own word on its length, in seconds. ffprobe's is a guess from the bitrate where there is none."""
-    formats = overview.format.format_name.split(",")
+    formats = overview.formats
     if "wav" in formats:
         return wav_length_s(path)
     if "mp3" in formats:
