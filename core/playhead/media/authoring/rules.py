@@ -1,7 +1,7 @@
 """The rules that HLS of ours is held against: each with the clause it comes from, in our words.
 
-"Apple" is the HLS Authoring Specification for Apple Devices; of its items, what concerns audio alone. Those that a
-program cannot see in one look at a server are in docs/media.md.
+"Apple" is the HLS Authoring Specification for Apple Devices; of its items, what concerns audio alone and a
+program can see in one look at a server.
 """
 
 from collections.abc import Mapping
