@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playhead.app.databases import database
 from playhead.app.errors import CommandFailed
-from playhead.app.machine import media_storage, upload_ingest
+from playhead.app.machine import check_storage, media_storage, upload_ingest
 from playhead.db import Creation, ScriptRepository, Source, Visibility
 from playhead.media import media_version, source_key
 from playhead.runtime.settings import Settings
@@ -32,6 +32,7 @@ class LocalFile:
 async def ingest_file(settings: Settings, file: LocalFile) -> int:
     """Stores, measures and queues the file, and prints the script's id. Raises CommandFailed and SettingsError."""
     storage = media_storage(settings)
+    await check_storage(storage)
     async with database(settings) as opened:
         key = source_key(file.script_id, str(uuid.uuid4()))
         sources = {key}

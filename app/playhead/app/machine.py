@@ -8,16 +8,28 @@ import resource
 
 import structlog
 
+from playhead.app.databases import revealed
 from playhead.app.listening import cannot_listen
 from playhead.engine.admission import Limits
 from playhead.runtime.metrics import MetricsServer
 from playhead.runtime.settings import Settings, SettingsError, environment_name
-from playhead.storage import LocalStorage, StorageFailed
+from playhead.storage import (
+    LocalStorage,
+    S3Bucket,
+    S3Storage,
+    SourceCache,
+    Storage,
+    StorageFailed,
+    StorageRefused,
+)
 from playhead.transcode import Ingest, Programs, ProgramsMissing, find_programs
 
 log = structlog.get_logger(__name__)
 
 SCRATCH_NAME = ".scratch"
+SOURCES_NAME = "sources"
+"""Of the data folder: copies of sources in a bucket."""
+BUCKET_SETTINGS = ("storage_url", "s3_endpoint", "s3_region", "s3_access_key", "s3_secret_key")
 DESCRIPTORS_MAX = 1_048_576
 """Where the system knows no limit."""
 SHARE_MAX = 8
@@ -77,14 +89,49 @@ def metrics_server(settings: Settings) -> MetricsServer:
         raise SettingsError(cannot_listen(error, settings.metrics_host, settings.metrics_port, **names)) from None
 
 
-def media_storage(settings: Settings) -> LocalStorage:
-    """Raises SettingsError when the folder cannot be used."""
+def media_storage(settings: Settings) -> LocalStorage | S3Storage:
+    """Raises SettingsError when the folder cannot be used, or that of the cache in front of a bucket."""
+    if settings.storage_url is not None:
+        return _bucket_storage(settings, settings.storage_url)
     try:
         return LocalStorage(settings.media_path)
     except (OSError, StorageFailed) as error:
         raise SettingsError(
             f"The media folder {settings.media_path} cannot be used: {error}. Set {environment_name('media_dir')}."
         ) from None
+
+
+def _bucket_storage(settings: Settings, url: str) -> S3Storage:
+    name, _, prefix = url.removeprefix("s3://").partition("/")
+    bucket = S3Bucket(
+        name=name,
+        prefix=prefix,
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key_id=revealed(settings.s3_access_key),
+        secret_access_key=revealed(settings.s3_secret_key),
+        conditional_put=settings.s3_conditional_put,
+    )
+    try:
+        return S3Storage(bucket, SourceCache(settings.data_dir / SOURCES_NAME, settings.source_cache_bytes_max))
+    except StorageFailed as error:
+        raise SettingsError(f"{error}. Set {environment_name('data_dir')}.") from None
+
+
+async def check_storage(storage: LocalStorage | S3Storage) -> None:
+    """Raises SettingsError where a bucket refuses: better at the start than with the first upload.
+
+    One that does not answer is no reason not to start: it may come back, as PostgreSQL may.
+    """
+    if not isinstance(storage, S3Storage):
+        return
+    try:
+        await storage.check()
+    except StorageRefused as error:
+        names = ", ".join(environment_name(name) for name in BUCKET_SETTINGS)
+        raise SettingsError(f"The storage cannot be used: {error} Look at {names}.") from None
+    except StorageFailed as error:
+        log.error("The storage does not answer.", action="storage_unavailable", error=str(error))
 
 
 def programs() -> Programs:
@@ -95,16 +142,17 @@ def programs() -> Programs:
         raise SettingsError(str(error)) from None
 
 
-def upload_ingest(settings: Settings, storage: LocalStorage) -> Ingest:
+def upload_ingest(settings: Settings, storage: Storage) -> Ingest:
     """What measures uploads. It decodes on the disk of the media, whose space is watched, and not in the system's /tmp.
 
     The folder's name begins with a dot: no object can be called that. Raises SettingsError.
     """
-    scratch = settings.media_path / SCRATCH_NAME
+    local = settings.storage_url is None
+    folder = settings.media_path if local else settings.data_dir
     try:
-        scratch.mkdir(exist_ok=True)
+        scratch = folder / SCRATCH_NAME
+        scratch.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(
-            f"The media folder {settings.media_path} cannot be used: {error}. Set {environment_name('media_dir')}."
-        ) from None
+        name = environment_name("media_dir" if local else "data_dir")
+        raise SettingsError(f"The folder {folder} cannot be used: {error}. Set {name}.") from None
     return Ingest(programs(), storage, scratch)

@@ -21,7 +21,7 @@ from playhead.app.asyncapi import asyncapi
 from playhead.app.composition import Core, command_rate, core
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
-from playhead.app.machine import media_storage, metrics_server, upload_ingest
+from playhead.app.machine import check_storage, media_storage, metrics_server, upload_ingest
 from playhead.app.player_build import source_folder
 from playhead.app.processes.listeners import BACKLOG_CONNECTIONS
 from playhead.app.processes.place import Place
@@ -39,6 +39,7 @@ from playhead.runtime.metrics import Metrics, Reading, Vitals, create_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.announcements import Announcements
+from playhead.storage import Storage
 from playhead.transcode import Ingest, PrepareQueue, Refusal
 
 GC_ALLOCATIONS = 50_000
@@ -64,7 +65,9 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
         core(settings, opened, metrics, clock) as parts,
         _measured(settings, metrics, parts, place),
     ):
-        services = _services(settings, opened, parts, metrics)
+        storage = media_storage(settings)
+        await check_storage(storage)
+        services = _services(settings, opened, parts, metrics, storage)
         app = create_app(services)
         if settings.processes > 1:
             app.middlewares.append(websocket_only(parts.realtime.full))
@@ -178,8 +181,7 @@ class PrepareRequests:
         await self._queue.enqueue(script_id)
 
 
-def _services(settings: Settings, opened: Database, parts: Core, metrics: Metrics) -> Services:
-    storage = media_storage(settings)
+def _services(settings: Settings, opened: Database, parts: Core, metrics: Metrics, storage: Storage) -> Services:
     return Services(
         sessions=parts.service,
         listening=parts.listening,

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from playhead.app.databases import database
-from playhead.app.machine import media_storage, metrics_server, programs
+from playhead.app.machine import check_storage, media_storage, metrics_server, programs
 from playhead.app.signals import stop_requested
 from playhead.db import Database, ScriptRepository
 from playhead.runtime.metrics import Metrics, create_metrics
@@ -38,6 +38,7 @@ async def work(settings: Settings) -> int:
                 slots=settings.encoder_slots,
                 attempts_max=settings.job_attempts_max,
             )
+            await check_storage(storage)
             removed = await storage.remove_abandoned()
             log.info("Working.", action="working", ffmpeg=found.version, abandoned_files_removed=removed)
             await worker.run(stop)

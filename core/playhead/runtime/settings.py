@@ -7,6 +7,7 @@ A command names the settings that it cannot do without (`load(required=…)`), s
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,8 @@ ENV_PREFIX = "PLAYHEAD_"
 SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
 PROCESSES_MAX = 128
+BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){0,8}")
+"""Buckets as S3 names them; the prefix as keys are made."""
 PEM_START = "-----BEGIN "
 
 StoreKind = Literal["redis", "memory"]
@@ -89,6 +92,30 @@ class Settings(BaseSettings):
     media_dir: Path | None = Field(
         None, description="Folder for sources and segments; default `media` in the data folder."
     )
+    storage_url: str | None = Field(
+        None,
+        description="Bucket for sources and segments, as s3://BUCKET or s3://BUCKET/PREFIX, on AWS or whatever speaks "
+        "S3; default: the media folder.",
+    )
+    s3_endpoint: str | None = Field(
+        None, description="Server of the bucket, as https://HOST, and of Supabase Storage with its path; default: AWS."
+    )
+    s3_region: str = Field("us-east-1", min_length=1, description="Region of the bucket; `auto` for R2.")
+    s3_access_key: SecretStr | None = Field(
+        None, description="Access key id for the bucket; unset: as AWS's programs find theirs (environment, role)."
+    )
+    s3_secret_key: SecretStr | None = Field(
+        None, validate_default=True, description="Secret that belongs to the access key id."
+    )
+    s3_conditional_put: bool = Field(
+        True, description="Whether the bucket's server knows `If-None-Match` for writes; `false` where it does not."
+    )
+    source_cache_bytes_max: int = Field(
+        20 * 1024**3,
+        ge=1,
+        description="Bytes of sources that a machine keeps in `sources` of its data folder while they are in a bucket; "
+        "at least PLAYHEAD_UPLOAD_BYTES_MAX.",
+    )
 
     host: str = Field("127.0.0.1", min_length=1, description="Address the server listens on.")
     port: int = Field(8080, ge=0, le=65_535, description="Port for REST, sockets, media and the player page.")
@@ -127,7 +154,9 @@ class Settings(BaseSettings):
         description='JSON {"key id": "secret"} for signed media paths: the first signs, all verify. Two at most.',
     )
 
-    upload_bytes_max: int = Field(2 * 1024**3, ge=1, description="Largest file that POST /scripts takes, in bytes.")
+    upload_bytes_max: int = Field(
+        2 * 1024**3, ge=1, validate_default=True, description="Largest file that POST /scripts takes, in bytes."
+    )
     encoder_slots: int = Field(2, ge=1, le=64, description="ffmpeg processes that a worker runs at once.")
     job_attempts_max: int = Field(
         3, ge=1, le=20, description="Times a transcode is tried before the script is marked failed."
@@ -269,7 +298,21 @@ class Settings(BaseSettings):
     def _postgresql_scheme(cls, value: SecretStr | None) -> SecretStr | None:
         return _with_scheme(value, "postgresql://", "postgres://")
 
-    @field_validator("public_url", "media_url")
+    @field_validator("storage_url")
+    @classmethod
+    def _bucket(cls, value: str | None) -> str | None:
+        if value is not None and not BUCKET_URL.fullmatch(value):
+            raise ValueError("must be s3://BUCKET or s3://BUCKET/PREFIX, without keys, and without a slash at the end")
+        return value
+
+    @field_validator("s3_secret_key")
+    @classmethod
+    def _both_keys(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if bool(value) != bool(info.data.get("s3_access_key")):
+            raise ValueError("belongs to PLAYHEAD_S3_ACCESS_KEY: set both or none")
+        return value
+
+    @field_validator("public_url", "media_url", "s3_endpoint")
     @classmethod
     def _no_slash_at_the_end(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -277,6 +320,13 @@ class Settings(BaseSettings):
         if value is not None and not value.partition("//")[2].strip("/"):
             raise ValueError("must name a host after http:// or https://")
         return None if value is None else value.rstrip("/")
+
+    @field_validator("upload_bytes_max")
+    @classmethod
+    def _cacheable(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("storage_url") and value > info.data.get("source_cache_bytes_max", value):
+            raise ValueError("an upload must find room in PLAYHEAD_SOURCE_CACHE_BYTES_MAX: enlarge that or lower this")
+        return value
 
     @field_validator("jwt_key")
     @classmethod

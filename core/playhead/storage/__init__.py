@@ -1,4 +1,4 @@
-"""Where sources and segments lie: one Protocol, on local disk today, S3 behind the same names later.
+"""Where sources and segments lie: one Protocol, on local disk or in a bucket that speaks S3.
 
 Must not know: scripts, rungs, what is in an object. Keys are made by playhead.media.
 """
@@ -6,23 +6,37 @@ Must not know: scripts, rungs, what is in an object. Keys are made by playhead.m
 from playhead.storage.interface import (
     DISK_RESERVE_BYTES,
     OBJECT_BYTES_MAX,
+    PRESIGNED_S_MAX,
     InvalidKey,
     ObjectMissing,
     ObjectTooLarge,
     Storage,
     StorageFailed,
+    StorageRefused,
+    StoredObject,
     Upload,
+    checked,
 )
 from playhead.storage.local import LocalStorage
+from playhead.storage.s3 import S3Bucket, S3Limits, S3Storage
+from playhead.storage.source_cache import SourceCache
 
 __all__ = [
     "DISK_RESERVE_BYTES",
     "OBJECT_BYTES_MAX",
+    "PRESIGNED_S_MAX",
     "InvalidKey",
     "LocalStorage",
     "ObjectMissing",
     "ObjectTooLarge",
+    "S3Bucket",
+    "S3Limits",
+    "S3Storage",
+    "SourceCache",
     "Storage",
     "StorageFailed",
+    "StorageRefused",
+    "StoredObject",
     "Upload",
+    "checked",
 ]

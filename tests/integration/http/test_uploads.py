@@ -37,7 +37,8 @@ class TestAccepted:
         assert row is not None
         assert (row.owner_id, row.source_bytes, row.source_samples) == (anna.listener_id, len(mp3), 132_300)
         assert row.source_key is not None
-        assert (await world.services.storage.local_path(row.source_key)).read_bytes() == mp3
+        async with world.services.storage.local_file(row.source_key) as path:
+            assert path.read_bytes() == mp3
         assert files(media_folder) == [row.source_key]
         assert row.script_id in await _jobs(database)
         assert (await anna.get(f"/stream/{row.script_id}")).status == 200

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import time
+from collections.abc import Awaitable
 
 import pytest
 
@@ -10,6 +12,10 @@ from tests.unit.storage.test_keys import TRAVERSALS
 
 LARGE = bytes(range(256)) * 12_000
 """About 3 MB: more than one part of any backend's buffer here."""
+
+
+async def listed(storage: Storage, prefix: str) -> list[str]:
+    return sorted([found.key async for found in storage.list(prefix)])
 
 
 async def test_an_object_is_read_back_as_it_was_put(storage: Storage) -> None:
@@ -34,6 +40,86 @@ async def test_of_many_puts_at_once_exactly_one_wins(storage: Storage) -> None:
     won = await asyncio.gather(*(storage.put("a/b", body) for body in bodies))
     assert sum(won) == 1
     assert await storage.get("a/b") == bodies[won.index(True)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, 1, b"0"),
+        (0, 10, b"0123456789"),
+        (3, 7, b"3456"),
+        (9, 10, b"9"),
+        (9, 11, b"9"),
+        (0, OBJECT_BYTES_MAX, b"0123456789"),
+        (10, 11, b""),
+        (1_000, 1_001, b""),
+    ],
+)
+async def test_a_range_is_what_the_object_has_of_it(storage: Storage, start: int, end: int, expected: bytes) -> None:
+    await storage.put("a", b"0123456789")
+    assert await storage.get_range("a", start, end) == expected
+
+
+async def test_a_range_of_nothing(storage: Storage) -> None:
+    await storage.put("empty", b"")
+    assert await storage.get_range("empty", 0, 1) == b""
+    assert await storage.get_range("missing", 0, 1) is None
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 1), (1, 1), (2, 1), (-2, -1)])
+async def test_what_is_no_range_is_refused(storage: Storage, start: int, end: int) -> None:
+    await storage.put("a", b"0123456789")
+    with pytest.raises(ValueError, match="no range"):
+        await storage.get_range("a", start, end)
+
+
+async def test_a_range_past_the_size_limit_is_refused(storage: Storage) -> None:
+    with pytest.raises(ObjectTooLarge):
+        await storage.get_range("a", 0, OBJECT_BYTES_MAX + 1)
+
+
+async def test_an_object_tells_its_size_and_age_without_being_read(storage: Storage) -> None:
+    await storage.put("a/b", b"sound")
+    found = await storage.stat("a/b")
+    assert found is not None and (found.key, found.size_bytes) == ("a/b", 5)
+    assert abs(found.modified_at_s - time.time()) < 60
+    assert await storage.stat("a") is None
+
+
+async def test_the_version_changes_with_the_content(storage: Storage) -> None:
+    versions = set()
+    for body in (b"one", b"two!"):
+        async with storage.upload("a") as upload:
+            await upload.write(body)
+        found = await storage.stat("a")
+        assert found is not None
+        versions.add(found.version)
+    assert len(versions) == 2
+
+
+async def test_a_listing_has_what_is_below_the_prefix_and_nothing_beside(storage: Storage) -> None:
+    for key in ("m/a/0", "m/a/b/1", "m/ab/2", "m/a.b", "n"):
+        await storage.put(key, b"x")
+    assert await listed(storage, "m/a") == ["m/a/0", "m/a/b/1"]
+    assert await listed(storage, "m") == ["m/a.b", "m/a/0", "m/a/b/1", "m/ab/2"]
+    assert await listed(storage, "n") == []
+    assert await listed(storage, "nothing") == []
+
+
+async def test_children_are_what_has_objects_below_it(storage: Storage) -> None:
+    for key in ("m/a/0", "m/a/b/1", "m/ab/2", "m/c"):
+        await storage.put(key, b"x")
+    assert await storage.children("m") == ["m/a", "m/ab"]
+    assert await storage.children("m/a") == ["m/a/b"]
+    assert await storage.children("nothing") == []
+
+
+async def test_deleting_a_does_not_take_ab(storage: Storage) -> None:
+    for key in ("a/1", "ab/1", "a.b", "a-b/1"):
+        await storage.put(key, b"x")
+    assert await storage.delete_prefix("a") == 1
+    for key in ("ab/1", "a.b", "a-b/1"):
+        assert await storage.exists(key)
 
 
 async def test_an_empty_object_is_an_object(storage: Storage) -> None:
@@ -85,7 +171,8 @@ async def test_an_upload_appears_whole_when_its_block_ends(storage: Storage) -> 
         assert not await storage.exists("sources/s/v")
     assert upload.size_bytes == len(LARGE)
     assert upload.sha256 == hashlib.sha256(LARGE).hexdigest()
-    assert (await storage.local_path("sources/s/v")).read_bytes() == LARGE
+    async with storage.local_file("sources/s/v") as path:
+        assert path.read_bytes() == LARGE
 
 
 async def test_an_upload_of_nothing_is_an_empty_object(storage: Storage) -> None:
@@ -140,7 +227,8 @@ async def test_an_upload_that_fails_keeps_the_older_object(storage: Storage) -> 
 
 async def test_a_missing_object_has_no_local_file(storage: Storage) -> None:
     with pytest.raises(ObjectMissing):
-        await storage.local_path("sources/s/v")
+        async with storage.local_file("sources/s/v"):
+            pass
 
 
 async def test_an_object_at_the_size_limit_is_taken(storage: Storage) -> None:
@@ -163,14 +251,24 @@ async def test_a_large_object_is_not_read_into_memory(storage: Storage) -> None:
 
 @pytest.mark.parametrize("key", TRAVERSALS)
 async def test_no_operation_takes_what_is_no_key(storage: Storage, key: str) -> None:
-    for operation in (storage.put(key, b"x"), storage.get(key), storage.exists(key), storage.local_path(key)):
+    operations: list[Awaitable[object]] = [
+        storage.put(key, b"x"),
+        storage.get(key),
+        storage.get_range(key, 0, 1),
+        storage.stat(key),
+        storage.exists(key),
+        storage.children(key),
+        storage.delete_prefix(key),
+        storage.presigned_url(key, 60),
+        listed(storage, key),
+    ]
+    for operation in operations:
         with pytest.raises(InvalidKey):
             await operation
-    with pytest.raises(InvalidKey):
-        await storage.delete_prefix(key)
-    with pytest.raises(InvalidKey):
-        async with storage.upload(key):
-            pass
+    for opened in (storage.upload, storage.local_file):
+        with pytest.raises(InvalidKey):
+            async with opened(key):
+                pass
 
 
 async def test_the_free_space_is_known_or_without_a_known_bound(storage: Storage) -> None:

@@ -32,7 +32,14 @@ def files(root: Path) -> list[Path]:
 async def test_a_source_is_its_own_local_file(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "root")
     await storage.put("sources/s/v", b"x")
-    assert await storage.local_path("sources/s/v") == tmp_path / "root/sources/s/v"
+    async with storage.local_file("sources/s/v") as path:
+        assert path == tmp_path / "root/sources/s/v"
+
+
+async def test_a_folder_has_no_addresses(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    await storage.put("a", b"x")
+    assert await storage.presigned_url("a", 60) is None
 
 
 async def test_what_a_killed_process_was_writing_is_no_object_and_goes_when_it_is_old(tmp_path: Path) -> None:

@@ -70,8 +70,9 @@ async def test_an_irregular_source_is_replaced_by_what_a_decoder_hears(
     assert taken.source_samples == decoded_length(path)
     assert taken.source_bytes == path.stat().st_size
     grid = Grid(source_rate=taken.source_rate, source_samples=taken.source_samples)
-    encodable = EncoderSource(path=await storage.local_path(taken.source_key), grid=grid, start_s=taken.source_start_s)
-    heard, expected = decoded(joined(await encoded_alone(encoder, encodable))), reference(path)
+    async with storage.local_file(taken.source_key) as conformed:
+        encodable = EncoderSource(path=conformed, grid=grid, start_s=taken.source_start_s)
+        heard, expected = decoded(joined(await encoded_alone(encoder, encodable))), reference(path)
     assert error(heard, expected) < SAME_MAX
     assert error(heard[1:], expected) > SHIFTED_MIN
 

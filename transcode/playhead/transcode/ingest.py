@@ -62,13 +62,13 @@ class Ingest:
 
         `Source.source_key` may be another one than was given. Raises ObjectMissing, StorageFailed and ProbeFailed.
         """
-        path = await self._storage.local_path(source_key)
-        size_bytes = (await asyncio.to_thread(path.stat)).st_size
-        measured: Measures | Refusal = await measure(self._programs, path)
         key = source_key
-        if isinstance(measured, Measures) and measured.samples is None:
-            key = source_key + CONFORMED_SUFFIX
-            measured = await self._conform(path, key, measured)
+        async with self._storage.local_file(source_key) as path:
+            size_bytes = (await asyncio.to_thread(path.stat)).st_size
+            measured: Measures | Refusal = await measure(self._programs, path)
+            if isinstance(measured, Measures) and measured.samples is None:
+                key = source_key + CONFORMED_SUFFIX
+                measured = await self._conform(path, key, measured)
         if key != source_key or isinstance(measured, Refusal):
             await self._storage.delete_prefix(source_key)
         if isinstance(measured, Refusal):

@@ -162,15 +162,15 @@ class Worker:
     async def _prepare(self, script: Script, attempt: int) -> None:
         """Every segment of the script into storage, and its status to ready."""
         assert script.source_key is not None
-        path = await self._storage.local_path(script.source_key)
         grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
-        source = EncoderSource(path=path, grid=grid, start_s=script.source_start_s)
 
         async def told(fraction: float) -> None:
             await self._tell(script.script_id, fraction, attempt)
 
-        target = Target(script_id=script.script_id, media_version=script.media_version, source=source)
-        await self._preparation.run(target, told)
+        async with self._storage.local_file(script.source_key) as path:
+            source = EncoderSource(path=path, grid=grid, start_s=script.source_start_s)
+            target = Target(script_id=script.script_id, media_version=script.media_version, source=source)
+            await self._preparation.run(target, told)
         async for trial in stamina.retry_context(on=DatabaseUnavailable, attempts=None, timeout=READY_TIMEOUT_S):
             with trial:
                 if not await self._scripts.ready(script.script_id, attempt=attempt):
