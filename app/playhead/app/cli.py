@@ -30,6 +30,9 @@ from playhead.sessions.store import StoreUnavailable
 from playhead.storage import StorageFailed
 
 SERVER_SETTINGS = ("redis_url", "jwt_key", "media_keys")
+GRACE_HOURS = 24.0
+GRACE_HOURS_MIN = 1.0
+"""An upload is stored some time before its row is written."""
 TOKEN_HOURS = 12.0
 TOKEN_HOURS_MAX = 10 * 366 * 24.0
 SEGMENTS_CHECKED = 12
@@ -91,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     ingesting.add_argument("--owner", type=uuid.UUID, default=uuid.UUID(int=0), help="listener who owns it (UUID)")
     ingesting.add_argument("--script-id", type=uuid.UUID, help="default: a new one")
     ingesting.add_argument("--visibility", choices=("private", "listeners"), default="listeners")
+    collecting = add("gc", _gc, "Remove from the storage what no script needs, as the worker does every hour.")
+    collecting.add_argument("--dry-run", action="store_true", help="show what would be removed, and leave it")
+    collecting.add_argument(
+        "--older-than-hours", type=_grace, default=GRACE_HOURS, help=f"and is older than that (default {GRACE_HOURS:g})"
+    )
     token = add("token", _token, "Print a token for a listener (HS… keys only).")
     token.add_argument("--listener", type=uuid.UUID, required=True, help="the listener's id (UUID)")
     token.add_argument("--hours", type=_hours, default=TOKEN_HOURS, help=f"valid for so long (default {TOKEN_HOURS:g})")
@@ -154,6 +162,13 @@ def _hours(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of hours") from None
     if not 0 < hours <= TOKEN_HOURS_MAX:  # nan is not, either
         raise argparse.ArgumentTypeError(f"must be more than 0 and at most {TOKEN_HOURS_MAX:g} hours, not {text}")
+    return hours
+
+
+def _grace(text: str) -> float:
+    hours = _hours(text)
+    if hours < GRACE_HOURS_MIN:
+        raise argparse.ArgumentTypeError(f"must be at least {GRACE_HOURS_MIN:g}, as uploads take their time")
     return hours
 
 
@@ -257,6 +272,15 @@ def _ingest(options: argparse.Namespace) -> int:
         visibility=options.visibility,
     )
     return _async(settings, ingest_file(settings, file))
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from playhead.app.collecting import collect
+    from playhead.app.development.backing import beside_run
+
+    settings = beside_run(load())
+    logins(settings)
+    return _async(settings, collect(settings, grace_s=options.older_than_hours * 3_600, dry_run=options.dry_run))
 
 
 def _token(options: argparse.Namespace) -> int:

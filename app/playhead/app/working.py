@@ -12,8 +12,9 @@ from playhead.app.signals import stop_requested
 from playhead.db import Database, ScriptRepository
 from playhead.runtime.metrics import Metrics, create_metrics
 from playhead.runtime.settings import Settings
+from playhead.runtime.tasks import cancelled
 from playhead.sessions.script_news import ScriptTeller
-from playhead.transcode import Encoder, PrepareQueue, ScriptStatus, ToldStatus, Worker
+from playhead.transcode import Collector, Encoder, PrepareQueue, ScriptStatus, ToldStatus, Worker, collect_regularly
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +42,12 @@ async def work(settings: Settings) -> int:
             await check_storage(storage)
             removed = await storage.remove_abandoned()
             log.info("Working.", action="working", ffmpeg=found.version, abandoned_files_removed=removed)
-            await worker.run(stop)
+            collector = Collector(storage, ScriptRepository(opened))
+            collecting = asyncio.create_task(collect_regularly(collector, storage, metrics), name="collect_garbage")
+            try:
+                await worker.run(stop)
+            finally:
+                await cancelled(collecting)
     finally:
         await asyncio.to_thread(server.stop)
     return 0

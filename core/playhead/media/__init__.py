@@ -20,7 +20,7 @@ from playhead.media.grid import (
     SOURCE_RATE_HZ_MIN,
     Grid,
 )
-from playhead.media.keys import media_prefix, media_version, segment_key, source_key
+from playhead.media.keys import MEDIA, SOURCES, media_prefix, media_version, segment_key, source_key
 from playhead.media.ladder import FIRST_RUNG, LADDER, Rung, in_playing_order, rung_named
 from playhead.media.playlists import media_playlist, multivariant_playlist
 
@@ -28,9 +28,11 @@ __all__ = [
     "FIRST_RUNG",
     "FRAME_SAMPLES",
     "LADDER",
+    "MEDIA",
     "OUTPUT_RATE_HZ",
     "SEGMENT_FRAMES",
     "SEGMENT_SAMPLES",
+    "SOURCES",
     "SOURCE_RATE_HZ_MAX",
     "SOURCE_RATE_HZ_MIN",
     "AdtsSlicer",

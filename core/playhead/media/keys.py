@@ -4,6 +4,7 @@ sources/<script_id>/<name of the upload>            the upload
 media/<script_id>/<media_version>/<rung>/<n>.m4s    its segments
 """
 
+SOURCES, MEDIA = "sources", "media"
 MEDIA_VERSION_DIGITS = 16
 
 
@@ -14,12 +15,12 @@ def media_version(source_sha256: str) -> str:
 
 def source_key(script_id: str, upload: str) -> str:
     """`upload` names this upload alone: its content, and so its version, is known only when it has arrived."""
-    return f"sources/{script_id}/{upload}"
+    return f"{SOURCES}/{script_id}/{upload}"
 
 
 def media_prefix(script_id: str, version: str) -> str:
     """What all segments of one version have in common, without a slash at the end."""
-    return f"media/{script_id}/{version}"
+    return f"{MEDIA}/{script_id}/{version}"
 
 
 def segment_key(script_id: str, version: str, rung: str, segment: int) -> str:

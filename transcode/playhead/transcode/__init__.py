@@ -7,10 +7,12 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
     Encoder           any segments [a, b) of a source, any rungs at once
     PrepareQueue      jobs in PostgreSQL
     Worker            takes jobs, encodes all segments of a script, writes status and progress
+    Collector         removes from the storage what no script needs
     ToldStatus        tells what it writes
 """
 
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
+from playhead.transcode.garbage import Collector, Garbage, collect_regularly
 from playhead.transcode.ingest import Ingest
 from playhead.transcode.probe import Measures, Refusal, RefusalKind
 from playhead.transcode.programs import Programs, ProgramsMissing, find_programs
@@ -19,9 +21,11 @@ from playhead.transcode.telling import ToldStatus
 from playhead.transcode.worker import ScriptStatus, Worker
 
 __all__ = [
+    "Collector",
     "EncodeFailed",
     "Encoder",
     "EncoderSource",
+    "Garbage",
     "Ingest",
     "Measures",
     "PrepareQueue",
@@ -32,5 +36,6 @@ __all__ = [
     "ScriptStatus",
     "ToldStatus",
     "Worker",
+    "collect_regularly",
     "find_programs",
 ]

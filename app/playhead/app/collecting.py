@@ -1,0 +1,26 @@
+"""`playhead gc`: removes from the storage what no script needs, as the worker does every hour; or only shows it."""
+
+from playhead.app.databases import database
+from playhead.app.machine import check_storage, media_storage
+from playhead.db import ScriptRepository
+from playhead.runtime.settings import Settings
+from playhead.transcode import Collector
+
+
+async def collect(settings: Settings, *, grace_s: float, dry_run: bool) -> int:
+    """Prints what goes, one a line. Raises SettingsError, StorageFailed and DatabaseUnavailable."""
+    storage = media_storage(settings)
+    await check_storage(storage)
+    objects = size_bytes = 0
+    async with database(settings) as opened:
+        collector = Collector(storage, ScriptRepository(opened), grace_s=grace_s)
+        async for found in collector.round(None, dry_run=dry_run):
+            print(f"{found.key}\t{found.objects} objects\t{found.size_bytes} bytes", flush=True)
+            objects += found.objects
+            size_bytes += found.size_bytes
+    if dry_run:
+        print(f"Would remove {objects} objects with {size_bytes} bytes.")
+        return 0
+    files = await storage.remove_abandoned()
+    print(f"Removed {objects} objects with {size_bytes} bytes, and {files} unfinished files.")
+    return 0

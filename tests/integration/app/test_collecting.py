@@ -1,0 +1,44 @@
+"""`playhead gc` beside `playhead run`: shows what no script needs, and removes it."""
+
+import os
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from playhead.app.cli import run
+from tests.integration.app.test_ingest import data_dir, running
+
+__all__ = ["data_dir", "running"]
+
+TWO_HOURS_S = 2 * 3_600.0
+
+
+def test_what_no_script_needs_is_shown_and_then_removed(
+    running: str, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = f"sources/{uuid.uuid4()}/upload"
+    file = data_dir / "media" / key
+    file.parent.mkdir(parents=True)
+    file.write_bytes(bytes(10))
+    old = time.time() - TWO_HOURS_S
+    os.utime(file, (old, old))
+    assert run(["gc"]) == 0
+    assert "Removed 0 objects" in capsys.readouterr().out, "it is younger than a day"
+    assert run(["gc", "--dry-run", "--older-than-hours", "1"]) == 0
+    assert capsys.readouterr().out == f"{key}\t1 objects\t10 bytes\nWould remove 1 objects with 10 bytes.\n"
+    assert file.exists()
+    assert run(["gc", "--older-than-hours", "1"]) == 0
+    assert "Removed 1 objects with 10 bytes" in capsys.readouterr().out
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("hours", ["0", "0.99", "-1", "nan", "day"])
+def test_an_age_at_which_uploads_may_still_be_under_way_is_refused(
+    hours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(["gc", "--older-than-hours", hours])
+    assert left.value.code == 2
+    assert "--older-than-hours" in capsys.readouterr().err

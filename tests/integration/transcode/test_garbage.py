@@ -1,0 +1,206 @@
+"""What no script needs is removed, on a real database; what one needs, or may soon, is not."""
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from playhead.db import DatabaseUnavailable, Script, ScriptRepository, Source
+from playhead.media import media_prefix, segment_key, source_key
+from playhead.runtime.metrics import create_metrics
+from playhead.storage import LocalStorage
+from playhead.transcode import Collector, Garbage, collect_regularly
+from playhead.transcode.garbage import GRACE_S
+
+OWNER = {"sub": "00000000-0000-4000-8000-00000000000a"}
+VERSION, OLDER = "0123456789abcdef", "fedcba9876543210"
+WAIT_S = 10.0
+
+
+def later() -> float:
+    """A day and a minute from now: what is written now is old enough by then."""
+    return time.time() + GRACE_S + 60
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+async def script_of(scripts: ScriptRepository, script_id: str, upload: str = "upload") -> Script:
+    source = Source(
+        source_key=source_key(script_id, upload),
+        source_bytes=10,
+        source_codec="mp3",
+        source_rate=48_000,
+        source_samples=480_000,
+        source_start_s=0.0,
+        duration_ms=10_000,
+        total_samples=480_000,
+        media_version=VERSION,
+    )
+    created = await scripts.create(OWNER, script_id=script_id, title="A script", visibility="private", source=source)
+    assert created.script is not None
+    return created.script
+
+
+async def fill(storage: LocalStorage, script_id: str, version: str = VERSION, upload: str = "upload") -> list[str]:
+    """Two segments of that version, and a source; answers their keys."""
+    keys = [*(segment_key(script_id, version, "low", n) for n in range(2)), source_key(script_id, upload)]
+    for key in keys:
+        await storage.put(key, b"0123456789")
+    return keys
+
+
+async def left(storage: LocalStorage) -> set[str]:
+    return {found.key for part in ("media", "sources") async for found in storage.list(part)}
+
+
+async def collected(collector: Collector, scripts_max: int | None = None, *, dry_run: bool = False) -> list[Garbage]:
+    return [found async for found in collector.round(scripts_max, dry_run=dry_run)]
+
+
+async def test_older_versions_and_sources_go_and_what_the_row_names_stays(
+    storage: LocalStorage, scripts: ScriptRepository
+) -> None:
+    script_id = new_id()
+    await script_of(scripts, script_id)
+    kept = await fill(storage, script_id)
+    await fill(storage, script_id, OLDER, "older")
+    found = await collected(Collector(storage, scripts, now_s=later))
+    assert [(each.kind, each.key, each.objects, each.size_bytes) for each in found] == [
+        ("version", media_prefix(script_id, OLDER), 2, 20),
+        ("source", source_key(script_id, "older"), 1, 10),
+    ]
+    assert await left(storage) == set(kept)
+
+
+async def test_what_has_no_row_goes(storage: LocalStorage, scripts: ScriptRepository) -> None:
+    await fill(storage, new_id())
+    assert len(await collected(Collector(storage, scripts, now_s=later))) == 2
+    assert await left(storage) == set()
+
+
+@pytest.mark.parametrize(("age_s", "stays"), [(GRACE_S - 30, True), (GRACE_S + 30, False)])
+async def test_what_is_younger_than_a_day_stays(
+    storage: LocalStorage, scripts: ScriptRepository, age_s: float, stays: bool
+) -> None:
+    keys = await fill(storage, new_id())
+    await collected(Collector(storage, scripts, now_s=lambda: time.time() + age_s))
+    assert await left(storage) == (set(keys) if stays else set())
+
+
+async def test_a_version_of_which_anything_is_young_stays_whole(
+    storage: LocalStorage, scripts: ScriptRepository
+) -> None:
+    keys = await fill(storage, new_id())
+    old = time.time() - 2 * GRACE_S
+    for key in keys[1:]:
+        async with storage.local_file(key) as path:
+            os.utime(path, (old, old))
+    await collected(Collector(storage, scripts))
+    assert await left(storage) == set(keys[:2])
+
+
+async def test_a_dry_run_tells_the_same_and_removes_nothing(storage: LocalStorage, scripts: ScriptRepository) -> None:
+    keys = await fill(storage, new_id())
+    dry = await collected(Collector(storage, scripts, now_s=later), dry_run=True)
+    assert await left(storage) == set(keys)
+    assert await collected(Collector(storage, scripts, now_s=later)) == dry
+    assert len(dry) == 2
+
+
+async def test_names_that_are_none_of_ours_are_left_alone(storage: LocalStorage, scripts: ScriptRepository) -> None:
+    others = {"media/readme/v/a", f"media/{str(uuid.uuid4()).upper()}/v/a", "sources/notes/a", "media/a"}
+    for key in others:
+        await storage.put(key, b"x")
+    assert await collected(Collector(storage, scripts, now_s=later)) == []
+    assert await left(storage) == others
+
+
+class Appearing:
+    """Rows of which the first look finds none: they are written right after it."""
+
+    def __init__(self, scripts: ScriptRepository) -> None:
+        self._scripts = scripts
+        self._looks = 0
+
+    async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]:
+        self._looks += 1
+        if self._looks == 1:
+            for script_id in script_ids:
+                await script_of(self._scripts, script_id)
+            return ()
+        return await self._scripts.stored_of(script_ids)
+
+
+async def test_a_row_that_is_written_while_it_looks_keeps_its_media(
+    storage: LocalStorage, scripts: ScriptRepository
+) -> None:
+    keys = await fill(storage, new_id())
+    assert await collected(Collector(storage, Appearing(scripts), now_s=later)) == []
+    assert await left(storage) == set(keys)
+
+
+async def test_a_round_is_bounded_and_the_next_goes_on_behind_it(
+    storage: LocalStorage, scripts: ScriptRepository
+) -> None:
+    for _ in range(5):
+        await fill(storage, new_id())
+    collector = Collector(storage, scripts, now_s=later)
+    assert [len(await collected(collector, 2)) for _ in range(3)] == [4, 4, 2]
+    assert await left(storage) == set()
+
+
+async def test_scripts_that_are_kept_do_not_hold_up_those_behind_them(
+    storage: LocalStorage, scripts: ScriptRepository
+) -> None:
+    first, second = sorted([new_id(), new_id()])
+    await script_of(scripts, first)
+    kept = await fill(storage, first)
+    await fill(storage, second)
+    collector = Collector(storage, scripts, now_s=later)
+    assert await collected(collector, 1) == []
+    assert len(await collected(collector, 1)) == 2
+    assert await left(storage) == set(kept)
+    await fill(storage, first, OLDER)
+    assert len(await collected(collector, 1)) == 1, "it begins again"
+
+
+class FailingOnce:
+    def __init__(self, scripts: ScriptRepository) -> None:
+        self._scripts = scripts
+        self.failed = False
+
+    async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]:
+        if not self.failed:
+            self.failed = True
+            raise DatabaseUnavailable("away")
+        return await self._scripts.stored_of(script_ids)
+
+
+async def test_the_regular_rounds_count_what_they_remove_and_outlive_a_failure(
+    storage: LocalStorage, scripts: ScriptRepository
+) -> None:
+    await fill(storage, new_id())
+    registry = CollectorRegistry()
+    rows = FailingOnce(scripts)
+    collecting = asyncio.create_task(
+        collect_regularly(
+            Collector(storage, rows, now_s=later), storage, create_metrics(registry), first_after_s=0, interval_s=0.01
+        )
+    )
+    async with asyncio.timeout(WAIT_S):
+        while await left(storage):
+            await asyncio.sleep(0.01)
+    collecting.cancel()
+    await asyncio.wait([collecting])
+    assert rows.failed
+    counted = [
+        registry.get_sample_value("playhead_garbage_objects_total", {"kind": kind}) for kind in ("version", "source")
+    ]
+    assert counted == [2, 1]
+    assert registry.get_sample_value("playhead_garbage_bytes_total", {"kind": "version"}) == 20

@@ -1,0 +1,181 @@
+"""Removes from the storage what no script needs any more, and nothing that was written a short while ago.
+
+    media/<script>/<version>   segments of a version that is not the row's, or whose script has no row
+    sources/<script>/<upload>  a source that is not the row's: an upload that was broken off, refused or replaced
+    half-written files         where the storage can tell them apart
+
+Whatever is younger than the grace stays: an upload is stored before its row is written. Just before something is
+deleted its row is read once more. Names that are none of ours are left alone. Several workers may collect at once.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import structlog
+
+from playhead.db import DatabaseUnavailable, Script
+from playhead.media import MEDIA, SOURCES
+from playhead.runtime.metrics import Metrics
+from playhead.storage import InvalidKey, Storage, StorageFailed, checked
+
+GRACE_S = 24 * 3_600.0
+"""What nothing names for so long, nothing ever will: an upload is measured within half an hour."""
+INTERVAL_S = 3_600.0
+FIRST_AFTER_S = 60.0
+"""A worker that has just started has better things to do."""
+SCRIPTS_MAX = 1_000
+"""Scripts that one round looks at; the next one goes on behind them."""
+ROUND_TIMEOUT_S = 900.0
+ROWS_AT_ONCE = 100
+
+Kind = Literal["version", "source"]
+
+log = structlog.get_logger(__name__)
+
+
+class Rows(Protocol):
+    """Where rows of scripts are read; playhead.db.ScriptRepository does it. May raise DatabaseUnavailable."""
+
+    async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Garbage:
+    """What is deleted by one prefix."""
+
+    kind: Kind
+    key: str
+    objects: int
+    size_bytes: int
+
+
+class Collector:
+    """Goes through the scripts that the storage knows, in the order of their ids, from round to round."""
+
+    def __init__(
+        self, storage: Storage, rows: Rows, *, grace_s: float = GRACE_S, now_s: Callable[[], float] = time.time
+    ) -> None:
+        self._storage = storage
+        self._rows = rows
+        self._grace_s = grace_s
+        self._now_s = now_s
+        self._after = ""
+
+    async def round(self, scripts_max: int | None = SCRIPTS_MAX, *, dry_run: bool = False) -> AsyncIterator[Garbage]:
+        """Yields what it has deleted, one after the other; with `dry_run`, what it would. `scripts_max` None: all.
+
+        Raises StorageFailed and DatabaseUnavailable; what is left then is the next round's.
+        """
+        ids = [script_id for script_id in await self._script_ids() if script_id > self._after]
+        chosen = ids[:scripts_max]
+        for at in range(0, len(chosen), ROWS_AT_ONCE):
+            some = chosen[at : at + ROWS_AT_ONCE]
+            rows = {row.script_id: row for row in await self._rows.stored_of(some)}
+            for script_id in some:
+                async for found in self._of_script(script_id, rows.get(script_id)):
+                    if dry_run or await self._deleted(script_id, found):
+                        yield found
+                self._after = script_id
+        if len(chosen) == len(ids):
+            self._after = ""
+
+    async def _script_ids(self) -> list[str]:
+        """All that have something in the storage."""
+        prefixes = [*await self._storage.children(MEDIA), *await self._storage.children(SOURCES)]
+        return sorted({name for name in (prefix.rpartition("/")[2] for prefix in prefixes) if _is_id(name)})
+
+    async def _of_script(self, script_id: str, row: Script | None) -> AsyncIterator[Garbage]:
+        for prefix in await self._storage.children(f"{MEDIA}/{script_id}"):
+            if _is_ours(prefix) and not _is_needed(prefix, row):
+                found = await self._weighed(prefix)
+                if found is not None:
+                    yield found
+        async for stored in self._storage.list(f"{SOURCES}/{script_id}"):
+            if self._is_old(stored.modified_at_s) and _is_ours(stored.key) and not _is_needed(stored.key, row):
+                yield Garbage(kind="source", key=stored.key, objects=1, size_bytes=stored.size_bytes)
+
+    async def _weighed(self, prefix: str) -> Garbage | None:
+        """None where there is nothing, or something that is young."""
+        objects = size_bytes = 0
+        async for stored in self._storage.list(prefix):
+            if not self._is_old(stored.modified_at_s):
+                return None
+            objects += 1
+            size_bytes += stored.size_bytes
+        if not objects:
+            return None
+        return Garbage(kind="version", key=prefix, objects=objects, size_bytes=size_bytes)
+
+    def _is_old(self, modified_at_s: float) -> bool:
+        return self._now_s() - modified_at_s >= self._grace_s
+
+    async def _deleted(self, script_id: str, found: Garbage) -> bool:
+        [row] = await self._rows.stored_of([script_id]) or [None]
+        if _is_needed(found.key, row):
+            return False
+        await self._storage.delete_prefix(found.key)
+        return True
+
+
+async def collect_regularly(
+    collector: Collector,
+    storage: Storage,
+    metrics: Metrics,
+    *,
+    first_after_s: float = FIRST_AFTER_S,
+    interval_s: float = INTERVAL_S,
+) -> None:
+    """A round now and then, until it is cancelled. What fails is told, and tried again in the next round."""
+    await asyncio.sleep(first_after_s)
+    while True:
+        try:
+            async with asyncio.timeout(ROUND_TIMEOUT_S):
+                await _collect(collector, storage, metrics)
+        except (StorageFailed, DatabaseUnavailable) as error:
+            log.warning("Garbage could not be collected.", action="garbage_uncollected", error=str(error))
+        except TimeoutError:
+            log.warning("Garbage is collected further in the next round.", action="garbage_unfinished")
+        await asyncio.sleep(interval_s)
+
+
+async def _collect(collector: Collector, storage: Storage, metrics: Metrics) -> None:
+    objects = size_bytes = 0
+    async for found in collector.round():
+        metrics.garbage_objects.labels(found.kind).inc(found.objects)
+        metrics.garbage_bytes.labels(found.kind).inc(found.size_bytes)
+        objects += found.objects
+        size_bytes += found.size_bytes
+    unfinished = await storage.remove_abandoned()
+    metrics.garbage_objects.labels("unfinished").inc(unfinished)
+    if objects or unfinished:
+        log.info(
+            "Garbage was collected.", action="garbage_collected", objects=objects, bytes=size_bytes, files=unfinished
+        )
+
+
+def _is_needed(key: str, row: Script | None) -> bool:
+    """Whether the script's row names it: its version by the last part, its source by the whole key."""
+    if row is None:
+        return False
+    folder, _, name = key.partition("/")
+    return key == row.source_key if folder == SOURCES else name.rpartition("/")[2] == row.media_version
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
+
+
+def _is_ours(key: str) -> bool:
+    """Whether it can be asked for: in a bucket there may be anything."""
+    try:
+        checked(key)
+    except InvalidKey:
+        return False
+    return True
