@@ -11,6 +11,7 @@ import structlog
 from playhead.app.databases import revealed
 from playhead.app.listening import cannot_listen
 from playhead.engine.admission import Limits
+from playhead.runtime.bucket_urls import bucket_and_prefix
 from playhead.runtime.metrics import MetricsServer
 from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.storage import (
@@ -102,7 +103,7 @@ def media_storage(settings: Settings) -> LocalStorage | S3Storage:
 
 
 def _bucket_storage(settings: Settings, url: str) -> S3Storage:
-    name, _, prefix = url.removeprefix("s3://").partition("/")
+    name, prefix = bucket_and_prefix(url)
     bucket = S3Bucket(
         name=name,
         prefix=prefix,

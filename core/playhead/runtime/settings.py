@@ -7,7 +7,6 @@ A command names the settings that it cannot do without (`load(required=…)`), s
 import ipaddress
 import json
 import os
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from playhead.runtime.bucket_urls import bucket_and_prefix
 from playhead.runtime.cores import usable_cores
 from playhead.runtime.limits import COMMAND_RATE
 from playhead.runtime.redis_urls import check_url
@@ -23,8 +23,8 @@ ENV_PREFIX = "PLAYHEAD_"
 SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
 PROCESSES_MAX = 128
-BUCKET_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){0,8}")
-"""Buckets as S3 names them; the prefix as keys are made."""
+SOURCE_BYTES_MAX = 4 * 1024**3
+"""What a source may have that was decoded first; a cache of sources must have room for one."""
 PEM_START = "-----BEGIN "
 
 StoreKind = Literal["redis", "memory"]
@@ -94,27 +94,21 @@ class Settings(BaseSettings):
     )
     storage_url: str | None = Field(
         None,
-        description="Bucket for sources and segments, as s3://BUCKET or s3://BUCKET/PREFIX, on AWS or whatever speaks "
-        "S3; default: the media folder.",
+        description="Bucket for sources and segments: s3://BUCKET or s3://BUCKET/PREFIX; default: the media folder.",
     )
-    s3_endpoint: str | None = Field(
-        None, description="Server of the bucket, as https://HOST, and of Supabase Storage with its path; default: AWS."
-    )
+    s3_endpoint: str | None = Field(None, description="Server of the bucket, as https://HOST[/PATH]; default: AWS.")
     s3_region: str = Field("us-east-1", min_length=1, description="Region of the bucket; `auto` for R2.")
     s3_access_key: SecretStr | None = Field(
         None, description="Access key id for the bucket; unset: as AWS's programs find theirs (environment, role)."
     )
-    s3_secret_key: SecretStr | None = Field(
-        None, validate_default=True, description="Secret that belongs to the access key id."
-    )
+    s3_secret_key: SecretStr | None = Field(None, validate_default=True, description="Secret of that access key id.")
     s3_conditional_put: bool = Field(
         True, description="Whether the bucket's server knows `If-None-Match` for writes; `false` where it does not."
     )
     source_cache_bytes_max: int = Field(
         20 * 1024**3,
-        ge=1,
-        description="Bytes of sources that a machine keeps in `sources` of its data folder while they are in a bucket; "
-        "at least PLAYHEAD_UPLOAD_BYTES_MAX.",
+        ge=SOURCE_BYTES_MAX,
+        description="What a machine keeps of a bucket's sources on its disk, in `sources` of its data folder.",
     )
 
     host: str = Field("127.0.0.1", min_length=1, description="Address the server listens on.")
@@ -154,9 +148,7 @@ class Settings(BaseSettings):
         description='JSON {"key id": "secret"} for signed media paths: the first signs, all verify. Two at most.',
     )
 
-    upload_bytes_max: int = Field(
-        2 * 1024**3, ge=1, validate_default=True, description="Largest file that POST /scripts takes, in bytes."
-    )
+    upload_bytes_max: int = Field(2 * 1024**3, ge=1, description="Largest file that POST /scripts takes, in bytes.")
     encoder_slots: int = Field(2, ge=1, le=64, description="ffmpeg processes that a worker runs at once.")
     job_attempts_max: int = Field(
         3, ge=1, le=20, description="Times a transcode is tried before the script is marked failed."
@@ -301,8 +293,8 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _bucket(cls, value: str | None) -> str | None:
-        if value is not None and not BUCKET_URL.fullmatch(value):
-            raise ValueError("must be s3://BUCKET or s3://BUCKET/PREFIX, without keys, and without a slash at the end")
+        if value is not None:
+            bucket_and_prefix(value)
         return value
 
     @field_validator("s3_secret_key")

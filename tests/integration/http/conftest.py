@@ -21,7 +21,7 @@ from playhead.sessions.presence import Presence
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
 from playhead.sessions.streams import StreamLinks
-from playhead.storage import LocalStorage
+from playhead.storage import LocalStorage, Storage
 from playhead.transcode import Ingest, PrepareQueue, Refusal
 from tests.integration.db.conftest import database, logins, logins_folder, migrated_template, owner_url
 from tests.integration.http.uploading import files
@@ -37,7 +37,7 @@ CONNECTIONS_MAX = 8
 class Measuring:
     """The real ingest, as the composition root binds it."""
 
-    def __init__(self, storage: LocalStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._ingest = Ingest(wheel_programs(), storage)
 
     async def __call__(self, source_key: str, source_bytes: int, media_version: str) -> Source | Unplayable:

@@ -235,3 +235,59 @@ def test_networks_of_proxies_are_read_and_what_is_none_is_told(environment: pyte
     environment.setenv("PLAYHEAD_TRUSTED_PROXIES", "10.0.0.1/8")
     with pytest.raises(SettingsError, match=r"PLAYHEAD_TRUSTED_PROXIES: 10\.0\.0\.1/8 has host bits set"):
         load()
+
+
+@pytest.mark.parametrize("url", ["s3://media", "s3://media.example.org/play-head/a_1", "s3://" + "b" * 63])
+def test_buckets_are_named_by_a_url(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("PLAYHEAD_STORAGE_URL", url)
+    assert load().storage_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "media",
+        "https://media",
+        "s3://",
+        "s3://me",
+        "s3://media/",
+        "s3://media/../other",
+        "s3://media/a//b",
+        "s3://Media",
+        "s3://key:secret@media",
+        "s3://" + "b" * 64,
+        "s3://media?region=x",
+    ],
+)
+def test_what_names_no_bucket_is_refused(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("PLAYHEAD_STORAGE_URL", url)
+    [problem] = problems()
+    assert problem.startswith("  PLAYHEAD_STORAGE_URL: must be s3://BUCKET") and "secret@" not in problem
+
+
+@pytest.mark.parametrize("name", ["PLAYHEAD_S3_ACCESS_KEY", "PLAYHEAD_S3_SECRET_KEY"])
+def test_one_key_of_a_bucket_is_none(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, SECRET)
+    [problem] = problems()
+    assert problem.startswith("  PLAYHEAD_S3_SECRET_KEY: belongs to PLAYHEAD_S3_ACCESS_KEY") and SECRET not in problem
+
+
+def test_both_keys_of_a_bucket_are_taken_and_never_seen(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PLAYHEAD_S3_ACCESS_KEY", SECRET)
+    environment.setenv("PLAYHEAD_S3_SECRET_KEY", SECRET)
+    assert SECRET not in repr(load())
+
+
+@pytest.mark.parametrize(("cache_bytes", "fits"), [(5_000_000_000, True), (4_999_999_999, False)])
+def test_an_upload_must_find_room_in_the_cache_of_sources(
+    environment: pytest.MonkeyPatch, cache_bytes: int, fits: bool
+) -> None:
+    environment.setenv("PLAYHEAD_STORAGE_URL", "s3://media")
+    environment.setenv("PLAYHEAD_UPLOAD_BYTES_MAX", "5000000000")
+    environment.setenv("PLAYHEAD_SOURCE_CACHE_BYTES_MAX", str(cache_bytes))
+    if fits:
+        assert load().upload_bytes_max == 5_000_000_000
+    else:
+        assert "PLAYHEAD_SOURCE_CACHE_BYTES_MAX" in problems()[0]
+    environment.delenv("PLAYHEAD_STORAGE_URL")
+    assert load().upload_bytes_max == 5_000_000_000, "without a bucket there is no such cache"

@@ -1,0 +1,65 @@
+"""What a process says at its start of a bucket that it cannot use."""
+
+from pathlib import Path
+
+import pytest
+
+from playhead.app.machine import check_storage, media_storage
+from playhead.runtime.settings import Settings, SettingsError, load
+from playhead.storage import LocalStorage, S3Storage
+from tests.support.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, Seaweed
+
+
+@pytest.fixture
+def settings(seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The variables of a process whose media are in the run's bucket."""
+    for name, value in {
+        "DATA_DIR": str(tmp_path),
+        "STORAGE_URL": f"s3://{BUCKET}/start",
+        "S3_ENDPOINT": seaweed.endpoint,
+        "S3_ACCESS_KEY": ACCESS_KEY,
+        "S3_SECRET_KEY": SECRET_KEY,
+    }.items():
+        monkeypatch.setenv(f"PLAYHEAD_{name}", value)
+    return monkeypatch
+
+
+async def started(settings: Settings) -> LocalStorage | S3Storage:
+    storage = media_storage(settings)
+    await check_storage(storage)
+    return storage
+
+
+async def test_with_the_right_settings_the_bucket_is_used(settings: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    storage = await started(load())
+    assert isinstance(storage, S3Storage)
+    await storage.put("a", b"sound")
+    async with storage.local_file("a") as path:
+        assert path.is_relative_to(tmp_path / "sources")
+
+
+async def test_without_a_bucket_the_media_folder_is_used(tmp_path: Path) -> None:
+    assert isinstance(await started(load(data_dir=tmp_path)), LocalStorage)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("S3_SECRET_KEY", "another-secret", "Check the access keys"),
+        ("S3_ACCESS_KEY", "another-key", "Check the access keys"),
+        ("STORAGE_URL", "s3://no-such-bucket", "no such bucket"),
+    ],
+)
+async def test_what_is_wrong_is_told_with_what_to_look_at(
+    settings: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    settings.setenv(f"PLAYHEAD_{name}", value)
+    with pytest.raises(SettingsError, match=said) as caught:
+        await started(load())
+    assert "PLAYHEAD_S3_SECRET_KEY" in str(caught.value) and "PLAYHEAD_STORAGE_URL" in str(caught.value)
+    assert not [secret for secret in (SECRET_KEY, ACCESS_KEY, "another") if secret in str(caught.value)]
+
+
+async def test_a_server_that_is_away_keeps_nobody_from_starting(settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("PLAYHEAD_S3_ENDPOINT", "http://127.0.0.1:1")
+    assert isinstance(await started(load()), S3Storage)
