@@ -190,9 +190,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         journal_dead_entries=make.gauge("journal_dead_entries", "Entries in the dead letters.", "livemax"),
         jobs=make.counter("jobs", "Transcode jobs by result.", "result"),
         segments=make.counter("segments", "Segments encoded.", "rung"),
-        garbage_objects=make.counter(
-            "garbage_objects", "Objects removed that no script needed, by what they were.", "kind"
-        ),
+        garbage_objects=make.counter("garbage_objects", "Objects removed that no script needed.", "kind"),
         garbage_bytes=make.counter("garbage_bytes", "Bytes of those objects.", "kind"),
     )
 

@@ -23,8 +23,7 @@ ENV_PREFIX = "PLAYHEAD_"
 SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
 PROCESSES_MAX = 128
-SOURCE_BYTES_MAX = 4 * 1024**3
-"""What a source may have that was decoded first; a cache of sources must have room for one."""
+SOURCE_BYTES_MAX = 4 * 1024**3  # of one that was decoded first: a cache of sources must have room for it
 PEM_START = "-----BEGIN "
 
 StoreKind = Literal["redis", "memory"]
@@ -93,8 +92,7 @@ class Settings(BaseSettings):
         None, description="Folder for sources and segments; default `media` in the data folder."
     )
     storage_url: str | None = Field(
-        None,
-        description="Bucket for sources and segments: s3://BUCKET or s3://BUCKET/PREFIX; default: the media folder.",
+        None, description="Bucket for sources and segments: s3://BUCKET[/PREFIX]; default: the media folder."
     )
     s3_endpoint: str | None = Field(None, description="Server of the bucket, as https://HOST[/PATH]; default: AWS.")
     s3_region: str = Field("us-east-1", min_length=1, description="Region of the bucket; `auto` for R2.")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import (
@@ -32,6 +33,9 @@ from playhead.storage.interface import (
 )
 from playhead.storage.objects import ObjectStorage
 from playhead.storage.source_cache import SourceCache
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
 
 PART_BYTES = 5 * 1024 * 1024
 """The least that S3 takes as a part, and R2 wants all of one size; 10,000 of them are more than any source has."""
@@ -111,7 +115,7 @@ class S3Storage(ObjectStorage):
     def local_file(self, key: str) -> AbstractAsyncContextManager[Path]:
         return self._cache.held(self, checked(key))
 
-    async def presigned_url(self, key: str, valid_s: int) -> str | None:
+    async def presigned_url(self, key: str, valid_s: int) -> str:
         if not 0 < valid_s <= PRESIGNED_S_MAX:
             raise ValueError(f"an address may be valid for up to {PRESIGNED_S_MAX} s, not {valid_s}")
         with self._failures_named(checked(key)):
@@ -180,14 +184,16 @@ def _reason(error: Exception) -> str:
 
 
 def _store(bucket: S3Bucket, limits: S3Limits) -> S3Store:
-    endpoint = {} if bucket.endpoint is None else {"endpoint": bucket.endpoint}
-    keys = {}
+    config: S3Config = {"region": bucket.region, "virtual_hosted_style_request": False}
+    if bucket.endpoint is not None:
+        config["endpoint"] = bucket.endpoint
     if bucket.access_key_id is not None and bucket.secret_access_key is not None:
-        keys = {"access_key_id": bucket.access_key_id, "secret_access_key": bucket.secret_access_key}
+        config["access_key_id"] = bucket.access_key_id
+        config["secret_access_key"] = bucket.secret_access_key
     return S3Store(
         bucket.name,
         prefix=bucket.prefix or None,
-        config={**endpoint, **keys, "region": bucket.region, "virtual_hosted_style_request": False},
+        config=config,
         client_options={
             "allow_http": True,
             "connect_timeout": timedelta(seconds=limits.connect_timeout_s),
