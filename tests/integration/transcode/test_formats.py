@@ -163,8 +163,9 @@ async def test_what_is_taken_has_the_samples_that_were_put_in_and_joins_to_the_s
     assert -upload.missing <= taken.source_samples - put_in <= upload.more
     assert (taken.source_key == KEY) == upload.kept
     grid = Grid(source_rate=taken.source_rate, source_samples=taken.source_samples)
-    source = EncoderSource(path=await storage.local_path(taken.source_key), grid=grid, start_s=taken.source_start_s)
-    heard, expected = decoded(joined(await encoded_alone(encoder, source))), reference(path)
+    async with storage.local_file(taken.source_key) as stored:
+        source = EncoderSource(path=stored, grid=grid, start_s=taken.source_start_s)
+        heard, expected = decoded(joined(await encoded_alone(encoder, source))), reference(path)
     assert len(heard) == (grid.frames - 1) * FRAME
     assert grid.segments == (2 if upload.duration_s >= LONG_S else 1)
     assert error(heard, expected) < SAME_MAX, error(heard, expected)
