@@ -2,6 +2,7 @@
 
     seeds FIRST COUNT            all of them; the first that breaks a rule is printed, with its trace
     for SECONDS FIRST STEP       as many as fit, every STEP-th, also after one has failed
+    listed SEED …                these; each that breaks a rule is printed, with its trace
     one SEED                     one, with its whole trace
     digests FIRST COUNT SHIFT    names of what was traced and stored, clocks of devices wrong by SHIFT ms
     mutated COUNT NAME …         until a rule is broken: the code is, on purpose (see mutations.py); all by default
@@ -103,6 +104,17 @@ def _for(seconds: float, first: int, step: int = 1) -> dict[str, Any]:
     return {"failed": failed, "schedules": (seed - first) // step, "commits": commits}
 
 
+def _listed(*seeds: int) -> dict[str, Any]:
+    failed = []
+    for seed in seeds:
+        try:
+            _commits(seed)
+        except Failed as failure:
+            print(failure, flush=True)
+            failed.append(seed)
+    return {"failed": failed}
+
+
 def _one(seed: int) -> dict[str, Any]:
     plan, chance = make_plan(seed)
     print(plan)
@@ -154,6 +166,7 @@ def main(arguments: list[str]) -> int:
     runs: dict[str, Callable[..., dict[str, Any]]] = {
         "seeds": _seeds,
         "for": _for,
+        "listed": _listed,
         "one": _one,
         "digests": _digests,
         "mutated": _mutated,
