@@ -199,6 +199,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "no-new-order-in-a-new-epoch": Mutation(
         rule="rule 1",
+        from_seed=152,
         broken="a session keeps its old order when the store has lost what came after it",
         place=(reviving.Reviver, "take_over", _not_taken_over),
     ),
@@ -211,11 +212,12 @@ MUTATIONS: dict[str, Mutation] = {
         rule="rule 1",
         broken="an end that the store knows hides a later session that is left as a row alone",
         place=(finding.SessionFinder, "last", _end_before_rows),
-        from_seed=5_400_001,
+        from_seed=5_400_205,
         plan=_FORGETFUL | {"devices": 2, "calamities": _again_and_again("store_failover", loses_ms=3_000)},
     ),
     "row-is-not-asked": Mutation(
         rule="rule 2",
+        from_seed=152,
         broken="in a new epoch the store is believed, though PostgreSQL knows more",
         place=(reviving.Reviver, "_newest", _without_its_row),
     ),
@@ -251,6 +253,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "report-numbers-are-ignored": Mutation(
         rule="rule 4",
+        from_seed=171,
         broken="a report that was taken before is taken again",
         place=(reports, "_repeated", lambda *arguments: False),
     ),
@@ -261,11 +264,13 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "limit-of-connections-is-not-kept": Mutation(
         rule="rule 5",
+        from_seed=141,
         broken="a listener may connect as often as they like",
         place=(Presence, "attach", _attach_anyway),
     ),
     "limit-is-answered-as-success": Mutation(
         rule="rule 2",
+        from_seed=537,
         broken="at the journal's limit a command is acked, and dropped",
         place=(committing, "_refusal", _no_refusal),
     ),
@@ -276,6 +281,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "deadline-dies-with-its-process": Mutation(
         rule="section 4",
+        from_seed=109,
         broken="what one process has taken to look at is nobody else's any more",
         place=(memory_store.MemoryStore, "due", _due_and_forgotten),
         plan=_FORGETFUL
@@ -292,6 +298,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "deadlines-have-no-reserve": Mutation(
         rule="section 4",
+        from_seed=656,
         broken="what the server does by itself waits for room in a journal that others have filled",
         place=(memory_store.MemoryStore, "_has_room", _room_as_for_others),
         plan=_FORGETFUL
