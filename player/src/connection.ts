@@ -281,6 +281,9 @@ export class Connection {
     if (answer === null) {
       // The line says connected and is dead: make a new one.
       this.#socket.disconnect().connect();
+    } else if (!isError(answer) && answer.state === null && this.#events.latest() !== held) {
+      // Something of the session has come since: an answer that does not have it may be older.
+      await this.#rejoin();
     } else if (!isError(answer)) {
       this.#events.joined(answer);
       this.#becomeReady();

@@ -351,3 +351,22 @@ test("a server that breaks the line itself is connected to again", async () => {
   server.disconnectSockets(false);
   await second.promise;
 });
+
+test("a session that was begun while the join was asked is not lost to an answer that does not have it yet", async () => {
+  held = null;
+  let joins = 0;
+  handlers["join"] = (_payload, reply, socket) => {
+    joins += 1;
+    if (joins > 1) return reply(joinAck(aState()));
+    socket.emit("state", aState());
+    reply(joinAck(null));
+  };
+  const { snapshots } = await connect({ state: (state) => (held = state) });
+  assert.deepEqual([joins, snapshots.map(({ state }) => state?.session_id)], [2, ["session-1"]]);
+});
+
+test("a session that a snapshot does not have, and of which nothing has come since, is over", async () => {
+  handlers["join"] = (_payload, reply) => reply(joinAck(null));
+  const { snapshots } = await connect();
+  assert.deepEqual(snapshots.map(({ state }) => state), [null]);
+});
