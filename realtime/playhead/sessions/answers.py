@@ -29,8 +29,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     told: bytes
     """`state` with its cause, as devices are told it: JSON."""
     created: bool = False
-    came_back: bool = False
-    """Whether the sounding device was missed before it, and no more; not kept."""
+    missed_until_ms: int | None = None
+    """How long the sounding device, which is back by it, would have been missed; None: it was not missed. Not kept."""
 
     @property
     def cause_of_state(self) -> Cause | None:

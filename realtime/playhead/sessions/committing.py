@@ -106,14 +106,15 @@ class Committer:
     async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
         """Applies the wish to the session that `find` names."""
         answer = await self._carried_out(wish, find)
-        if isinstance(answer, Outcome) and (wish.moves_sound or answer.came_back):
+        if isinstance(answer, Outcome) and (wish.moves_sound or answer.missed_until_ms is not None):
             state = answer.state
             if state.playing and state.absent_until_ms is None:
-                await self._look_for(wish, state)
+                await self._look_for(wish, state, answer.missed_until_ms or 0)
         return answer
 
-    async def _look_for(self, wish: Wish, state: SessionState) -> None:
-        """Who sounds now may have gone between the look at who is connected and the commit.
+    async def _look_for(self, wish: Wish, state: SessionState, missed_until_ms: int) -> None:
+        """Who sounds now may have gone between the look at who is connected and the commit. Who was missed already has
+        as long as it had: one whose server went away has more time to come back than others.
 
         Whoever noticed that found nothing that sounded there, and looks once more when the connection is no longer
         known (see `device_lost` in service.py): one of both sees what the other has done.
@@ -122,7 +123,7 @@ class Committer:
         if device_id is None or device_id in await self._presence.connected(wish.listener_id, wish.origin):
             return
         now_ms = self._clock.now_ms()
-        lost = Lost(device_id=device_id, last_seen_at_ms=now_ms, until_ms=now_ms + GRACE_MS)
+        lost = Lost(device_id=device_id, last_seen_at_ms=now_ms, until_ms=max(now_ms + GRACE_MS, missed_until_ms))
         again = Wish(
             listener_id=wish.listener_id,
             session_id=state.session_id,
@@ -210,7 +211,7 @@ class Committer:
             published=decision.published,
             told=encode_told(decision.state, decision.cause if decision.published else None),
             created=held.created,
-            came_back=held.state.absent_until_ms is not None and decision.state.absent_until_ms is None,
+            missed_until_ms=held.state.absent_until_ms if decision.state.absent_until_ms is None else None,
         )
         rest_until_ms = _rest_until_ms(wish, outcome.state, connected, now_ms)
         committed = await self._write(wish, view, held, decision, outcome, rest_until_ms)

@@ -113,6 +113,23 @@ async def test_what_was_accepted_becomes_a_row_exactly(
     await eventually(written)
 
 
+async def test_a_report_that_comes_late_takes_no_time_from_a_device_that_is_missed(
+    nodes: tuple[Node, Node], principal: Principal, script: Script
+) -> None:
+    node, listener_id = nodes[0], principal.listener_id
+    assert await node.presence.attach(listener_id, "phone-1", "phone", "Phone", "phone")
+    begun = await play(node, principal, script)
+    # its server goes away, which gives it more time than others have
+    await node.service.device_lost(listener_id, "phone", "phone-1", None, 90_000)
+    await node.presence.drop(listener_id, "phone-1")
+    (missed,) = await node.service.live_states(listener_id)
+    assert missed.absent_until_ms is not None
+    back = await apply(node, begun, Report(position_ms=0, revision=begun.state.revision, seq=1))
+    assert back.state.absent_until_ms is None
+    (state,) = await node.service.live_states(listener_id)
+    assert state.playing and state.absent_until_ms == missed.absent_until_ms
+
+
 async def test_an_emptied_valkey_gets_the_session_back_in_a_later_epoch(
     nodes: tuple[Node, Node], principal: Principal, script: Script, sessions: SessionRepository
 ) -> None:
