@@ -1,6 +1,6 @@
 """Every server process restarted at once, and what its clients see of it: `dev.py bench storm`.
 
-    python3 dev.py bench storm [--sockets 50000] [--commands-per-s 100] [--keep]
+    python3 dev.py bench storm [--sockets 50000] [--commands-per-s 100] [--report-every-s 10] [--keep]
 
 The same system as in `dev.py bench hold`. First all server processes are killed (SIGKILL) in the same moment, later
 they are replaced one after the other (SIGHUP). Clients come back as docs/protocol.md says, and send again what was not
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.bench_hold import OPEN_PER_S, SETTLE_S, affordable, opened, say, server_processes, warm
+from loadtests.holding.crowd import REPORT_EVERY_S
 from loadtests.holding.figures import row
 from loadtests.holding.files import raise_file_limit
 from loadtests.holding.fleet import Fleet, running
@@ -48,14 +49,14 @@ class Storm:
 
 
 async def storms(
-    sockets: int, commands_per_s: float, per_s: float, order: Sequence[str], notes: list[str]
+    sockets: int, commands_per_s: float, per_s: float, report_every_s: float, order: Sequence[str], notes: list[str]
 ) -> tuple[list[Storm], Loads]:
     descriptors = raise_file_limit()
     sockets = affordable(sockets, notes)
     with tempfile.TemporaryDirectory(prefix="ph-storm-") as name:
         async with (
             running(Path(name), server_processes(sockets, descriptors)) as fleet,
-            loading(sockets, descriptors, fleet.port, fleet.script_id, fleet.jwt_key) as loads,
+            loading(sockets, descriptors, fleet.port, fleet.script_id, fleet.jwt_key, report_every_s) as loads,
         ):
             await warm(fleet.url)
             await opened(loads, sockets, per_s, notes)
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--sockets", type=int, default=50_000)
     parser.add_argument("--commands-per-s", type=float, default=100.0)
     parser.add_argument("--open-per-s", type=float, default=OPEN_PER_S, help="sockets that come a second at first")
+    parser.add_argument("--report-every-s", type=float, default=REPORT_EVERY_S, help="of a device that sounds")
     parser.add_argument("--order", default=f"{KILL},{ROLLING}")
     parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
     options = parser.parse_args()
@@ -141,8 +143,11 @@ def main() -> None:
     order = options.order.split(",")
     if not set(order) <= {KILL, ROLLING}:
         parser.error(f"--order takes {KILL} and {ROLLING}")
-    found, loads = asyncio.run(storms(options.sockets, options.commands_per_s, options.open_per_s, order, notes))
+    pace = (options.commands_per_s, options.open_per_s, options.report_every_s)
+    found, loads = asyncio.run(storms(options.sockets, *pace, order, notes))
     name = "storm" if options.sockets == 50_000 else f"storm_{options.sockets}"
+    if options.report_every_s != REPORT_EVERY_S:
+        name += f"_every_{options.report_every_s:g}s"
     figures = figures_of(found, loads.sockets)
     for note in notes:
         say(note)
