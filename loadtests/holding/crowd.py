@@ -175,11 +175,12 @@ class Crowd:
         pair: Pair = device.pair
         known = pair.states[device.place]
         seen = {} if known is None else {"seen": {"epoch": known["epoch"], "revision": known["revision"]}}
+        acked = pair.acked  # later ones may be acknowledged while the answer is on its way
         answer = await self._asked(device, "join", {"script_id": self._target.script_id, **seen})
         if answer is None or not answer["ok"]:
             return False
         state = answer["state"]
-        if known is not None and pair.lost_acked(state):
+        if known is not None and pair.lost_acked(state, acked):
             self.counts["acked_lost"] += 1
         if state is None:
             fields = {"script_id": self._target.script_id, "position": 0.0, "device_id": pair.devices[0].id}

@@ -11,6 +11,7 @@ DURATION_S = 3_600.0
 PLACE_S_MAX = 2_400.0
 """Seeks lead no further, so that nothing plays to its end while it is measured."""
 Order = tuple[int, int]
+Acked = tuple[Order, float]
 NEVER: Order = (0, 0)
 SAME_PLACE_S = 0.002
 
@@ -34,15 +35,15 @@ class Seek:
 class Pair:
     """`states`: by the device's place, what it was last told of the session."""
 
-    __slots__ = ("acked", "acked_position_s", "devices", "paused", "seek", "seq", "session_id", "states")
+    __slots__ = ("acked", "devices", "paused", "seek", "seq", "session_id", "states")
 
     def __init__(self) -> None:
         self.devices: tuple[Device, ...] = ()
         self.session_id = ""
         self.states: list[dict[str, Any] | None] = [None, None]
         self.seek: Seek | None = None
-        self.acked: Order = NEVER
-        self.acked_position_s = 0.0
+        self.acked: Acked = (NEVER, 0.0)
+        """The last seek that the server acknowledged: its state's order, and its place in s."""
         self.paused = False
         self.seq = int(time.time() * 1000)
 
@@ -92,16 +93,17 @@ class Pair:
         return self.seek
 
     def note_acked(self, state: dict[str, Any]) -> None:
-        self.acked, self.acked_position_s = order_of(state), state["position"]
+        self.acked = (order_of(state), state["position"])
 
-    def lost_acked(self, snapshot: dict[str, Any] | None) -> bool:
-        """Whether what the server has now is without the last seek that it had acknowledged."""
-        if self.acked == NEVER:
+    @staticmethod
+    def lost_acked(snapshot: dict[str, Any] | None, acked: Acked) -> bool:
+        """Whether what the server has is without a seek that it had acknowledged before it was asked."""
+        order, position_s = acked
+        if order == NEVER:
             return False
-        if snapshot is None or order_of(snapshot) < self.acked:
+        if snapshot is None or order_of(snapshot) < order:
             return True
-        same = order_of(snapshot) == self.acked
-        return same and abs(snapshot["position"] - self.acked_position_s) > SAME_PLACE_S
+        return order_of(snapshot) == order and abs(snapshot["position"] - position_s) > SAME_PLACE_S
 
 
 def order_of(state: dict[str, Any]) -> Order:

@@ -31,6 +31,9 @@ ESTABLISHED = "01"
 """A state in /proc/net/tcp."""
 KNOCK_S = 0.002
 STOP_TIMEOUT_S = 40.0
+MANY = 20
+DRAIN_S = 5.0
+"""As the setting is by default."""
 AFTER = 5
 """Acked commands of each client after it has changed processes."""
 
@@ -288,6 +291,24 @@ async def test_sigterm_ends_all_in_order(system: RunningSystem) -> None:
     assert await asyncio.to_thread(server.popen.wait, STOP_TIMEOUT_S) == 0, server.log()
     assert all(ends(pid) for pid in pids(system))
     assert lines(system, "process_killed") == []
+
+
+async def test_one_that_is_replaced_lets_sockets_go_as_slowly_as_others_take_them_unless_all_is_to_end(
+    make_system: StartSystem, valkey_url: str
+) -> None:
+    system = await started(make_system, valkey_url, PLAYHEAD_PROCESS_SOCKETS_PER_S="1")
+    phones = [await opened(system, str(uuid.uuid4()), "phone") for _ in range(MANY)]
+    server = system.servers[0]
+    assert server.popen is not None
+    server.popen.send_signal(signal.SIGHUP)
+    await until(lambda: any(data["retry_after_ms"] > DRAIN_S * 1_000 for data in drained(phones)))
+    server.popen.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(server.popen.wait, STOP_TIMEOUT_S) == 0, server.log()
+    assert lines(system, "process_killed") == []
+
+
+def drained(phones: list[Client]) -> list[Any]:
+    return [data for phone in phones for event, data in phone.events if event == "draining"]
 
 
 async def test_a_process_that_does_not_end_in_time_is_killed(make_system: StartSystem, valkey_url: str) -> None:

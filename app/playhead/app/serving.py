@@ -25,7 +25,7 @@ from playhead.app.machine import check_storage, media_storage, metrics_server, u
 from playhead.app.player_build import source_folder
 from playhead.app.processes.listeners import BACKLOG_CONNECTIONS
 from playhead.app.processes.place import Place
-from playhead.app.signals import stop_requested
+from playhead.app.signals import StopRequest, stop_requested
 from playhead.app.stores import server_clock
 from playhead.cache import Cache
 from playhead.db import BookmarkRepository, Database, Source
@@ -92,7 +92,7 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
                 for site in sites:  # the other process takes who comes now
                     site.take_no_more()
             # still listening: balancers must see that it is not ready, and who asks it in the meantime is answered
-            await parts.realtime.drain(min(settings.drain_s, settings.shutdown_grace_s))
+            await _drained(settings, parts.realtime, stop)
             # sockets first: the runner waits for handlers, and a socket's handler lives as long as the socket
             for site in sites:
                 await site.stop()
@@ -100,6 +100,22 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
         finally:
             await runner.cleanup()
         return 1 if parts.stores.lost.is_set() else 0
+
+
+async def _drained(settings: Settings, realtime: RealtimeServer, stop: StopRequest) -> None:
+    """In the time that its operator gives; where another process has taken over, at the pace at which that one can
+    take the sockets, as long as nobody asks for more haste."""
+    drain_s = min(settings.drain_s, settings.shutdown_grace_s)
+    if stop.replaced:
+        handover_s = realtime.handover_s(settings.process_sockets_per_s)
+        leaving = asyncio.create_task(realtime.drain(max(drain_s, handover_s)), name="handover")
+        hurried = asyncio.create_task(stop.hurried.wait(), name="hurried")
+        await asyncio.wait((leaving, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if leaving.done():
+            return await leaving
+        await cancelled(leaving)
+    await realtime.drain(drain_s)
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -19,12 +19,23 @@ log = structlog.get_logger(__name__)
 
 RECONNECT_SHARE = 0.5
 """Clients are asked to be gone after this share of the time at the latest: the rest is for slow ones."""
+HANDOVER_SHARE = 0.5
+"""Of the sockets that a process lets in a second, so many go to it from one that it replaces."""
+HANDOVER_S_MAX = 300.0
 TOLD_AT_ONCE = 100
 """Sockets that are told before everything else on this process has its turn."""
 
 
+def handover_s(sockets: int, admitted_per_s: float) -> float:
+    """How long a drain takes after which nobody had to wait: letting a socket in costs more than serving it.
+
+    `admitted_per_s`: how many sockets a process takes that are there to come.
+    """
+    return min(HANDOVER_S_MAX, sockets / (admitted_per_s * HANDOVER_SHARE) / RECONNECT_SHARE)
+
+
 class Drain:
-    """Run it once, with `run`."""
+    """Run it with `run`; once more, with less time, where that is over before it was."""
 
     def __init__(
         self, connections: Connections, outbox: Outbox, uniform: Callable[[float, float], float] = random.uniform

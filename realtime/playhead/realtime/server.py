@@ -26,7 +26,7 @@ from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.convergence import Convergence
 from playhead.realtime.dispatch import GOING_AWAY, Dispatcher
-from playhead.realtime.drain import Drain
+from playhead.realtime.drain import Drain, handover_s
 from playhead.realtime.handshake import admit, refused
 from playhead.realtime.origins import Origins
 from playhead.realtime.outbox import Outbox
@@ -160,6 +160,10 @@ class RealtimeServer:
     async def drain(self, drain_s: float) -> None:
         """Lets nobody in any more, tells every socket to reconnect, and serves those that are left for `drain_s`."""
         await self._drain.run(drain_s)
+
+    def handover_s(self, admitted_per_s: float) -> float:
+        """How long a drain takes with which processes keep up that take so many sockets a second."""
+        return handover_s(len(self._connections), admitted_per_s)
 
     async def stop(self) -> None:
         """Answers what was begun and closes every socket; nothing is paused for it. Harmless when repeated."""

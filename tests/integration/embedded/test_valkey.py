@@ -34,6 +34,8 @@ def read(server: EmbeddedValkey, key: str) -> object:
     [
         ("appendonly", "yes"),
         ("appendfsync", "everysec"),
+        ("auto-aof-rewrite-percentage", "400"),
+        ("auto-aof-rewrite-min-size", str(256 * 1024**2)),
         ("maxmemory-policy", "noeviction"),
         ("port", "0"),
         ("save", ""),

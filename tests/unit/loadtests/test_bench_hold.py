@@ -199,11 +199,12 @@ def test_who_sounds_reports_but_not_beside_a_command_of_its_own(pair: Pair) -> N
 
 
 def test_an_acknowledged_seek_that_is_gone_is_seen(pair: Pair) -> None:
-    assert not pair.lost_acked(None), "nothing was acknowledged"
+    assert not pair.lost_acked(None, pair.acked), "nothing was acknowledged"
     pair.note_acked(state(pair, 5, position=60.0))
-    assert not pair.lost_acked(state(pair, 5, position=60.0)) and not pair.lost_acked(state(pair, 6))
-    assert pair.lost_acked(state(pair, 4)) and pair.lost_acked(None)
-    assert pair.lost_acked(state(pair, 5, position=61.0)), "another one in its place"
+    acked = pair.acked
+    assert not pair.lost_acked(state(pair, 5, position=60.0), acked) and not pair.lost_acked(state(pair, 6), acked)
+    assert pair.lost_acked(state(pair, 4), acked) and pair.lost_acked(None, acked)
+    assert pair.lost_acked(state(pair, 5, position=61.0), acked), "another one in its place"
 
 
 def test_waits_grow_and_are_bounded() -> None:

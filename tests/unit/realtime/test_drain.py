@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from playhead.realtime.connections import Connection, Connections
-from playhead.realtime.drain import RECONNECT_SHARE, TOLD_AT_ONCE, Drain
+from playhead.realtime.drain import HANDOVER_S_MAX, RECONNECT_SHARE, TOLD_AT_ONCE, Drain, handover_s
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
 from tests.support.sessions import SetClock, make_principal
@@ -51,6 +51,12 @@ async def test_everybody_is_told_a_time_of_its_own_within_the_first_half() -> No
     assert len(waits_ms) == 3 * TOLD_AT_ONCE + 1
     assert all(0 <= wait_ms <= DRAIN_S * RECONNECT_SHARE * 1000 for wait_ms in waits_ms)
     assert len(set(waits_ms)) > len(waits_ms) // 2
+
+
+def test_a_handover_takes_as_long_as_others_need_to_take_the_sockets_and_not_for_ever() -> None:
+    assert handover_s(0, 500.0) == 0.0
+    assert handover_s(10_000, 500.0) == 10_000 / 250 / RECONNECT_SHARE
+    assert handover_s(10_000_000, 500.0) == HANDOVER_S_MAX
 
 
 async def test_the_times_are_those_of_the_given_randomness() -> None:

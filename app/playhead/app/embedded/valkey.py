@@ -31,6 +31,10 @@ SOCKET_NAME = "valkey.sock"
 PUBSUB_OUTPUT_LIMIT = ("pubsub", "64mb", "16mb", "30")
 """A subscriber is cut off when 64 MB wait for it, or 16 MB for 30 s: one dead reader must not fill the memory."""
 
+REWRITTEN_AT_PERCENT, REWRITTEN_AT_BYTES = 400, "256mb"
+"""When the append-only file is written anew: at five times what it had after the last time. By default at twice, which is
+once a minute with 50,000 devices, and each time commands wait for the pages that the fork shares, and for a core."""
+
 AppendSync = Literal["always", "everysec", "no"]
 
 
@@ -142,6 +146,8 @@ class EmbeddedValkey:
             "save": ("",),
             "appendonly": ("yes",),
             "appendfsync": (self._append_sync,),
+            "auto-aof-rewrite-percentage": (str(REWRITTEN_AT_PERCENT),),
+            "auto-aof-rewrite-min-size": (REWRITTEN_AT_BYTES,),
             "maxmemory-policy": ("noeviction",),
             "client-output-buffer-limit": PUBSUB_OUTPUT_LIMIT,
             **{name: (value,) for name, value in self._settings.items()},

@@ -22,6 +22,7 @@ from playhead.app.machine import metrics_server
 from playhead.app.processes import place
 from playhead.app.processes.fleet import Effect, Fleet, Retire, Say, Start, Stop
 from playhead.app.processes.listeners import BACKLOG_CONNECTIONS, open_listeners
+from playhead.realtime.drain import HANDOVER_S_MAX
 from playhead.runtime.metric_files import fold_process
 from playhead.runtime.metrics import metrics_folder
 from playhead.runtime.settings import Settings
@@ -190,7 +191,8 @@ class _Supervisor:
         running = self._running[process]
         with suppress(ProcessLookupError):
             running.send_signal(number)
-        self._after(process, self._stop_timeout_s, lambda: self._kill(process))
+        handover_s = HANDOVER_S_MAX if number == RETIRE else 0.0
+        self._after(process, handover_s + self._stop_timeout_s, lambda: self._kill(process))
 
     def _kill(self, process: int) -> None:
         running = self._running[process]
