@@ -32,8 +32,8 @@ PUBSUB_OUTPUT_LIMIT = ("pubsub", "64mb", "16mb", "30")
 """A subscriber is cut off when 64 MB wait for it, or 16 MB for 30 s: one dead reader must not fill the memory."""
 
 REWRITTEN_AT_PERCENT, REWRITTEN_AT_BYTES = 400, "256mb"
-"""When the append-only file is written anew: at five times what it had after the last time. By default at twice, that is
-once a minute with 50,000 devices, and each time commands wait for the pages that the fork shares, and for a core."""
+"""When the append-only file is written anew: at five times what it had after the last time. By default at twice: with
+50,000 devices once a minute, and each time commands wait for the pages that the fork shares, and for a core."""
 
 AppendSync = Literal["always", "everysec", "no"]
 
