@@ -27,7 +27,7 @@ from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
 from playhead.sessions.listening import Listening
 from playhead.sessions.presence import Presence
-from playhead.sessions.service import SessionService
+from playhead.sessions.service import OnJump, SessionService
 from playhead.sessions.streams import StreamLinks
 from playhead.sessions.sweeping import Sweeper
 
@@ -78,7 +78,9 @@ def _of_sockets(settings: Settings) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Clock) -> AsyncIterator[Core]:
+async def core(
+    settings: Settings, opened: Database, metrics: Metrics, clock: Clock, on_jump: OnJump
+) -> AsyncIterator[Core]:
     """The running session layer with its Socket.IO server. On leaving: sockets close first.
 
     A process may start while the stores are away, and says so in its readiness. Raises LeaseRefused and CommandFailed
@@ -95,7 +97,9 @@ async def core(settings: Settings, opened: Database, metrics: Metrics, clock: Cl
         stores = await stack.enter_async_context(open_stores(settings, opened, clock, metrics, deliver, catch_up))
         store, sessions, scripts = stores.store, SessionRepository(opened), ScriptRepository(opened)
         presence = Presence(store, clock, settings.connections_per_listener_max)
-        service = SessionService(store, sessions, scripts, presence, clock, new_id=lambda: str(uuid.uuid4()))
+        service = SessionService(
+            store, sessions, scripts, presence, clock, new_id=lambda: str(uuid.uuid4()), on_jump=on_jump
+        )
         signer, verifier = media_signer(settings), token_verifier(settings)
         links = StreamLinks(signer, settings.media_base_url, clock)
         connections = Connections(stores.bus)

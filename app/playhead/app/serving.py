@@ -22,19 +22,21 @@ from playhead.app.composition import Core, command_rate, core
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
 from playhead.app.machine import check_storage, media_storage, metrics_server, upload_ingest
+from playhead.app.on_demand import OnDemand, demand_slots
 from playhead.app.player_build import source_folder
 from playhead.app.processes.listeners import BACKLOG_CONNECTIONS
 from playhead.app.processes.place import Place
 from playhead.app.signals import StopRequest, stop_requested
 from playhead.app.stores import server_clock
 from playhead.cache import Cache
-from playhead.db import BookmarkRepository, Database, Source
+from playhead.db import BookmarkRepository, Database, ScriptRepository, Source
 from playhead.engine.front import Site
 from playhead.http.app import create_app
 from playhead.http.health import OK, Check, process_check, run_checks
 from playhead.http.services import Services, Unplayable
 from playhead.realtime.server import RealtimeServer
 from playhead.realtime.websocket_only import websocket_only
+from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics, Reading, Vitals, create_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.runtime.tasks import cancelled
@@ -57,17 +59,16 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
     Raises SettingsError for what is wrong with this machine or its settings, LeaseRefused and CommandFailed where the
     sessions are another process's.
     """
-    metrics = create_metrics()
+    metrics, storage = create_metrics(), media_storage(settings)
     async with (
         stop_requested(end_with_parent=place is not None) as stop,
         database(settings) as opened,
         server_clock(settings) as clock,
-        core(settings, opened, metrics, clock) as parts,
+        _core(settings, opened, metrics, clock, storage) as (parts, on_demand),
         _measured(settings, metrics, parts, place),
     ):
-        storage = media_storage(settings)
         await check_storage(storage)
-        services = _services(settings, opened, parts, metrics, storage)
+        services = _services(settings, opened, parts, metrics, storage, on_demand)
         app = create_app(services)
         if settings.processes > 1:
             app.middlewares.append(websocket_only(parts.realtime.full))
@@ -116,6 +117,19 @@ async def _drained(settings: Settings, realtime: RealtimeServer, stop: StopReque
             return await leaving
         await cancelled(leaving)
     await realtime.drain(drain_s)
+
+
+@asynccontextmanager
+async def _core(
+    settings: Settings, opened: Database, metrics: Metrics, clock: Clock, storage: Storage
+) -> AsyncIterator[tuple[Core, OnDemand]]:
+    """Sessions, and the encoder that makes what they will need."""
+    on_demand = OnDemand(ScriptRepository(opened), storage)
+    async with (
+        core(settings, opened, metrics, clock, on_demand.soon) as parts,
+        on_demand.running(demand_slots(settings), parts.stores.claims, metrics),
+    ):
+        yield parts, on_demand
 
 
 async def _first(*events: asyncio.Event) -> None:
@@ -197,7 +211,9 @@ class PrepareRequests:
         await self._queue.enqueue(script_id)
 
 
-def _services(settings: Settings, opened: Database, parts: Core, metrics: Metrics, storage: Storage) -> Services:
+def _services(
+    settings: Settings, opened: Database, parts: Core, metrics: Metrics, storage: Storage, on_demand: OnDemand
+) -> Services:
     return Services(
         sessions=parts.service,
         listening=parts.listening,
@@ -215,6 +231,7 @@ def _services(settings: Settings, opened: Database, parts: Core, metrics: Metric
         new_id=lambda: str(uuid.uuid4()),
         ingest=UploadIngest(upload_ingest(settings, storage)),
         enqueue=PrepareRequests(PrepareQueue(opened.jobs())),
+        on_demand=on_demand,
         store=settings.store,
         readiness={
             "process": process_check(lambda: parts.realtime.draining),

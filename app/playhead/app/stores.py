@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from playhead.app.node import exclusive_node
 from playhead.app.shared_lease import SharedLease
-from playhead.cache import Backend, RedisBackend
+from playhead.cache import Backend, Claims, OwnClaims, RedisBackend, RedisClaims
 from playhead.db import Database, JournalRepository, LeaseRepository, SessionRepository
 from playhead.http.health import Check, NotReady, clock_check, valkey_check
 from playhead.runtime.clock import Clock
@@ -49,6 +49,7 @@ class Stores:
     readings: tuple[Reading, ...]
     checks: Mapping[str, Check]
     shared_cache: Backend | None
+    claims: Claims
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -131,6 +132,7 @@ async def _in_redis(
                 "lease": lease.check,
             },
             shared_cache=RedisBackend(store.client),
+            claims=RedisClaims(store.client),
             lost=lost,
         )
     finally:
@@ -173,6 +175,7 @@ async def _in_memory(
                 ),
                 checks={"lease": _lease_check(node)},
                 shared_cache=None,
+                claims=OwnClaims(),
                 lost=node.lost,
             )
         finally:

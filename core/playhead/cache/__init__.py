@@ -8,6 +8,7 @@ How it works: `Cache` asks its own copy (at most 1 s old), then Redis, then whoe
 from playhead.cache.backend import VALUE_BYTES_MAX, Backend, CacheUnavailable
 from playhead.cache.bounded import BoundedMap
 from playhead.cache.cache import Cache, Kept
+from playhead.cache.claims import Claims, OwnClaims, RedisClaims
 from playhead.cache.flights import Flights
 from playhead.cache.memory import MemoryBackend
 from playhead.cache.redis_backend import RedisBackend
@@ -18,8 +19,11 @@ __all__ = [
     "BoundedMap",
     "Cache",
     "CacheUnavailable",
+    "Claims",
     "Flights",
     "Kept",
     "MemoryBackend",
+    "OwnClaims",
     "RedisBackend",
+    "RedisClaims",
 ]

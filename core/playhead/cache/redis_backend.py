@@ -22,7 +22,7 @@ class RedisBackend:
         self._timeout_s = timeout_s
 
     async def get(self, key: str) -> bytes | None:
-        async with self._asking():
+        async with answered_in_time(self._timeout_s):
             value = await self._client.get(key)
         assert not isinstance(value, str), "the client must not decode answers"
         return value
@@ -30,17 +30,19 @@ class RedisBackend:
     async def put(self, key: str, value: bytes, ttl_s: float) -> None:
         if len(value) > VALUE_BYTES_MAX:
             return
-        async with self._asking():
+        async with answered_in_time(self._timeout_s):
             await self._client.set(key, value, px=max(1, ceil(ttl_s * 1000)))
 
     async def drop(self, key: str) -> None:
-        async with self._asking():
+        async with answered_in_time(self._timeout_s):
             await self._client.delete(key)
 
-    @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                yield
-        except (RedisError, OSError, TimeoutError) as error:
-            raise CacheUnavailable(f"Redis does not answer: {type(error).__name__}.") from error
+
+@asynccontextmanager
+async def answered_in_time(timeout_s: float) -> AsyncIterator[None]:
+    """Raises CacheUnavailable where Redis in the block does not answer, or not within `timeout_s`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise CacheUnavailable(f"Redis does not answer: {type(error).__name__}.") from error

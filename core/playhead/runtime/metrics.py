@@ -40,6 +40,15 @@ class SoundTold:
 
 
 @dataclass(frozen=True, slots=True)
+class DemandTold:
+    """How segments that were not there came to be."""
+
+    answers: Counter
+    runs: Counter
+    seconds: Histogram
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """The instruments. Names end in their unit; `_total` counts. `tallies`: of what every command counts."""
 
@@ -79,6 +88,7 @@ class Metrics:
     journal_dead_entries: Gauge
     jobs: Counter
     segments: Counter
+    demand: DemandTold
     garbage_objects: Counter
     garbage_bytes: Counter
     tallies: Tallies = field(default_factory=Tallies)
@@ -131,6 +141,14 @@ def _sound(make: _Maker) -> SoundTold:
         stalled_seconds=make.histogram(
             "stalled_seconds", "How long the sound stood still for want of media, by reports of devices."
         ),
+    )
+
+
+def _demand(make: _Maker) -> DemandTold:
+    return DemandTold(
+        answers=make.counter("demand_answers", "Answers to who asked for a segment that was not there.", "result"),
+        runs=make.counter("demand_runs", "Encoder runs for what was asked for, by how they ended.", "ended"),
+        seconds=make.histogram("demand_seconds", "From the question for such a segment to its bytes."),
     )
 
 
@@ -190,6 +208,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         journal_dead_entries=make.gauge("journal_dead_entries", "Entries in the dead letters.", "livemax"),
         jobs=make.counter("jobs", "Transcode jobs by result.", "result"),
         segments=make.counter("segments", "Segments encoded.", "rung"),
+        demand=_demand(make),
         garbage_objects=make.counter("garbage_objects", "Objects removed that no script needed.", "kind"),
         garbage_bytes=make.counter("garbage_bytes", "Bytes of those objects.", "kind"),
     )

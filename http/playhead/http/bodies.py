@@ -28,6 +28,7 @@ from playhead.sessions.requests import (
     PlayRequest,
     Rate,
     RateRequest,
+    PLACE_MAX_S,
     Seconds,
     SeekRequest,
     SessionRequest,
@@ -125,6 +126,12 @@ class ScriptPath(Fields):
 class StreamFields(ScriptPath):
     quality: Literal["low", "medium", "high", "auto"] = Field(
         default="auto", description="A rung, or `auto`: the player chooses as it goes."
+    )
+
+
+class PrepareFields(ScriptPath):
+    position: Annotated[float, Field(ge=0, le=PLACE_MAX_S, allow_inf_nan=False)] | None = Field(
+        default=None, description="Where somebody will listen, in seconds: that place is encoded at once, if it can be."
     )
 
 

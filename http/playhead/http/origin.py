@@ -1,8 +1,11 @@
 """The origin of HLS media: signed paths in, playlists and segments out.
 
 The token in the path is the authority, so whatever has a valid one may ask, from any site. Playlists and init segments
-are computed from the script's row; segments come from the storage. A bad token is 403, as CDNs answer it.
+are computed from the script's row; segments come from the storage, or are encoded while the player waits. A bad token
+is 403, as CDNs answer it.
 """
+
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -13,6 +16,7 @@ from playhead.http.media_facts import FACTS_TYPE, media_facts
 from playhead.http.origin_paths import MediaPath, parse_media_path
 from playhead.http.problems import HttpCode, Problem, problem, respond
 from playhead.http.representations import Representation, binary_representation, respond_to, text_representation
+from playhead.http.services import NotNow, SegmentsOnDemand
 from playhead.media import (
     Grid,
     Rung,
@@ -40,10 +44,18 @@ PLAYLISTS_BYTES_MAX = 16 * 1024 * 1024
 class Origin:
     """Serves media. Keeps copies of script rows for 1 s, and playlists for as long as there is room."""
 
-    def __init__(self, signer: MediaSigner, scripts: ScriptRepository, storage: Storage, clock: Clock) -> None:
+    def __init__(
+        self,
+        signer: MediaSigner,
+        scripts: ScriptRepository,
+        storage: Storage,
+        on_demand: SegmentsOnDemand,
+        clock: Clock,
+    ) -> None:
         self._signer = signer
         self._scripts = scripts
         self._storage = storage
+        self._on_demand = on_demand
         self._clock = clock
         self._rows: BoundedMap[str, tuple[int, Script | None]] = BoundedMap(SCRIPT_COPIES_MAX, 0, lambda _row: 0)
         self._flights: Flights[Script | None] = Flights()
@@ -67,9 +79,9 @@ class Origin:
         script = await self._script(asked.script_id)
         if script is None or script.media_version != asked.media_version:
             return problem(Code.NOT_FOUND)
-        return await self._made(asked, script)
+        return await self._made(asked, script, lambda: request.transport is not None)
 
-    async def _made(self, asked: MediaPath, script: Script) -> Representation | Problem:
+    async def _made(self, asked: MediaPath, script: Script, wanted: Callable[[], bool]) -> Representation | Problem:
         grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
         if asked.kind == "facts":
             facts = media_facts(grid, script.media_version).model_dump_json()
@@ -82,14 +94,20 @@ class Origin:
             return self._playlist(grid)
         if asked.segment >= grid.segments:
             return problem(Code.NOT_FOUND)
-        return await self._segment(script, asked.rung, asked.segment)
+        return await self._segment(script, asked.rung, asked.segment, wanted)
 
-    async def _segment(self, script: Script, rung: Rung, segment: int) -> Representation | Problem:
+    async def _segment(
+        self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]
+    ) -> Representation | Problem:
+        """`wanted`: whether the player is still connected."""
         body = await self._storage.get(segment_key(script.script_id, script.media_version, rung.name, segment))
-        if body is not None:
-            return binary_representation(body, SEGMENT_TYPE, FOR_EVER)
-        # On the grid, so it will be there; until it can be encoded on demand, the player asks again.
-        return problem(Code.NOT_FOUND if script.status == "failed" else HttpCode.SEGMENT_NOT_READY)
+        if body is None and script.status == "failed":
+            return problem(Code.NOT_FOUND)
+        made = body or await self._on_demand.segment(script, rung, segment, wanted)
+        if isinstance(made, NotNow):
+            refusal = problem(HttpCode.SEGMENT_NOT_READY, made.reason)
+            return refusal.model_copy(update={"retry_after_ms": made.retry_after_s * 1_000})
+        return binary_representation(made, SEGMENT_TYPE, FOR_EVER)
 
     def _playlist(self, grid: Grid) -> Representation:
         kept = self._playlists.get(grid)

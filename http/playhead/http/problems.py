@@ -46,7 +46,7 @@ HTTP_REASONS: dict[HttpCode, Reason] = {
     ),
     HttpCode.INCOMPLETE: Reason("The request's body did not arrive whole in time. Send it again.", 408, True),
     HttpCode.RANGE_NOT_SATISFIABLE: Reason("The range begins past the end. `Content-Range` names the size.", 416),
-    HttpCode.SEGMENT_NOT_READY: Reason("This segment is not encoded yet. Ask again after `Retry-After`.", 503, True),
+    HttpCode.SEGMENT_NOT_READY: Reason("This segment cannot be had now. Ask again after `Retry-After`.", 503, True),
     HttpCode.TOO_FAST: Reason(
         "This listener asks faster than it may, and nothing was done. Send the same again after `Retry-After`.",
         429,

@@ -82,6 +82,8 @@ class Route:
     refusals: tuple[AnyCode, ...] = ()
     content: Mapping[str, Mapping[str, Any]] | None = None
     """JSON Schemas of the body by media type, where it is not the model in JSON."""
+    in_query: bool = False
+    """Whether its fields stand in the query though the method could have a body."""
     command: bool = False
 
     @property
@@ -91,7 +93,7 @@ class Route:
     @property
     def takes_json(self) -> bool:
         """Whether its fields stand in a JSON body."""
-        return self.content is None and _takes_json(self.method, self.path, self.fields)
+        return self.content is None and not self.in_query and _takes_json(self.method, self.path, self.fields)
 
 
 def _takes_json(method: Method, path: str, fields: type[BaseModel] | None) -> bool:
@@ -124,9 +126,10 @@ def api(
     good: tuple[Good, ...],
     refusals: tuple[AnyCode, ...] = (),
     command: bool = False,
+    in_query: bool = False,
 ) -> Route:
     """The route of a use case, below `API`, for listeners with a token."""
-    has_body = _takes_json(method, path, fields)
+    has_body = not in_query and _takes_json(method, path, fields)
 
     async def endpoint(request: web.Request, principal: Principal) -> web.StreamResponse:
         decoded = await decode(request, fields, has_body=has_body)
@@ -150,6 +153,7 @@ def api(
         good=good,
         refusals=(*refusals, *GUARDED, Code.INVALID, Code.UNAVAILABLE),
         command=command,
+        in_query=in_query,
     )
 
 

@@ -19,18 +19,19 @@ from playhead.http.answers import (
     prepare_answer,
     script_answer,
 )
-from playhead.http.bodies import PageFields, ScriptPath, StreamFields
+from playhead.http.bodies import PageFields, PrepareFields, ScriptPath, StreamFields
 from playhead.http.route import Answer, Call
 from playhead.http.services import Services
 from playhead.media import FIRST_RUNG, rung_named
 from playhead.media.playlists import MEDIA_NAME, MULTIVARIANT_NAME
 from playhead.playback.rejections import Code, Rejection
-from playhead.sessions.codec import seconds
+from playhead.sessions.codec import milliseconds, seconds
 from playhead.sessions.streams import StreamLink
 
 STREAM_TTL_S = 24 * 3_600.0
 PREPARE_TTL_S = 5 * 60.0
 ASKED = b"asked"
+CANCELLED = "Its owner has cancelled it. `prepare` goes on where it was."
 FAILED_LATELY = "The script has failed a moment ago. Try again in 5 minutes."
 
 
@@ -121,7 +122,7 @@ def _describe(found: Script, quality: str) -> Unsigned:
     )
 
 
-async def prepare(call: Call[ScriptPath]) -> Answer | Rejection:
+async def prepare(call: Call[PrepareFields]) -> Answer | Rejection:
     """Sees to it that a worker knows of the script. A failed one is put back to work, once in PREPARE_TTL_S."""
     services, claims = call.services, call.principal.claims
     found = await services.scripts.get(claims, call.fields.script_id)
@@ -131,10 +132,27 @@ async def prepare(call: Call[ScriptPath]) -> Answer | Rejection:
         return Answer(prepare_answer(found), status=202)
     if found.status == "failed" and not await _source_is_kept(services, found):
         return Rejection(code=Code.SCRIPT_FAILED)
+    if call.fields.position is not None:
+        services.on_demand.soon(found.script_id, milliseconds(call.fields.position))
     asked_before = await _ask_once(services, found)
     if found.status == "failed" and asked_before:
         return Rejection(code=Code.SCRIPT_FAILED, detail=FAILED_LATELY)
     return Answer(prepare_answer(await services.scripts.get(claims, found.script_id) or found), status=202)
+
+
+async def cancel(call: Call[ScriptPath]) -> Answer | Rejection:
+    """Ends the work on the listener's own script, which is `failed` then. Harmless when repeated."""
+    services, principal = call.services, call.principal
+    found = await services.scripts.get(principal.claims, call.fields.script_id)
+    if found is None:
+        return Rejection(code=Code.NOT_FOUND)
+    if found.owner_id != principal.listener_id:
+        return Rejection(code=Code.FORBIDDEN, detail="Only its owner may cancel a script.")
+    if found.status == "ready":
+        return Rejection(code=Code.CONFLICT, detail="The script is ready: there is nothing to cancel.")
+    await services.scripts.failed(found.script_id, CANCELLED)
+    await services.cache.drop(_asked_key(found.script_id))
+    return Answer(prepare_answer(await services.scripts.stored(found.script_id) or found))
 
 
 async def _ask_once(services: Services, found: Script) -> bool:
@@ -146,8 +164,12 @@ async def _ask_once(services: Services, found: Script) -> bool:
         await services.enqueue(found.script_id)
         return ASKED
 
-    kept = await services.cache.get_or_make(f"audio:prepare:{found.script_id}:status", PREPARE_TTL_S, ask)
+    kept = await services.cache.get_or_make(_asked_key(found.script_id), PREPARE_TTL_S, ask)
     return kept.cached
+
+
+def _asked_key(script_id: str) -> str:
+    return f"audio:prepare:{script_id}:status"
 
 
 async def _source_is_kept(services: Services, found: Script) -> bool:

@@ -10,8 +10,9 @@ from aiohttp import web
 from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import TokenVerifier
 from playhead.cache import Cache
-from playhead.db import BookmarkRepository, ScriptRepository, Source
+from playhead.db import BookmarkRepository, Script, ScriptRepository, Source
 from playhead.http.health import Check
+from playhead.media import Rung
 from playhead.runtime.clock import Clock
 from playhead.runtime.limits import COMMAND_RATE, Rate
 from playhead.runtime.metrics import Metrics
@@ -47,6 +48,28 @@ class Enqueue(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """A segment cannot be had now: why, and when to ask again."""
+
+    reason: str
+    retry_after_s: int
+
+
+class SegmentsOnDemand(Protocol):
+    """Encodes what is asked for and not there."""
+
+    async def segment(
+        self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]
+    ) -> bytes | NotNow:
+        """A segment within the script's grid; `wanted`: whether who asked is still there. May raise StorageFailed."""
+        ...
+
+    def soon(self, script_id: str, position_ms: int) -> None:
+        """Somebody will listen from there: a segment that is not there yet may be made now. Does not wait."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The use cases, and what stands below them.
@@ -73,6 +96,7 @@ class Services:
     new_id: Callable[[], str]
     ingest: Ingest
     enqueue: Enqueue
+    on_demand: SegmentsOnDemand
     store: StoreKind
     readiness: Mapping[str, Check]
     upload_bytes_max: int

@@ -13,7 +13,7 @@ import structlog
 
 from playhead.auth.tokens import Principal
 from playhead.db import DatabaseUnavailable, Script
-from playhead.playback.commands import Command, Due, Lost, Offline, Origin, Play, Restore
+from playhead.playback.commands import Command, Due, Lost, Offline, Origin, Play, Restore, Seek, Transfer
 from playhead.playback.endings import heard_out
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.rejections import Code, Rejection
@@ -38,7 +38,13 @@ OFFLINE_TOO_FAST = (
     "This listener tells more of what was played offline than is taken at once. Send the batch again later."
 )
 
+JUMPS = (Play, Seek, Transfer, Restore)
+"""After these a device asks for media of another place, or for the first time."""
 NO_ROOM = "What the server does by itself found no room in the journal's reserve, or others were faster each time."
+
+
+OnJump = Callable[[str, int], None]
+"""Is told the script and the place, in ms, where somebody will listen now. It must not wait."""
 
 
 class Scripts(Protocol):
@@ -77,6 +83,7 @@ class SessionService:
         presence: Presence,
         clock: Clock,
         new_id: Callable[[], str],
+        on_jump: OnJump = lambda _script_id, _position_ms: None,
     ) -> None:
         self._store = store
         self._archive = archive
@@ -85,6 +92,7 @@ class SessionService:
         self._scripts = scripts
         self._presence = presence
         self._clock = clock
+        self._on_jump = on_jump
         self._offline_paces = Paces(OFFLINE_RATE)
 
     async def play(
@@ -109,7 +117,13 @@ class SessionService:
             script = await self._scripts.get(principal.claims, script_id)
         except DatabaseUnavailable as away:
             return await self._committer.carry_out(wish, partial(_live_or_raise, script_id, away))
-        return await self._carried_out(wish, script)
+        answer = await self._carried_out(wish, script)
+        self._jumped(answer)
+        return answer
+
+    def _jumped(self, answer: Outcome | Rejection) -> None:
+        if isinstance(answer, Outcome):
+            self._on_jump(answer.state.script_id, answer.state.position_ms)
 
     async def offline(
         self,
@@ -162,7 +176,10 @@ class SessionService:
             expected_revision=expected_revision,
             expected_epoch=expected_epoch,
         )
-        return await self._committer.carry_out(wish, partial(self._finder.by_id, listener_id, session_id))
+        answer = await self._committer.carry_out(wish, partial(self._finder.by_id, listener_id, session_id))
+        if isinstance(command, JUMPS):
+            self._jumped(answer)
+        return answer
 
     async def restore(
         self,

@@ -9,9 +9,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web_runner import BaseRunner
 
+from playhead.app.on_demand import OnDemand
 from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import TokenVerifier
-from playhead.cache import Cache, RedisBackend
+from playhead.cache import Cache, OwnClaims, RedisBackend
 from playhead.db import BookmarkRepository, Database, ListeningRepository, ScriptRepository, SessionRepository, Source
 from playhead.http import Services, Unplayable, create_app, valkey_check
 from playhead.runtime.metrics import create_metrics
@@ -78,8 +79,9 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
     presence = Presence(store, clock, CONNECTIONS_MAX)
     signer = MediaSigner(MEDIA_KEYS)
     storage = LocalStorage(media_folder)
-    yield Services(
-        sessions=SessionService(store, sessions, scripts, presence, clock, new_id),
+    on_demand = OnDemand(scripts, storage)
+    services = Services(
+        sessions=SessionService(store, sessions, scripts, presence, clock, new_id, on_demand.soon),
         listening=Listening(store, sessions, ListeningRepository(database), clock),
         presence=presence,
         scripts=scripts,
@@ -95,12 +97,15 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
         new_id=new_id,
         ingest=Measuring(storage),
         enqueue=PrepareQueue(database.jobs()).enqueue,
+        on_demand=on_demand,
         store="redis",
         readiness={"postgresql": database.check, "valkey": valkey_check(store.client)},
         upload_bytes_max=UPLOAD_BYTES_MAX,
         media_base_url=MEDIA_URL,
         cors_origins=("https://app.example.org",),
     )
+    async with on_demand.running(1, OwnClaims(), metrics):
+        yield services
 
 
 class Server(TestServer):

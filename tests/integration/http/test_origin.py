@@ -9,9 +9,19 @@ from yarl import URL
 
 from playhead.auth.media_paths import MediaSigner, media_prefix
 from playhead.db import Script, ScriptRepository
-from playhead.http.origin import SCRIPT_COPY_MS, Origin
-from playhead.media import LADDER, Grid, init_segment, media_playlist, multivariant_playlist, segment_key
+from playhead.http.origin import SCRIPT_COPY_MS, SEGMENT_TYPE, Origin
+from playhead.media import (
+    LADDER,
+    OUTPUT_RATE_HZ,
+    Grid,
+    init_segment,
+    media_playlist,
+    multivariant_playlist,
+    segment_key,
+)
+from tests.integration.http.uploading import AUDIO
 from tests.integration.http.world import MEDIA_KEYS, Caller, Reply, World, new_id, read
+from tests.support.audio import decoded, joined
 
 SHORT = Grid(source_rate=48_000, source_samples=48_000 * 20)
 """Twenty seconds: four segments."""
@@ -105,14 +115,30 @@ async def test_media_are_the_same_bytes_under_every_token(world: World, script: 
 
 
 class TestSegmentsThatAreNotThere:
-    async def test_on_the_grid_but_not_encoded_yet_is_503_and_says_when_to_ask_again(
+    async def test_are_encoded_while_the_player_waits_and_are_there_from_then_on(
+        self, world: World, anna: Caller, mp3: bytes
+    ) -> None:
+        made = (await anna.call("POST", "/scripts", data=mp3, headers=AUDIO, params={"title": "Sound"})).json
+        master = urlsplit((await anna.get(f"/stream/{made['script_id']}")).json["stream_url"]).path
+        below = master.rpartition("/")[0]
+        for rung in LADDER:
+            first = await _get(world, f"{below}/{rung.name}/0.m4s")
+            assert (first.status, first.headers["Content-Type"]) == (200, SEGMENT_TYPE)
+            assert len(decoded(joined([first.body], rung))) >= 3 * OUTPUT_RATE_HZ
+            key = segment_key(made["script_id"], made["media_version"], rung.name, 0)
+            assert await world.services.storage.get(key) == first.body
+            again = await _get(world, f"{below}/{rung.name}/0.m4s")
+            assert (again.body, again.headers["ETag"]) == (first.body, first.headers["ETag"])
+
+    async def test_that_cannot_be_encoded_now_are_503_and_say_why_and_when_to_ask_again(
         self, world: World, script: Script
     ) -> None:
         base = _signed(world, script)
         for tail in ("low/1.m4s", f"high/{SHORT.segments - 1}.m4s"):
             reply = await _get(world, base + tail)
             assert (reply.status, reply.code) == (503, "segment_not_ready")
-            assert (reply.headers["Retry-After"], reply.headers["Cache-Control"]) == ("1", "no-store")
+            assert "could not be decoded" in reply.json["detail"]
+            assert (reply.headers["Retry-After"], reply.headers["Cache-Control"]) == ("10", "no-store")
 
     async def test_off_the_grid_is_404(self, world: World, script: Script) -> None:
         base = _signed(world, script)
@@ -286,7 +312,7 @@ async def test_the_row_is_read_once_a_second_however_much_is_asked_for(world: Wo
 
     scripts: Any = Counting.__new__(Counting)
     clock = _Clock()
-    origin = Origin(world.services.signer, scripts, world.services.storage, clock)
+    origin = Origin(world.services.signer, scripts, world.services.storage, world.services.on_demand, clock)
     for _ in range(3):
         assert await origin._script(script.script_id) == script
     assert Counting.reads == 1

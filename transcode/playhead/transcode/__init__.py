@@ -6,11 +6,13 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
     Ingest            an upload → its exact measures, or why it is refused
     Encoder           any segments [a, b) of a source, any rungs at once
     PrepareQueue      jobs in PostgreSQL
+    Demand            segments that are asked for and not there
     Worker            takes jobs, encodes all segments of a script, writes status and progress
     Collector         removes from the storage what no script needs
     ToldStatus        tells what it writes
 """
 
+from playhead.transcode.demand import DEMAND_TIMEOUT_S, Demand, SegmentNotNow
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
 from playhead.transcode.garbage import Collector, Garbage, collect_regularly
 from playhead.transcode.ingest import Ingest
@@ -21,7 +23,9 @@ from playhead.transcode.telling import ToldStatus
 from playhead.transcode.worker import ScriptStatus, Worker
 
 __all__ = [
+    "DEMAND_TIMEOUT_S",
     "Collector",
+    "Demand",
     "EncodeFailed",
     "Encoder",
     "EncoderSource",
@@ -34,6 +38,7 @@ __all__ = [
     "Refusal",
     "RefusalKind",
     "ScriptStatus",
+    "SegmentNotNow",
     "ToldStatus",
     "Worker",
     "collect_regularly",

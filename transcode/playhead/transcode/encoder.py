@@ -103,7 +103,7 @@ class Encoder:
                 self._programs.ffmpeg, source.path, source.start_s, plan, rungs, writers.numbers
             )
             command = self._programs.command(arguments, CHUNK_LIMITS, niceness)
-            async with started(command, pass_fds=writers.numbers) as process:
+            async with started(command, pass_fds=writers.numbers, niceness=niceness) as process:
                 writers.close()
                 errors = await _collect(collectors, readers, read_errors(process))
                 return await process.wait(), errors

@@ -10,10 +10,13 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 ERRORS_BYTES_MAX = 16 * 1024
 """What is kept of standard error; the rest is read and dropped, so that the program never waits for us."""
 _READ_BYTES = 64 * 1024
+WEIGH_ATTEMPTS = 4
+WEIGH_RETRY_S = 0.11
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """Environment variables that programs get: what finds them and their libraries, and how they write."""
 
@@ -52,9 +55,16 @@ def program_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def started(
-    command: Sequence[str], *, stdout: int = asyncio.subprocess.DEVNULL, pass_fds: Sequence[int] = ()
+    command: Sequence[str],
+    *,
+    stdout: int = asyncio.subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+    niceness: int = 0,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A running program in a session of its own; whatever of it still runs when the block is left is killed."""
+    """A running program in a session of its own; whatever of it still runs when the block is left is killed.
+
+    `niceness`: of its session beside others, where the system weighs sessions.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
@@ -65,12 +75,30 @@ async def started(
         start_new_session=True,  # Ctrl-C in a terminal is for us alone: we decide what becomes of the work
     )
     try:
+        if niceness:
+            await _weigh_session(process.pid, niceness)
         yield process
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
+
+
+async def _weigh_session(pid: int, niceness: int) -> None:
+    """Linux shares the cores among sessions before niceness counts within one (sched(7), the autogroup feature).
+
+    Without privileges it takes one such word in 100 ms from a process, so that it is said again.
+    """
+    for _ in range(WEIGH_ATTEMPTS):
+        try:
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+        except BlockingIOError:
+            await asyncio.sleep(WEIGH_RETRY_S)
+        except OSError:
+            return
+        else:
+            return
 
 
 async def read_errors(process: asyncio.subprocess.Process) -> str:

@@ -225,7 +225,7 @@ class Worker:
 
     def _overtaken(self) -> None:
         self._count("overtaken")
-        log.warning("Another worker has taken over.", action="job_overtaken")
+        log.warning("The script is another worker's now, or was cancelled.", action="job_overtaken")
 
     def _count(self, result: str) -> None:
         self._metrics.jobs.labels(result).inc()

@@ -1,0 +1,106 @@
+"""Binds the encoder to who asks for segments: players, and sessions that will soon need one."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from playhead.app.machine import programs
+from playhead.cache import BoundedMap, Claims
+from playhead.db import DatabaseUnavailable, Script, ScriptRepository
+from playhead.http.services import NotNow
+from playhead.media import FIRST_RUNG, OUTPUT_RATE_HZ, SEGMENT_SAMPLES, Grid, Rung, segment_key
+from playhead.runtime.cores import usable_cores
+from playhead.runtime.metrics import Metrics
+from playhead.runtime.settings import Settings
+from playhead.runtime.tasks import cancelled
+from playhead.storage import Storage, StorageFailed
+from playhead.transcode import DEMAND_TIMEOUT_S, Demand, Encoder, SegmentNotNow
+
+WANTED_MAX = 64
+"""Places that sessions went to and that were not looked at yet; more are not worth the while."""
+COMPLETE_KNOWN_S = 60.0
+"""For so long a script that has all its segments, or will never have any, is not looked at again."""
+COMPLETE_KNOWN_MAX = 10_000
+
+log = structlog.get_logger(__name__)
+
+_Place = tuple[str, int]
+"""A script, and the number of a segment."""
+
+
+class OnDemand:
+    """What of a script is not there is made when it is asked for, and before, where a session says what comes next."""
+
+    def __init__(self, scripts: ScriptRepository, storage: Storage) -> None:
+        self._scripts = scripts
+        self._storage = storage
+        self._demand: Demand | None = None
+        self._wanted: dict[_Place, None] = {}
+        self._woken = asyncio.Event()
+        self._complete: BoundedMap[str, float] = BoundedMap(COMPLETE_KNOWN_MAX, 0, lambda _until_s: 0)
+
+    @asynccontextmanager
+    async def running(self, slots: int, claims: Claims, metrics: Metrics) -> AsyncIterator[None]:
+        """Encodes in the block, `slots` at once. Raises SettingsError where there is no ffmpeg."""
+        encoder = Encoder(programs(), chunk_timeout_s=DEMAND_TIMEOUT_S)
+        self._demand = Demand(encoder, self._storage, claims, metrics, slots)
+        warming = asyncio.create_task(self._warm_for_ever(), name="warm-segments")
+        try:
+            yield
+        finally:
+            await cancelled(warming)
+            await self._demand.stop()
+
+    async def segment(
+        self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]
+    ) -> bytes | NotNow:
+        assert self._demand is not None
+        try:
+            return await self._demand.segment(script, rung, segment, wanted)
+        except SegmentNotNow as error:
+            return NotNow(str(error), error.retry_after_s)
+
+    def soon(self, script_id: str, position_ms: int) -> None:
+        """For the first quality that a player asks for. Costs nothing where the script is complete."""
+        complete_until_s = self._complete.get(script_id)
+        if complete_until_s is not None and time.monotonic() < complete_until_s:
+            return
+        if len(self._wanted) >= WANTED_MAX:
+            return
+        self._wanted[script_id, position_ms * OUTPUT_RATE_HZ // 1_000 // SEGMENT_SAMPLES] = None
+        self._woken.set()
+
+    async def _warm_for_ever(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._wanted:
+                place = next(iter(self._wanted))
+                del self._wanted[place]
+                try:
+                    await self._warm(*place)
+                except (DatabaseUnavailable, StorageFailed) as error:
+                    log.debug("A segment was not made beforehand.", action="warm_failed", error=str(error))
+                except Exception:
+                    log.exception("A segment was not made beforehand.", action="warm_failed")
+
+    async def _warm(self, script_id: str, segment: int) -> None:
+        script = await self._scripts.stored(script_id)
+        if script is None or script.status in ("ready", "failed"):
+            self._complete.put(script_id, time.monotonic() + COMPLETE_KNOWN_S)
+            return
+        grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
+        segment = min(segment, grid.segments - 1)
+        key = segment_key(script.script_id, script.media_version, FIRST_RUNG.name, segment)
+        if not await self._storage.exists(key):
+            assert self._demand is not None
+            self._demand.warm(script, FIRST_RUNG, segment)
+
+
+def demand_slots(settings: Settings) -> int:
+    """Of this process: all processes of one `serve` together have one for each core, and at least one each."""
+    cores = usable_cores()
+    return max(1, cores // (settings.processes or cores))

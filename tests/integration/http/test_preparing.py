@@ -1,0 +1,85 @@
+"""Where somebody will listen is encoded beforehand, and work that nobody wants is ended."""
+
+import asyncio
+from typing import Any
+
+from playhead.db import Database
+from playhead.http.scripts import CANCELLED
+from playhead.media import FIRST_RUNG, LADDER, segment_key
+from playhead.transcode import PrepareQueue
+from tests.integration.http.uploading import AUDIO
+from tests.integration.http.world import Caller, World
+
+DEADLINE_S = 10.0
+
+
+async def _uploaded(caller: Caller, mp3: bytes, **params: str) -> Any:
+    reply = await caller.call("POST", "/scripts", data=mp3, headers=AUDIO, params={"title": "Sound", **params})
+    assert reply.status == 201
+    return reply.json
+
+
+async def _until_encoded(world: World, script: Any) -> None:
+    key = segment_key(script["script_id"], script["media_version"], FIRST_RUNG.name, 0)
+    async with asyncio.timeout(DEADLINE_S):
+        while not await world.services.storage.exists(key):
+            await asyncio.sleep(0.02)
+
+
+class TestBeforehand:
+    async def test_a_place_that_is_named_with_prepare(self, world: World, mp3: bytes) -> None:
+        anna = world.listener()
+        script = await _uploaded(anna, mp3)
+        reply = await anna.post(f"/prepare/{script['script_id']}", params={"position": "2.5"})
+        assert reply.status == 202
+        await _until_encoded(world, script)
+        for rung in LADDER:
+            there = segment_key(script["script_id"], script["media_version"], rung.name, 0)
+            assert await world.services.storage.exists(there) == (rung is FIRST_RUNG)
+
+    async def test_where_a_session_begins_and_where_it_is_sent(self, world: World, mp3: bytes) -> None:
+        anna = world.listener()
+        script = await _uploaded(anna, mp3)
+        await anna.play(script["script_id"])
+        await _until_encoded(world, script)
+
+    async def test_a_place_must_be_one(self, world: World, mp3: bytes) -> None:
+        anna = world.listener()
+        script = await _uploaded(anna, mp3)
+        for wrong in ("-1", "nan", "soon"):
+            reply = await anna.post(f"/prepare/{script['script_id']}", params={"position": wrong})
+            assert (reply.status, reply.code) == (400, "invalid")
+
+
+class TestCancelling:
+    async def test_ends_the_work_until_it_is_asked_for_again(
+        self, world: World, mp3: bytes, database: Database
+    ) -> None:
+        anna = world.listener()
+        script = await _uploaded(anna, mp3)
+        path, queue = f"/prepare/{script['script_id']}", PrepareQueue(database.jobs())
+        claimed = await world.scripts.claim(script["script_id"])
+        assert claimed is not None
+        for _ in range(2):
+            reply = await anna.delete(path)
+            assert (reply.status, reply.json["status"]) == (200, "failed")
+        assert not await world.scripts.progress(script["script_id"], 0.5, attempt=claimed.attempts)
+        assert (await anna.get(f"/scripts/{script['script_id']}")).json["error"] == CANCELLED
+        while (job := await queue.take()) is not None:
+            await queue.done(job)
+        again = await anna.post(path)
+        assert (again.status, again.json["status"]) == (202, "queued")
+        assert (await queue.take() or claimed.script).script_id == script["script_id"]
+
+    async def test_is_its_owner_s_right_alone(self, world: World, mp3: bytes) -> None:
+        anna, boris = world.listener(scopes=("scripts:write",)), world.listener()
+        private = await _uploaded(anna, mp3)
+        public = await _uploaded(anna, mp3 + b"\0", visibility="listeners")
+        assert (await boris.delete(f"/prepare/{private['script_id']}")).code == "not_found"
+        assert (await boris.delete(f"/prepare/{public['script_id']}")).code == "forbidden"
+        assert (await anna.get(f"/scripts/{public['script_id']}")).json["status"] == "queued"
+
+    async def test_is_too_late_when_all_is_there(self, world: World) -> None:
+        anna = world.listener()
+        script = await world.script(anna, ready=True)
+        assert (await anna.delete(f"/prepare/{script.script_id}")).code == "conflict"

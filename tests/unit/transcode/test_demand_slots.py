@@ -1,0 +1,84 @@
+"""Turns of encoder runs: how many at once, and who goes first."""
+
+import asyncio
+
+from playhead.transcode.demand_slots import URGENT_SHARE, DemandSlots
+
+SLOTS = 2
+
+
+class Runs:
+    """Runs that hold their slot until they are let go, in the order in which they got one."""
+
+    def __init__(self) -> None:
+        self.slots = DemandSlots(SLOTS)
+        self.begun: list[str] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._let_go: dict[str, asyncio.Event] = {}
+
+    async def ask(self, *names: str) -> None:
+        """Names that begin with `u` are urgent."""
+        for name in names:
+            self._let_go[name] = asyncio.Event()
+            self._tasks[name] = asyncio.create_task(self._run(name))
+            await asyncio.sleep(0)
+
+    async def _run(self, name: str) -> None:
+        async with self.slots.turn(name.startswith("u")):
+            self.begun.append(name)
+            await self._let_go[name].wait()
+
+    async def let_go(self, *names: str) -> None:
+        for name in names:
+            self._let_go[name].set()
+            await self._tasks[name]
+            await asyncio.sleep(0)
+
+    async def cancel(self, name: str) -> None:
+        self._tasks[name].cancel()
+        await asyncio.gather(self._tasks[name], return_exceptions=True)
+
+
+async def test_no_more_run_at_once_than_there_are_slots_and_in_the_order_they_came() -> None:
+    runs = Runs()
+    await runs.ask("a", "b", "c", "d")
+    assert runs.begun == ["a", "b"]
+    await runs.let_go("b", "a")
+    assert runs.begun == ["a", "b", "c", "d"]
+
+
+async def test_urgent_ones_run_beside_the_others_up_to_their_share_and_before_who_waits() -> None:
+    runs = Runs()
+    await runs.ask("a", "b", "c", *(f"u{n}" for n in range(SLOTS * URGENT_SHARE)))
+    assert runs.begun == ["a", "b", "u0", "u1"]
+    await runs.let_go("a")
+    assert runs.begun[-1] == "u2"
+    await runs.let_go("b", "u0")
+    assert runs.begun[-1] == "u3" and "c" not in runs.begun
+    await runs.let_go("u1", "u2")
+    assert runs.begun[-1] == "c"
+
+
+async def test_who_stops_waiting_leaves_no_gap_and_takes_no_slot() -> None:
+    runs = Runs()
+    await runs.ask("a", "b", "c", "d")
+    await runs.cancel("c")
+    await runs.let_go("a")
+    assert runs.begun == ["a", "b", "d"]
+    await runs.cancel("b")
+    await runs.let_go("d")
+    assert runs.slots.idle
+    await runs.ask("e", "f")
+    assert runs.begun[-2:] == ["e", "f"]
+
+
+async def test_one_that_is_given_a_slot_in_the_moment_of_its_end_passes_it_on() -> None:
+    runs = Runs()
+    await runs.ask("a", "b", "c", "d")
+    runs._let_go["a"].set()
+    await runs._tasks["a"]  # its slot has been given to c, which has not run yet
+    await runs.cancel("c")
+    await asyncio.sleep(0)
+    assert runs.begun == ["a", "b", "d"]
+    await runs.let_go("b", "d")
+    assert runs.slots.idle

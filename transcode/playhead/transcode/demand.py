@@ -1,0 +1,305 @@
+"""Segments that are not there are encoded when they are asked for, whoever asks, by whichever process is asked.
+
+    asked ─► under way here? wait with the others
+             else a run from it to the end of its block ─► a slot ─► claimed by another process? wait for what it stores
+                                                                     else encode, store, answer, one after the other
+
+A run goes on behind the segment that was asked for, to the end of its block: a player asks for those next, and an
+encoder that runs has already found its place in the source. Who cannot have a segment soon is told so, and not kept
+waiting. An encoding that two processes make at once is stored once; the copies are interchangeable.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from playhead.cache import BoundedMap, CacheUnavailable, Claims
+from playhead.db import Script
+from playhead.media import Grid, Rung
+from playhead.runtime.metrics import Metrics
+from playhead.storage import ObjectMissing, Storage, StorageFailed
+from playhead.transcode.demand_run import DemandRun, Wanted
+from playhead.transcode.demand_slots import DemandSlots
+from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
+
+BLOCK_SEGMENTS = 5
+"""What a player keeps in its buffer, 29 s. Longer runs keep others waiting; shorter ones cost quality, and search the
+source more often."""
+DEMAND_WAIT_S = 4.0
+"""How long an asker is kept waiting."""
+DEMAND_TIMEOUT_S = 20.0
+"""For one run of the encoder, which takes half a second on an idle core."""
+RUNS_PER_SLOT = 10
+"""Runs under way of each kind, those that wait included: what can be begun within DEMAND_WAIT_S, and a little more."""
+CLAIM_S = 6.0
+"""Longer than most runs, so that they are claimed once; not much longer, as nobody makes what a killed process had."""
+POLL_S = 0.1
+"""How often it is looked for what another process makes."""
+BUSY_RETRY_S = (1, 3)
+"""When to ask again, at random: not all at once."""
+FAILED_RETRY_S = 10
+"""For so long a place that could not be encoded is not tried again."""
+LATELY_S = 60.0
+KNOWN_MAX = 10_000
+
+log = structlog.get_logger(__name__)
+
+_Segment = tuple[str, str, str, int]
+"""Script, media version, rung, number."""
+
+
+class SegmentNotNow(Exception):
+    """The segment cannot be had now. The text is for people; ask again after `retry_after_s`."""
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+def _wanted() -> bool:
+    return True
+
+
+class Demand:
+    """Encodes what is asked for, `slots` runs at once and as many urgent ones beside them. Ended by `stop`."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        storage: Storage,
+        claims: Claims,
+        metrics: Metrics,
+        slots: int,
+        *,
+        wait_s: float = DEMAND_WAIT_S,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._encoder = encoder
+        self._storage = storage
+        self._claims = claims
+        self._metrics = metrics.demand
+        self._encoded = metrics.segments
+        self._slots = DemandSlots(slots)
+        self._runs_max = RUNS_PER_SLOT * slots
+        self._wait_s = wait_s
+        self._now_s = now_s
+        self._runs: dict[_Segment, DemandRun] = {}
+        """By the segments that they will make."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: Counter[bool] = Counter()
+        """How many runs there are, by whether they are urgent."""
+        self._failed: BoundedMap[_Segment, tuple[float, EncodeFailed]] = BoundedMap(KNOWN_MAX, 0, lambda _entry: 0)
+        self._lately: BoundedMap[_Segment, float] = BoundedMap(KNOWN_MAX, 0, lambda _entry: 0)
+        """When a segment was made here: who asks for the one behind it has something to listen to."""
+
+    async def stop(self) -> None:
+        """Ends all runs; who waits is told to ask again."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def segment(self, script: Script, rung: Rung, segment: int, wanted: Wanted = _wanted) -> bytes:
+        """A segment of the script's grid that is not in the storage; not begun any more when it is not `wanted` then.
+
+        Raises SegmentNotNow, StorageFailed.
+        """
+        began_s = self._now_s()
+        try:
+            body = await self._awaited(script, rung, segment, wanted)
+        except SegmentNotNow:
+            self._metrics.answers.labels("not_now").inc()
+            raise
+        self._metrics.answers.labels("made").inc()
+        self._metrics.seconds.observe(self._now_s() - began_s)
+        return body
+
+    def warm(self, script: Script, rung: Rung, segment: int) -> None:
+        """Makes the segment if there is nothing better to do, as somebody will soon ask for it."""
+        name = _name(script, rung, segment)
+        if self._slots.idle and name not in self._runs and self._failure(name) is None:
+            self._start(script, rung, segment, urgent=False, read_ahead=True)
+
+    async def _awaited(self, script: Script, rung: Rung, segment: int, wanted: Wanted) -> bytes:
+        name = _name(script, rung, segment)
+        if (failure := self._failure(name)) is not None:
+            raise SegmentNotNow(str(failure), FAILED_RETRY_S)
+        run = self._runs.get(name) or self._begin(script, rung, segment)
+        try:
+            return await run.wait(segment, wanted, self._wait_s)
+        except TimeoutError:
+            raise _busy() from None
+        except EncodeFailed as error:
+            raise SegmentNotNow(str(error), FAILED_RETRY_S) from None
+        except ObjectMissing:
+            raise SegmentNotNow("The script's source is gone.", FAILED_RETRY_S) from None
+
+    def _begin(self, script: Script, rung: Rung, segment: int) -> DemandRun:
+        before_s = self._lately.get(_name(script, rung, segment - 1))
+        urgent = before_s is None or self._now_s() - before_s > LATELY_S
+        if self._under_way[urgent] >= self._runs_max:
+            raise _busy()
+        return self._start(script, rung, segment, urgent=urgent, read_ahead=False)
+
+    def _start(self, script: Script, rung: Rung, segment: int, *, urgent: bool, read_ahead: bool) -> DemandRun:
+        run = DemandRun(script, rung, self._block_from(script, rung, segment), urgent=urgent, read_ahead=read_ahead)
+        for each in run.segments:
+            self._runs[_name(script, rung, each)] = run
+        self._under_way[urgent] += 1
+        task = asyncio.create_task(self._carry_out(run), name="demand-run")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return run
+
+    def _block_from(self, script: Script, rung: Rung, segment: int) -> range:
+        """From `segment` to the end of its block, or to where another run begins."""
+        end = min(segment - segment % BLOCK_SEGMENTS + BLOCK_SEGMENTS, _grid(script).segments)
+        taken = (each for each in range(segment + 1, end) if _name(script, rung, each) in self._runs)
+        return range(segment, next(taken, end))
+
+    def _failure(self, name: _Segment) -> EncodeFailed | None:
+        """Why the segment could not be encoded a moment ago."""
+        kept = self._failed.get(name)
+        return kept[1] if kept is not None and self._now_s() < kept[0] else None
+
+    async def _carry_out(self, run: DemandRun) -> None:
+        """The run's whole life."""
+        ended = "cancelled"
+        try:
+            ended = await self._made(run)
+        except EncodeFailed as error:
+            ended = "failed"
+            self._note(run, error)
+        except (ObjectMissing, StorageFailed) as error:
+            ended = "failed"
+            log.error("A source cannot be read.", action="demand_source_unread", error=str(error))
+            run.failed(error)
+        except Exception:
+            ended = "failed"
+            log.exception("A run failed.", action="demand_run_failed")
+        finally:
+            run.failed(_busy())  # whatever is left of it
+            self._forget(run)
+            self._metrics.runs.labels(ended).inc()
+
+    async def _made(self, run: DemandRun) -> str:
+        """Makes the segments, or waits until another process has; how it ended."""
+        assert run.script.source_key is not None
+        key = _claim_key(run)
+        async with self._storage.local_file(run.script.source_key) as source:  # which may have to be fetched first
+            while True:
+                async with self._slots.turn(run.urgent):
+                    if not run.wanted or await self._there_already(run):
+                        return "unneeded"
+                    ours, theirs = await self._claim(key, run.segments)
+                    if ours or run.segments.start not in theirs:
+                        try:
+                            await self._encode(run, source)
+                        finally:
+                            await self._give_up(key, ours)
+                        return "encoded"
+                if await self._followed(run, key):
+                    return "followed"
+
+    async def _there_already(self, run: DemandRun) -> bool:
+        """Whether somebody has made in the meantime what is waited for, or what it begins with."""
+        await self._take_stored(run)
+        return not run.awaited and await self._storage.exists(run.key(run.segments.start))
+
+    async def _take_stored(self, run: DemandRun) -> None:
+        for segment in run.awaited:
+            body = await self._storage.get(run.key(segment))
+            if body is not None:
+                run.made(segment, body)
+
+    async def _claim(self, key: str, segments: range) -> tuple[bool, range]:
+        """Whether we have it now, and if not, which segments its holder makes."""
+        value = f"{segments.start} {segments.stop}".encode()
+        try:
+            if await self._claims.take(key, value, CLAIM_S):
+                return True, segments
+            return False, _range(await self._claims.value(key))
+        except CacheUnavailable:
+            return False, range(0)
+
+    async def _give_up(self, key: str, ours: bool) -> None:
+        """So that nobody waits for what will not come."""
+        if not ours:
+            return
+        try:
+            await self._claims.give_up(key)
+        except CacheUnavailable as error:
+            log.warning("A claim stays until it runs out.", action="claim_kept", error=str(error))
+
+    async def _followed(self, run: DemandRun, key: str) -> bool:
+        """Waits for what another process stores. False: it has given up, and not all is there."""
+        while run.awaited:
+            try:
+                held = await self._claims.value(key) is not None
+            except CacheUnavailable:
+                held = False
+            await self._take_stored(run)
+            if not held:
+                return not run.awaited
+            await asyncio.sleep(POLL_S)
+        return True
+
+    async def _encode(self, run: DemandRun, source: Path) -> None:
+        async def take(_rung: Rung, segment: int, body: bytes) -> None:
+            run.made(segment, await self._stored(run.key(segment), body))
+            self._lately.put(_name(run.script, run.rung, segment), self._now_s())
+            self._encoded.labels(run.rung.name).inc()
+
+        what = EncoderSource(path=source, grid=_grid(run.script), start_s=run.script.source_start_s)
+        await self._encoder.encode(what, run.segments.start, run.segments.stop, [run.rung], take)
+
+    async def _stored(self, key: str, body: bytes) -> bytes:
+        """The segment as everybody gets it. One that cannot be stored is heard all the same."""
+        try:
+            if not await self._storage.put(key, body):
+                return await self._storage.get(key) or body
+        except StorageFailed as error:
+            log.error("A segment could not be stored.", action="demand_unstored", error=str(error))
+        return body
+
+    def _note(self, run: DemandRun, error: EncodeFailed) -> None:
+        """A place that cannot be encoded is not tried again at once."""
+        key = run.key(run.segments.start)
+        log.warning("A place could not be encoded.", action="demand_failed", key=key, detail=error.detail)
+        for segment in run.unmade:
+            self._failed.put(_name(run.script, run.rung, segment), (self._now_s() + FAILED_RETRY_S, error))
+        run.failed(error)
+
+    def _forget(self, run: DemandRun) -> None:
+        self._under_way[run.urgent] -= 1
+        for segment in run.segments:
+            name = _name(run.script, run.rung, segment)
+            if self._runs.get(name) is run:
+                del self._runs[name]
+
+
+def _name(script: Script, rung: Rung, segment: int) -> _Segment:
+    return script.script_id, script.media_version, rung.name, segment
+
+
+def _grid(script: Script) -> Grid:
+    return Grid(source_rate=script.source_rate, source_samples=script.source_samples)
+
+
+def _claim_key(run: DemandRun) -> str:
+    block = run.segments.start // BLOCK_SEGMENTS
+    return f"audio:making:{run.script.script_id}:{run.script.media_version}-{run.rung.name}-{block}"
+
+
+def _range(value: bytes | None) -> range:
+    """What a claim is for."""
+    return range(0) if value is None else range(*map(int, value.split()))
+
+
+def _busy() -> SegmentNotNow:
+    return SegmentNotNow("The server is encoding for others. Ask again in a moment.", random.randint(*BUSY_RETRY_S))
