@@ -1,10 +1,12 @@
-"""A script in work, as the page shows it: how far it is, told over the socket, until it is ready."""
+"""A script in work, as the page shows it and plays it: how far it is, told over the socket, until it is ready."""
 
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import aiohttp
 from playwright.async_api import Browser, expect
 from prometheus_client import CollectorRegistry
 
@@ -14,8 +16,13 @@ from playhead.runtime.metrics import create_metrics
 from playhead.sessions.script_news import ScriptTeller
 from playhead.transcode import ToldStatus
 from tests.browser.tab import Tab
+from tests.support.audio import Kind, make
 from tests.support.system import RunningSystem
 from tests.support.systems import StartSystem, add_script
+
+
+SOURCE = Kind("fresh.mp3", "-c:a libmp3lame -b:a 64k")
+SOURCE_S = 180.0
 
 
 @asynccontextmanager
@@ -50,3 +57,29 @@ async def test_a_script_in_work_shows_how_far_it_is_until_it_is_ready(
         await expect(tab.page.get_by_test_id("script")).to_contain_text("preparing 57 %")
         await worker.ready(script_id)
         await expect(shown).to_be_hidden()
+
+
+async def test_it_is_heard_and_jumped_about_in_before_anything_of_it_is_encoded(
+    chromium: Browser, make_system: StartSystem, start_valkey: Callable[[], EmbeddedValkey], tmp_path: Path
+) -> None:
+    system = make_system(start_valkey().url, helper_commands=())
+    await asyncio.to_thread(system.start)
+    token = system.token(str(uuid.uuid4()))
+    tab = Tab(await chromium.new_page())
+    await tab.open(system.base_url, token, "Desk", await uploaded(system, token, make(tmp_path, SOURCE, SOURCE_S)))
+    await tab.press("play-toggle")
+    await tab.sounding()
+    for place_ms in (150_000, 60_000):
+        await tab.drag_to(place_ms)
+        await tab.wait_until("Math.abs(playhead.audio.currentTime * 1000 - argument) < 5000", place_ms)
+        await tab.sounding()
+
+
+async def uploaded(system: RunningSystem, token: str, source: Path) -> str:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "audio/mpeg"}
+    url = f"{system.base_url}/api/v1/audio/scripts"
+    async with (
+        aiohttp.ClientSession(headers=headers) as http,
+        http.post(url, params={"title": "Fresh"}, data=source.read_bytes()) as reply,
+    ):
+        return str((await reply.json())["script_id"])

@@ -124,7 +124,7 @@ async def _core(
     settings: Settings, opened: Database, metrics: Metrics, clock: Clock, storage: Storage
 ) -> AsyncIterator[tuple[Core, OnDemand]]:
     """Sessions, and the encoder that makes what they will need."""
-    on_demand = OnDemand(ScriptRepository(opened), storage)
+    on_demand = OnDemand(ScriptRepository(opened), storage, PrepareQueue(opened.jobs()).hurry)
     async with (
         core(settings, opened, metrics, clock, on_demand.soon) as parts,
         on_demand.running(demand_slots(settings), parts.stores.claims, metrics),

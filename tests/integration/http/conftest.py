@@ -79,7 +79,7 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
     presence = Presence(store, clock, CONNECTIONS_MAX)
     signer = MediaSigner(MEDIA_KEYS)
     storage = LocalStorage(media_folder)
-    on_demand = OnDemand(scripts, storage)
+    on_demand = OnDemand(scripts, storage, PrepareQueue(database.jobs()).hurry)
     services = Services(
         sessions=SessionService(store, sessions, scripts, presence, clock, new_id, on_demand.soon),
         listening=Listening(store, sessions, ListeningRepository(database), clock),

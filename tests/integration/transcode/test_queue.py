@@ -123,3 +123,25 @@ async def test_the_history_does_not_grow_for_ever(database: Database, queue: Pre
     assert await database.jobs().queue_log()
     await queue.forget_history()
     assert await database.jobs().queue_log() == []
+
+
+async def test_a_script_that_somebody_listens_to_goes_before_all_others(queue: PrepareQueue) -> None:
+    fresh, wanted, begun = some_id(), some_id(), some_id()
+    await queue.enqueue(begun, STARTED)
+    await queue.enqueue(fresh)
+    await queue.enqueue(wanted, STARTED)
+    for _ in range(2):
+        await queue.hurry(wanted)
+    assert [(await taken(queue)).script_id for _ in range(3)] == [wanted, fresh, begun]
+    assert await queue.take() is None
+
+
+async def test_one_that_is_in_work_is_not_taken_twice_and_one_that_was_lost_is_put_in(queue: PrepareQueue) -> None:
+    wanted, lost = some_id(), some_id()
+    await queue.enqueue(wanted)
+    job = await taken(queue)
+    await queue.hurry(wanted)
+    assert await queue.take() is None
+    await queue.done(job)
+    await queue.hurry(lost)
+    assert (await taken(queue)).script_id == lost

@@ -44,6 +44,7 @@ BUSY_RETRY_S = (1, 3)
 """When to ask again, at random: not all at once."""
 FAILED_RETRY_S = 10
 """For so long a place that could not be encoded is not tried again."""
+SOURCE_GONE = "The script's source is gone."
 LATELY_S = 60.0
 KNOWN_MAX = 10_000
 
@@ -93,7 +94,8 @@ class Demand:
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: Counter[bool] = Counter()
         """How many runs there are, by whether they are urgent."""
-        self._failed: BoundedMap[_Segment, tuple[float, EncodeFailed]] = BoundedMap(KNOWN_MAX, 0, lambda _entry: 0)
+        self._failed: BoundedMap[_Segment, tuple[float, str]] = BoundedMap(KNOWN_MAX, 0, lambda _entry: 0)
+        """Until when a segment is not tried again, and why."""
         self._lately: BoundedMap[_Segment, float] = BoundedMap(KNOWN_MAX, 0, lambda _entry: 0)
         """When a segment was made here: who asks for the one behind it has something to listen to."""
 
@@ -127,8 +129,8 @@ class Demand:
 
     async def _awaited(self, script: Script, rung: Rung, segment: int, wanted: Wanted) -> bytes:
         name = _name(script, rung, segment)
-        if (failure := self._failure(name)) is not None:
-            raise SegmentNotNow(str(failure), FAILED_RETRY_S)
+        if (reason := self._failure(name)) is not None:
+            raise SegmentNotNow(reason, FAILED_RETRY_S)
         run = self._runs.get(name) or self._begin(script, rung, segment)
         try:
             return await run.wait(segment, wanted, self._wait_s)
@@ -137,7 +139,7 @@ class Demand:
         except EncodeFailed as error:
             raise SegmentNotNow(str(error), FAILED_RETRY_S) from None
         except ObjectMissing:
-            raise SegmentNotNow("The script's source is gone.", FAILED_RETRY_S) from None
+            raise SegmentNotNow(SOURCE_GONE, FAILED_RETRY_S) from None
 
     def _begin(self, script: Script, rung: Rung, segment: int) -> DemandRun:
         before_s = self._lately.get(_name(script, rung, segment - 1))
@@ -162,20 +164,25 @@ class Demand:
         taken = (each for each in range(segment + 1, end) if _name(script, rung, each) in self._runs)
         return range(segment, next(taken, end))
 
-    def _failure(self, name: _Segment) -> EncodeFailed | None:
+    def _failure(self, name: _Segment) -> str | None:
         """Why the segment could not be encoded a moment ago."""
         kept = self._failed.get(name)
         return kept[1] if kept is not None and self._now_s() < kept[0] else None
 
     async def _carry_out(self, run: DemandRun) -> None:
         """The run's whole life."""
-        ended = "cancelled"
+        ended, key = "cancelled", run.key(run.segments.start)
         try:
             ended = await self._made(run)
         except EncodeFailed as error:
             ended = "failed"
-            self._note(run, error)
-        except (ObjectMissing, StorageFailed) as error:
+            log.warning("A place could not be encoded.", action="demand_failed", key=key, detail=error.detail)
+            self._give_up_on(run, str(error), error)
+        except ObjectMissing as error:
+            ended = "failed"
+            log.error("A source is gone.", action="demand_source_gone", error=str(error))
+            self._give_up_on(run, SOURCE_GONE, error)
+        except StorageFailed as error:
             ended = "failed"
             log.error("A source cannot be read.", action="demand_source_unread", error=str(error))
             run.failed(error)
@@ -267,12 +274,10 @@ class Demand:
             log.error("A segment could not be stored.", action="demand_unstored", error=str(error))
         return body
 
-    def _note(self, run: DemandRun, error: EncodeFailed) -> None:
-        """A place that cannot be encoded is not tried again at once."""
-        key = run.key(run.segments.start)
-        log.warning("A place could not be encoded.", action="demand_failed", key=key, detail=error.detail)
+    def _give_up_on(self, run: DemandRun, reason: str, error: Exception) -> None:
+        """What cannot be encoded is not tried again at once."""
         for segment in run.unmade:
-            self._failed.put(_name(run.script, run.rung, segment), (self._now_s() + FAILED_RETRY_S, error))
+            self._failed.put(_name(run.script, run.rung, segment), (self._now_s() + FAILED_RETRY_S, reason))
         run.failed(error)
 
     def _forget(self, run: DemandRun) -> None:

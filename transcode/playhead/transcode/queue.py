@@ -20,8 +20,8 @@ from playhead.db.errors import translated
 ENTRYPOINT = "prepare"
 HEARTBEAT_TIMEOUT_S = 15.0
 """A job whose worker has not been heard of for so long is given to another one."""
-FRESH, STARTED = 1, 0
-"""Priorities: a script whose beginning is not encoded yet goes before one that can already be started."""
+WANTED, FRESH, STARTED = 2, 1, 0
+"""Priorities: a script that somebody listens to goes first, then one whose beginning is not encoded yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,19 @@ class PrepareQueue:
             )
         return made[0] is not None
 
+    async def hurry(self, script_id: str) -> None:
+        """Puts the script before others, as somebody listens to it already; into the queue, if it is not there."""
+        with translated():
+            await self._jobs.enqueue(
+                ENTRYPOINT,
+                script_id.encode(),
+                WANTED,
+                dedupe_key=f"{ENTRYPOINT}:{script_id}",
+                on_conflict="update_priority",
+            )
+
     async def take(self) -> TakenJob | None:
-        """The next job, or None: fresh scripts first, then the oldest; also those of workers no longer heard of."""
+        """The next job, or None: by priority, then the oldest first; also those of workers no longer heard of."""
         with translated():
             jobs = await self._jobs.dequeue(
                 batch_size=1,
@@ -64,7 +75,7 @@ class PrepareQueue:
         return TakenJob((jobs[0].payload or b"").decode(), jobs[0]) if jobs else None
 
     async def fresh_waiting(self) -> bool:
-        """Whether a script waits whose beginning is not encoded yet."""
+        """Whether a script waits that somebody listens to, or whose beginning is not encoded yet."""
         with translated():
             counted = await self._jobs.queue_size()
         return any(row.status == "queued" and row.priority >= FRESH for row in counted)
