@@ -111,7 +111,7 @@ export class Library {
     const elsewhere = this.#listening.elsewhere;
     const live = open ? this.#listening.playing : elsewhere?.script_id === script.script_id && elsewhere.playing;
     button.dataset["scriptId"] = script.script_id;
-    button.disabled = script.status === "queued" || script.status === "failed";
+    button.disabled = script.status === "failed";
     if (open) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
     element.dataset["live"] = String(Boolean(live));
@@ -127,8 +127,8 @@ export class Library {
 function aboutOf(script: Script, playingOn: string | null): string {
   const length = formatTime(secondsToMs(script.duration));
   if (script.status === "failed") return `Failed: ${script.error ?? "the file could not be prepared"}`;
-  if (script.status === "queued") return "Waiting to be prepared";
   if (playingOn) return `${length} · playing on ${playingOn}`;
+  if (script.status === "queued") return `${length} · waiting to be prepared`;
   if (script.status === "processing") return `${length} · preparing ${formatShare(script.progress)}`;
   return length;
 }

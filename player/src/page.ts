@@ -130,7 +130,7 @@ class Page {
   #openWanted(): void {
     const script = this.#wanted ? this.#library.script(this.#wanted) : undefined;
     this.#wanted = null;
-    if (script && script.status !== "failed" && script.status !== "queued") this.#open(script);
+    if (script && script.status !== "failed") this.#open(script);
   }
 
   #update(): void {

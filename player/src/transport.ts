@@ -65,7 +65,7 @@ export class Transport {
     const element = byTestId("preparing");
     element.hidden = status === "ready";
     find<HTMLProgressElement>("progress", element).value = progress;
-    setText(find("span", element), status === "failed" ? "Preparing it failed" : `Preparing ${formatShare(progress)}`);
+    setText(find("span", element), preparationOf(status, progress));
   }
 
   /** Each animation frame. */
@@ -224,4 +224,9 @@ export class Transport {
 
 function marksOf(loop: Loop): string {
   return `${loop.startMs}-${loop.endMs}`;
+}
+
+function preparationOf(status: Preparation["status"], progress: number): string {
+  if (status === "failed") return "Preparing it failed";
+  return status === "queued" ? "Waiting to be prepared" : `Preparing ${formatShare(progress)}`;
 }

@@ -4,6 +4,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,7 +62,7 @@ async def test_listeners_at_random_places_of_a_fresh_upload_hear_what_was_upload
     token = system.token(str(uuid.uuid4()))
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "audio/mpeg"}
     upload = f"{system.base_urls[0]}{API}/scripts"
-    async with http.post(upload, params={"title": "Long"}, headers=headers, data=source.read_bytes()) as reply:
+    async with http.post(upload, params={"title": "Long"}, headers=headers, data=BytesIO(source.read_bytes())) as reply:
         assert reply.status == 201, await reply.text()
         script_id = (await reply.json())["script_id"]
     path = urlsplit(await stream(http, system, script_id, token)).path

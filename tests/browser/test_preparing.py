@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +20,6 @@ from tests.browser.tab import Tab
 from tests.support.audio import Kind, make
 from tests.support.system import RunningSystem
 from tests.support.systems import StartSystem, add_script
-
 
 SOURCE = Kind("fresh.mp3", "-c:a libmp3lame -b:a 64k")
 SOURCE_S = 180.0
@@ -66,7 +66,8 @@ async def test_it_is_heard_and_jumped_about_in_before_anything_of_it_is_encoded(
     await asyncio.to_thread(system.start)
     token = system.token(str(uuid.uuid4()))
     tab = Tab(await chromium.new_page())
-    await tab.open(system.base_url, token, "Desk", await uploaded(system, token, make(tmp_path, SOURCE, SOURCE_S)))
+    script_id = await uploaded(system, token, make(tmp_path, SOURCE, SOURCE_S))
+    await tab.open(system.base_url, token, "Desk", script_id)
     await tab.press("play-toggle")
     await tab.sounding()
     for place_ms in (150_000, 60_000):
@@ -80,6 +81,6 @@ async def uploaded(system: RunningSystem, token: str, source: Path) -> str:
     url = f"{system.base_url}/api/v1/audio/scripts"
     async with (
         aiohttp.ClientSession(headers=headers) as http,
-        http.post(url, params={"title": "Fresh"}, data=source.read_bytes()) as reply,
+        http.post(url, params={"title": "Fresh"}, data=BytesIO(source.read_bytes())) as reply,
     ):
         return str((await reply.json())["script_id"])

@@ -65,9 +65,7 @@ class OnDemand:
             await cancelled(warming)
             await self._demand.stop()
 
-    async def segment(
-        self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]
-    ) -> bytes | NotNow:
+    async def segment(self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]) -> bytes | NotNow:
         assert self._demand is not None
         self._hurry_soon(script)
         try:
@@ -119,7 +117,6 @@ class OnDemand:
         if not await self._storage.exists(key):
             assert self._demand is not None
             self._demand.warm(script, FIRST_RUNG, segment)
-
 
     async def _script(self, script_id: str) -> Script | None:
         """Its row, if something of it may have to be made."""

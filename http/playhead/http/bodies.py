@@ -20,6 +20,7 @@ from playhead.db.paging import CURSOR_CHARS_MAX
 from playhead.playback.commands import REST_DEVICE_ID, Origin, Report
 from playhead.sessions.codec import milliseconds
 from playhead.sessions.requests import (
+    PLACE_MAX_S,
     Counter,
     DeviceId,
     Id,
@@ -28,7 +29,6 @@ from playhead.sessions.requests import (
     PlayRequest,
     Rate,
     RateRequest,
-    PLACE_MAX_S,
     Seconds,
     SeekRequest,
     SessionRequest,

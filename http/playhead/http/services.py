@@ -59,9 +59,7 @@ class NotNow:
 class SegmentsOnDemand(Protocol):
     """Encodes what is asked for and not there."""
 
-    async def segment(
-        self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]
-    ) -> bytes | NotNow:
+    async def segment(self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]) -> bytes | NotNow:
         """A segment within the script's grid; `wanted`: whether who asked is still there. May raise StorageFailed."""
         ...
 

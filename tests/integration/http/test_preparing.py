@@ -48,7 +48,7 @@ class TestBeforehand:
         script = await _uploaded(anna, mp3)
         for wrong in ("-1", "nan", "soon"):
             reply = await anna.post(f"/prepare/{script['script_id']}", params={"position": wrong})
-            assert (reply.status, reply.code) == (400, "invalid")
+            assert (reply.status, reply.code) == (422, "invalid")
 
 
 class TestCancelling:
@@ -73,7 +73,7 @@ class TestCancelling:
 
     async def test_is_its_owner_s_right_alone(self, world: World, mp3: bytes) -> None:
         anna, boris = world.listener(scopes=("scripts:write",)), world.listener()
-        private = await _uploaded(anna, mp3)
+        private = await _uploaded(anna, mp3, visibility="private")
         public = await _uploaded(anna, mp3 + b"\0", visibility="listeners")
         assert (await boris.delete(f"/prepare/{private['script_id']}")).code == "not_found"
         assert (await boris.delete(f"/prepare/{public['script_id']}")).code == "forbidden"

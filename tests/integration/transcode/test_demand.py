@@ -208,9 +208,7 @@ async def test_who_would_wait_too_long_is_told_when_to_ask_again(
 async def test_beyond_the_limit_nobody_is_kept_waiting(hanging: Demand, script: Script) -> None:
     rungs_and_blocks = [(rung, block * BLOCK_SEGMENTS) for block in range(3) for rung in LADDER]
     scripts = [script, script_of("sources/00000000-0000-4000-8000-000000000001/upload")]
-    waiting = [
-        asyncio.ensure_future(hanging.segment(scripts[0], rung, segment)) for rung, segment in rungs_and_blocks
-    ]
+    waiting = [asyncio.ensure_future(hanging.segment(scripts[0], rung, segment)) for rung, segment in rungs_and_blocks]
     waiting += [asyncio.ensure_future(hanging.segment(scripts[0], LADDER[0], 1))]  # joins the first run
     await asyncio.sleep(0)
     assert len(rungs_and_blocks) == RUNS_PER_SLOT - 1
@@ -245,7 +243,9 @@ async def test_a_place_that_cannot_be_encoded_is_said_so_and_left_alone_for_a_wh
     await demand.stop()
 
 
-async def test_a_source_that_is_gone_is_no_reason_to_wait(demand: Demand, storage: LocalStorage, script: Script) -> None:
+async def test_a_source_that_is_gone_is_no_reason_to_wait(
+    demand: Demand, storage: LocalStorage, script: Script
+) -> None:
     assert script.source_key is not None
     await storage.delete_prefix(script.source_key)
     with pytest.raises(SegmentNotNow, match="source is gone"):

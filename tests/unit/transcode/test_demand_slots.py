@@ -76,6 +76,7 @@ async def test_one_that_is_given_a_slot_in_the_moment_of_its_end_passes_it_on() 
     runs = Runs()
     await runs.ask("a", "b", "c", "d")
     runs._let_go["a"].set()
+    await asyncio.sleep(0)  # a has ended and its slot is c's, which has not run yet
     await runs._tasks["a"]  # its slot has been given to c, which has not run yet
     await runs.cancel("c")
     await asyncio.sleep(0)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from playhead.db import Script
 from playhead.media import Rung, segment_key
 
-
 Wanted = Callable[[], bool]
 """Whether somebody who asked for a segment is still there to get it."""
 

@@ -1,7 +1,7 @@
 """Who encodes next of those that somebody waits for: whoever has heard nothing yet goes before whoever has a buffer.
 
-    urgent       up to twice the slots at once: a start or a jump shares the cores with what runs, rather than wait for it
-    not urgent   up to the slots: the next segments of somebody who listens, and what may be wanted soon
+urgent       up to twice the slots at once: a start or a jump shares the cores with what runs, rather than wait for it
+not urgent   up to the slots: the next segments of somebody who listens, and what may be wanted soon
 """
 
 import asyncio
