@@ -44,6 +44,10 @@ def token_verifier(settings: Settings) -> TokenVerifier:
     )
 
 
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
 def command_rate(settings: Settings) -> Rate:
     """How fast a socket may send, and a listener may ask over REST."""
     return Rate(per_s=settings.connection_events_per_s, burst=settings.connection_events_burst)
@@ -97,9 +101,7 @@ async def core(
         stores = await stack.enter_async_context(open_stores(settings, opened, clock, metrics, deliver, catch_up))
         store, sessions, scripts = stores.store, SessionRepository(opened), ScriptRepository(opened)
         presence = Presence(store, clock, settings.connections_per_listener_max)
-        service = SessionService(
-            store, sessions, scripts, presence, clock, new_id=lambda: str(uuid.uuid4()), on_jump=on_jump
-        )
+        service = SessionService(store, sessions, scripts, presence, clock, new_id, on_jump)
         signer, verifier = media_signer(settings), token_verifier(settings)
         links = StreamLinks(signer, settings.media_base_url, clock)
         connections = Connections(stores.bus)

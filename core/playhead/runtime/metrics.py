@@ -40,6 +40,14 @@ class SoundTold:
 
 
 @dataclass(frozen=True, slots=True)
+class GarbageTold:
+    """What was removed from the storage."""
+
+    objects: Counter
+    bytes: Counter
+
+
+@dataclass(frozen=True, slots=True)
 class DemandTold:
     """How segments that were not there came to be."""
 
@@ -89,8 +97,7 @@ class Metrics:
     jobs: Counter
     segments: Counter
     demand: DemandTold
-    garbage_objects: Counter
-    garbage_bytes: Counter
+    garbage: GarbageTold
     tallies: Tallies = field(default_factory=Tallies)
 
 
@@ -141,6 +148,13 @@ def _sound(make: _Maker) -> SoundTold:
         stalled_seconds=make.histogram(
             "stalled_seconds", "How long the sound stood still for want of media, by reports of devices."
         ),
+    )
+
+
+def _garbage(make: _Maker) -> GarbageTold:
+    return GarbageTold(
+        objects=make.counter("garbage_objects", "Objects removed that no script needed.", "kind"),
+        bytes=make.counter("garbage_bytes", "Bytes of those objects.", "kind"),
     )
 
 
@@ -209,8 +223,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         jobs=make.counter("jobs", "Transcode jobs by result.", "result"),
         segments=make.counter("segments", "Segments encoded.", "rung"),
         demand=_demand(make),
-        garbage_objects=make.counter("garbage_objects", "Objects removed that no script needed.", "kind"),
-        garbage_bytes=make.counter("garbage_bytes", "Bytes of those objects.", "kind"),
+        garbage=_garbage(make),
     )
 
 

@@ -145,12 +145,12 @@ async def collect_regularly(
 async def _collect(collector: Collector, storage: Storage, metrics: Metrics) -> None:
     objects = size_bytes = 0
     async for found in collector.round():
-        metrics.garbage_objects.labels(found.kind).inc(found.objects)
-        metrics.garbage_bytes.labels(found.kind).inc(found.size_bytes)
+        metrics.garbage.objects.labels(found.kind).inc(found.objects)
+        metrics.garbage.bytes.labels(found.kind).inc(found.size_bytes)
         objects += found.objects
         size_bytes += found.size_bytes
     unfinished = await storage.remove_abandoned()
-    metrics.garbage_objects.labels("unfinished").inc(unfinished)
+    metrics.garbage.objects.labels("unfinished").inc(unfinished)
     if objects or unfinished:
         log.info(
             "Garbage was collected.", action="garbage_collected", objects=objects, bytes=size_bytes, files=unfinished
