@@ -186,6 +186,29 @@ async def test_what_a_killed_process_had_claimed_is_made_by_who_waits_once_the_c
     await demand.stop()
 
 
+async def test_what_another_process_has_stored_meanwhile_is_what_everybody_gets(
+    encoder: Encoder, storage: LocalStorage, script: Script, metrics: Metrics
+) -> None:
+    class Overtaken(OwnClaims):
+        async def take(self, key: str, value: bytes, ttl_s: float) -> bool:
+            return await storage.put(segment_key(script.script_id, VERSION, FIRST_RUNG.name, 0), b"theirs")
+
+    demand = Demand(encoder, storage, Overtaken(), metrics, slots=1)
+    assert await demand.segment(script, FIRST_RUNG, 0) == b"theirs"
+    await demand.stop()
+
+
+async def test_without_valkey_each_process_makes_for_itself(
+    encoder: Encoder, storage: LocalStorage, script: Script, metrics: Metrics
+) -> None:
+    nobody = connect("redis://127.0.0.1:1")
+    demand = Demand(encoder, storage, RedisClaims(nobody), metrics, slots=1)
+    assert await demand.segment(script, FIRST_RUNG, 0)
+    await until_ended(metrics, "encoded", 1)
+    await demand.stop()
+    await nobody.aclose()
+
+
 async def test_a_claim_of_what_begins_later_is_nothing_to_wait_for(
     encoder: Encoder, storage: LocalStorage, script: Script, claims: Claims, metrics: Metrics
 ) -> None:
@@ -205,9 +228,9 @@ async def test_who_would_wait_too_long_is_told_when_to_ask_again(
     assert metrics.demand.answers.labels("not_now")._value.get() == 1
 
 
-async def test_beyond_the_limit_nobody_is_kept_waiting(hanging: Demand, script: Script) -> None:
+async def test_beyond_the_limit_nobody_is_kept_waiting(hanging: Demand, storage: LocalStorage, script: Script) -> None:
     rungs_and_blocks = [(rung, block * BLOCK_SEGMENTS) for block in range(3) for rung in LADDER]
-    scripts = [script, script_of("sources/00000000-0000-4000-8000-000000000001/upload")]
+    scripts = [script, await stored_script(storage, b"another one")]
     waiting = [asyncio.ensure_future(hanging.segment(scripts[0], rung, segment)) for rung, segment in rungs_and_blocks]
     waiting += [asyncio.ensure_future(hanging.segment(scripts[0], LADDER[0], 1))]  # joins the first run
     await asyncio.sleep(0)
@@ -264,9 +287,10 @@ async def test_what_will_be_wanted_is_made_beforehand_where_nobody_waits(
 async def test_what_is_under_way_at_the_end_is_given_up_and_its_askers_are_told(
     hanging: Demand, script: Script, metrics: Metrics
 ) -> None:
+    hanging._wait_s = ENDED_S
     asked = asyncio.ensure_future(hanging.segment(script, FIRST_RUNG, 0))
     await asyncio.sleep(SOON_S / 3)
     await hanging.stop()
     with pytest.raises(SegmentNotNow):
-        await asked
+        await asyncio.wait_for(asked, ENDED_S / 4)
     assert ended(metrics, "cancelled") == 1
