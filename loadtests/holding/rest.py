@@ -161,13 +161,13 @@ class Sampler:
 
 
 def second_of_silence() -> bytes:
-    """A file that can be measured in no time."""
+    """A file that can be measured in no time, and is none that was uploaded before."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)
         sound.setframerate(48_000)
-        sound.writeframes(bytes(2 * 48_000))
+        sound.writeframes(uuid.uuid4().bytes + bytes(2 * 48_000))
     return file.getvalue()
 
 

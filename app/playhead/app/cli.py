@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     ingesting.add_argument("file", type=Path, metavar="FILE")
     ingesting.add_argument("--title", help="default: the file's name")
     ingesting.add_argument("--owner", type=uuid.UUID, default=uuid.UUID(int=0), help="listener who owns it (UUID)")
-    ingesting.add_argument("--script-id", type=uuid.UUID, help="default: a new one")
+    ingesting.add_argument("--script-id", type=uuid.UUID, help="default: a new one, or that of the same file")
     ingesting.add_argument("--visibility", choices=("private", "listeners"), default="listeners")
     collecting = add("gc", _gc, "Remove from the storage what no script needs, as the worker does every hour.")
     collecting.add_argument("--dry-run", action="store_true", help="show what would be removed, and leave it")
@@ -268,7 +268,7 @@ def _ingest(options: argparse.Namespace) -> int:
         path=options.file,
         title=options.title or options.file.stem,
         owner_id=str(options.owner),
-        script_id=str(options.script_id or uuid.uuid4()),
+        script_id=str(options.script_id) if options.script_id else None,
         visibility=options.visibility,
     )
     return _async(settings, ingest_file(settings, file))

@@ -8,10 +8,10 @@ from pathlib import Path
 from playhead.app.databases import database
 from playhead.app.errors import CommandFailed
 from playhead.app.machine import check_storage, media_storage, upload_ingest
-from playhead.db import Creation, ScriptRepository, Source, Visibility
+from playhead.db import Creation, Script, ScriptRepository, Source, Visibility
 from playhead.media import media_version, source_key
 from playhead.runtime.settings import Settings
-from playhead.storage import Storage
+from playhead.storage import Storage, Upload
 from playhead.transcode import Ingest, PrepareQueue, Refusal
 from playhead.transcode.probe import ProbeFailed
 
@@ -20,12 +20,12 @@ READ_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFile:
-    """What is taken in, whose it is, and under which id."""
+    """What is taken in, whose it is, and under which id (None: a new one, or that of the same file)."""
 
     path: Path
     title: str
     owner_id: str
-    script_id: str
+    script_id: str | None
     visibility: Visibility
 
 
@@ -34,17 +34,22 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
     storage = media_storage(settings)
     await check_storage(storage)
     async with database(settings) as opened:
-        key = source_key(file.script_id, str(uuid.uuid4()))
+        scripts, script_id = ScriptRepository(opened), file.script_id or str(uuid.uuid4())
+        key = source_key(script_id, str(uuid.uuid4()))
         sources = {key}
         try:
-            version = await _store(storage, key, file.path)
+            upload = await _store(storage, key, file.path)
+            version = media_version(upload.sha256)
+            if known := await _known(scripts, file, version, upload.size_bytes):
+                print(known.script_id)
+                return 0
             source = await _measured(upload_ingest(settings, storage), key, version)
             if isinstance(source, Refusal):
                 raise CommandFailed(f"{file.path} cannot be played: {source.reason}")
             sources.add(source.source_key)
-            created = await ScriptRepository(opened).create(
+            created = await scripts.create(
                 {"sub": file.owner_id},
-                script_id=file.script_id,
+                script_id=script_id,
                 title=file.title,
                 visibility=file.visibility,
                 source=source,
@@ -55,9 +60,9 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
             for stored in sources:
                 await storage.delete_prefix(stored)
         if created.outcome in (Creation.EXISTS, Creation.TAKEN):
-            raise CommandFailed(f"There is another script {file.script_id}. Choose another --script-id or none.")
-        await PrepareQueue(opened.jobs()).enqueue(file.script_id)
-    print(file.script_id)
+            raise CommandFailed(f"There is another script {script_id}. Choose another --script-id or none.")
+        await PrepareQueue(opened.jobs()).enqueue(script_id)
+    print(script_id)
     return 0
 
 
@@ -68,10 +73,17 @@ async def _measured(ingest: Ingest, key: str, version: str) -> Source | Refusal:
         raise CommandFailed(f"The file could not be measured: {error}") from None
 
 
-async def _store(storage: Storage, key: str, path: Path) -> str:
-    """Copies the file into the storage and answers its media version."""
+async def _known(scripts: ScriptRepository, file: LocalFile, version: str, size_bytes: int) -> Script | None:
+    """What the same file has become before, if no other id is asked for."""
+    if file.script_id is not None:
+        return None
+    return await scripts.same_file(file.owner_id, version, size_bytes, file.visibility)
+
+
+async def _store(storage: Storage, key: str, path: Path) -> Upload:
+    """Copies the file into the storage and answers its size and hash."""
     with await asyncio.to_thread(path.open, "rb") as content:
         async with storage.upload(key) as upload:
             while piece := await asyncio.to_thread(content.read, READ_BYTES):
                 await upload.write(piece)
-    return media_version(upload.sha256)
+    return upload

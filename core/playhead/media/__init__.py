@@ -20,7 +20,18 @@ from playhead.media.grid import (
     SOURCE_RATE_HZ_MIN,
     Grid,
 )
-from playhead.media.keys import MEDIA, SOURCES, media_prefix, media_version, segment_key, source_key
+from playhead.media.keys import (
+    MEDIA,
+    SOURCES,
+    UPLOADED,
+    UPLOADS,
+    media_prefix,
+    media_version,
+    segment_key,
+    source_key,
+    uploaded_key,
+    uploads_prefix,
+)
 from playhead.media.ladder import FIRST_RUNG, LADDER, Rung, in_playing_order, rung_named
 from playhead.media.playlists import media_playlist, multivariant_playlist
 
@@ -35,6 +46,8 @@ __all__ = [
     "SOURCES",
     "SOURCE_RATE_HZ_MAX",
     "SOURCE_RATE_HZ_MIN",
+    "UPLOADED",
+    "UPLOADS",
     "AdtsSlicer",
     "BrokenStream",
     "ChunkPlan",
@@ -51,4 +64,6 @@ __all__ = [
     "rung_named",
     "segment_key",
     "source_key",
+    "uploaded_key",
+    "uploads_prefix",
 ]

@@ -2,9 +2,11 @@
 
 sources/<script_id>/<name of the upload>            the upload
 media/<script_id>/<media_version>/<rung>/<n>.m4s    its segments
+uploads/<owner_id>/<upload_id>/…                    an upload that comes in parts, while it is not whole
+uploaded/<owner_id>/<upload_id>                     what became of it, for who asks again
 """
 
-SOURCES, MEDIA = "sources", "media"
+SOURCES, MEDIA, UPLOADS, UPLOADED = "sources", "media", "uploads", "uploaded"
 MEDIA_VERSION_DIGITS = 16
 
 
@@ -16,6 +18,19 @@ def media_version(source_sha256: str) -> str:
 def source_key(script_id: str, upload: str) -> str:
     """`upload` names this upload alone: its content, and so its version, is known only when it has arrived."""
     return f"{SOURCES}/{script_id}/{upload}"
+
+
+def uploads_prefix(owner_id: str, upload_id: str | None = None) -> str:
+    """What the uploads of that owner have in common that are not whole; or all that is stored of one of them.
+
+    The owner is part of the name, so nobody finds another one's.
+    """
+    return f"{UPLOADS}/{owner_id}" if upload_id is None else f"{UPLOADS}/{owner_id}/{upload_id}"
+
+
+def uploaded_key(owner_id: str, upload_id: str) -> str:
+    """Where it is kept what became of an upload that came in parts."""
+    return f"{UPLOADED}/{owner_id}/{upload_id}"
 
 
 def media_prefix(script_id: str, version: str) -> str:

@@ -103,12 +103,22 @@ class ObjectStorage:
         deleted = 0
         with self._failures_named(checked(prefix)):
             if await self.exists(prefix):
-                await obstore.delete_async(self._store, prefix)
+                await self._delete([prefix])
                 deleted = 1
             async for page in obstore.list(self._store, prefix=prefix, chunk_size=LIST_PAGE):
-                await obstore.delete_async(self._store, [meta["path"] for meta in page])
+                await self._delete([meta["path"] for meta in page])
                 deleted += len(page)
         return deleted
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        """Deletes the objects; one that somebody else has deleted meanwhile is gone as well."""
+        try:
+            await obstore.delete_async(self._store, list(keys))
+        except FileNotFoundError as error:
+            self._check_absence(error)
+            if len(keys) > 1:
+                for key in keys:
+                    await self._delete([key])
 
     @asynccontextmanager
     async def upload(self, key: str) -> AsyncIterator["ObjectUpload"]:

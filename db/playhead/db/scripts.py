@@ -131,6 +131,11 @@ UNFINISHED = f"""
 select {_COLUMNS} from audio_scripts where status in ('queued', 'processing') order by created_at, id limit $1
 """
 STORED_OF = f"select {_COLUMNS} from audio_scripts where id = any($1::uuid[])"
+SAME_FILE = f"""
+select {_COLUMNS} from audio_scripts
+where owner_id = $1 and media_version = $2 and status <> 'failed' and source_bytes = $3 and visibility = $4
+order by created_at limit 1
+"""
 UNFINISHED_OF = """
 select count(*) from (
     select true from audio_scripts where owner_id = $1 and status in ('queued', 'processing') limit $2
@@ -215,6 +220,14 @@ class ScriptRepository:
             return CreatedScript(outcome=Creation.TAKEN, script=None)
         same = standing.media_version == media_version
         return CreatedScript(outcome=Creation.UNCHANGED if same else Creation.EXISTS, script=standing)
+
+    async def same_file(
+        self, owner_id: str, media_version: str, source_bytes: int, visibility: Visibility
+    ) -> Script | None:
+        """The owner's first script that was made of the same file, is heard by the same people and has not failed."""
+        async with self._database.as_service() as connection:
+            row = await connection.fetchrow(SAME_FILE, owner_id, media_version, source_bytes, visibility)
+        return _script_or_none(row)
 
     async def unfinished_of(self, owner_id: str, at_most: int) -> int:
         """How many scripts of that owner are queued or in work, counted up to `at_most`."""

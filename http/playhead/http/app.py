@@ -11,6 +11,7 @@ from playhead.http.origin import ORIGIN, Origin
 from playhead.http.pacing import PACING, Pacing
 from playhead.http.pages import index, player_file, respond_page
 from playhead.http.problems import HTTP_REASONS, PROBLEMS_PATH, problem, respond
+from playhead.http.resumable import PARTS, Parts
 from playhead.http.route import Endpoint, Good, Route
 from playhead.http.routes import ROUTES
 from playhead.http.services import SERVICES, Services
@@ -73,6 +74,7 @@ def create_app(services: Services) -> web.Application:
     app[SERVICES] = services
     app[ORIGIN] = Origin(services.signer, services.scripts, services.storage, services.on_demand, services.clock)
     app[UPLOADS] = Uploads(services)
+    app[PARTS] = Parts(services, app[UPLOADS].intake)
     app[PACING] = Pacing(services.rate, services.metrics)
     app[DOCUMENT] = openapi(ROUTES, version("playhead"))
     app[DOCS] = docs_body(app[DOCUMENT])

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Middleware
 
 from playhead.db import DATABASE_AWAY, DatabaseUnavailable, InvalidValue
 from playhead.http.decoding import Incomplete
-from playhead.http.problems import PROBLEM_CODE, HttpCode, problem, respond
+from playhead.http.problems import PROBLEM_CODE, HttpCode, Refused, problem, respond
 from playhead.http.route import API, Route
 from playhead.playback.rejections import Code
 from playhead.runtime.metrics import Metrics
@@ -26,10 +26,10 @@ UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 PREFLIGHT_KEPT_S = 600
 API_METHODS = "GET, POST, PUT, PATCH, DELETE"
-API_HEADERS = "Authorization, Content-Type"
+API_HEADERS = "Authorization, Content-Range, Content-Type"
 MEDIA_METHODS = "GET, HEAD"
 MEDIA_HEADERS = "Range"
-API_EXPOSED = "Retry-After"
+API_EXPOSED = "Location, Retry-After"
 MEDIA_EXPOSED = "Content-Length, Content-Range, ETag, Retry-After"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -92,6 +92,8 @@ async def answer_with_problems(request: web.Request, handler: Handler) -> web.St
         return await handler(request)
     except web.HTTPException as error:
         return _http_problem(error)
+    except Refused as refused:
+        return respond(refused.problem)
     except Incomplete:
         return respond(problem(HttpCode.INCOMPLETE))
     except InvalidValue as error:

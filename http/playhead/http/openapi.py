@@ -72,7 +72,7 @@ def _operation(route: Route, refs: _Refs) -> Json:
         "operationId": route.name,
         "summary": route.summary,
         "tags": [route.tag],
-        "parameters": _parameters(route),
+        "parameters": [*_parameters(route), *_headers(route)],
         "responses": {str(good.status): _good(good, refs) for good in route.good} | _problems(route, refs),
         "security": [{"bearer": []}] if route.access == "bearer" else [],
     }
@@ -96,6 +96,11 @@ def _parameters(route: Route) -> list[Json]:
     required = schema.get("required", [])
     queried = [name for name in properties if name not in route.path_names]
     return in_path + [_parameter("query", name, properties[name], name in required) for name in queried]
+
+
+def _headers(route: Route) -> list[Json]:
+    rows = route.headers.items()
+    return [_parameter("header", name, {"type": "string", "description": told}, True) for name, told in rows]
 
 
 def _parameter(place: str, name: str, schema: Json, required: bool) -> Json:

@@ -32,6 +32,7 @@ class HttpCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     INCOMPLETE = "incomplete"
+    WRONG_OFFSET = "wrong_offset"
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     SEGMENT_NOT_READY = "segment_not_ready"
     TOO_FAST = "too_fast"
@@ -45,6 +46,9 @@ HTTP_REASONS: dict[HttpCode, Reason] = {
         "The body is not of a kind that this path takes. Set `Content-Type` to what is documented.", 415
     ),
     HttpCode.INCOMPLETE: Reason("The request's body did not arrive whole in time. Send it again.", 408, True),
+    HttpCode.WRONG_OFFSET: Reason(
+        "The upload goes on at another place, or another request sends it. Go on at `offset`.", 409
+    ),
     HttpCode.RANGE_NOT_SATISFIABLE: Reason("The range begins past the end. `Content-Range` names the size.", 416),
     HttpCode.SEGMENT_NOT_READY: Reason("This segment cannot be had now. Ask again after `Retry-After`.", 503, True),
     HttpCode.TOO_FAST: Reason(
@@ -99,6 +103,7 @@ class Problem(BaseModel):
     state: State | None = Field(default=None, description="The session's state that won, where knowing it helps.")
     reported: float | None = Field(default=None, description="The place of a report that was refused, in seconds.")
     script_id: str | None = Field(default=None, description="The script that an upload was to become, now `failed`.")
+    offset: int | None = Field(default=None, description="How much of an upload has arrived, in bytes.")
     retry_after_ms: int | None = Field(default=None, description="How long to wait, where that is known.")
     places: Places | None = Field(default=None, description="With a refused report: both places, in seconds.")
 
@@ -111,6 +116,14 @@ class Problem(BaseModel):
             return {}
         wait_s = RETRY_AFTER_S if self.retry_after_ms is None else -(-self.retry_after_ms // 1_000)
         return {"Retry-After": str(wait_s)}
+
+
+class Refused(Exception):
+    """The request ends here: `problem` is its answer."""
+
+    def __init__(self, refusal: Problem) -> None:
+        super().__init__(refusal.detail)
+        self.problem = refusal
 
 
 PROBLEM_CODE = web.ResponseKey("problem_code", str)

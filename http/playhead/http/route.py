@@ -47,10 +47,11 @@ class Call(Generic[In_co]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a use case answers: a model (None: no content) and its status."""
+    """What a use case answers: a model (None: no content), its status, and where to find what it made."""
 
     body: BaseModel | None
     status: int = 200
+    location: str | None = None
 
 
 UseCase = Callable[[Call[In]], Awaitable[Answer | Rejection]]
@@ -80,6 +81,8 @@ class Route:
     fields: type[BaseModel] | None = None
     good: tuple[Good, ...]
     refusals: tuple[AnyCode, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What it asks of the request's head, by name, each with what it means."""
     content: Mapping[str, Mapping[str, Any]] | None = None
     """JSON Schemas of the body by media type, where it is not the model in JSON."""
     in_query: bool = False
@@ -159,7 +162,7 @@ def api(
 
 def respond_with(answer: Answer) -> web.Response:
     """The response of a use case's answer; it is the caller's alone, so nobody may keep it."""
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", **({"Location": answer.location} if answer.location else {})}
     if answer.body is None:
         return web.Response(status=answer.status, headers=headers)
     body = answer.body.model_dump_json().encode()

@@ -52,6 +52,7 @@ from playhead.http.refusals import BODY, COMMAND
 from playhead.http.route import API, GUARDED, Answer, Good, Route, api, guarded, respond_with
 from playhead.http.services import SERVICES
 from playhead.http.upload_bodies import FILE_FIELD, FORM_TYPE
+from playhead.http.upload_routes import PARTS
 from playhead.http.uploads import upload
 from playhead.playback.rejections import Code
 
@@ -390,5 +391,5 @@ _OPERATIONS = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_PLAYBACK, *LISTENING, *_SCRIPTS, *_BOOKMARKS, *_MEDIA, *_OPERATIONS)
+ROUTES: tuple[Route, ...] = (*_PLAYBACK, *LISTENING, *_SCRIPTS, *PARTS, *_BOOKMARKS, *_MEDIA, *_OPERATIONS)
 """Every route that is documented. Pages for people are in app.py."""

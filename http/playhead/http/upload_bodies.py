@@ -158,6 +158,11 @@ class FormBody:
             raise InvalidForm("The form ends without its last boundary: the file did not arrive whole.") from None
 
 
+def is_raw(content_type: str) -> bool:
+    """Whether a body of that type is the bytes of a file."""
+    return content_type.startswith("audio/") or content_type in RAW_TYPES
+
+
 async def open_body(request: web.Request, pace: Pace = UPLOAD_PACE) -> UploadBody | Problem:
     """The upload's body, read up to the file. Raises Incomplete or InvalidForm."""
     if refusal := refused_encoding(request):
@@ -169,7 +174,7 @@ async def open_body(request: web.Request, pace: Pace = UPLOAD_PACE) -> UploadBod
         except ValueError:
             raise InvalidForm("The form's `Content-Type` names no boundary.") from None
         return await form.open() or form
-    if not request.content_type.startswith("audio/") and request.content_type not in RAW_TYPES:
+    if not is_raw(request.content_type):
         detail = f"Send the file as `audio/…` or `{RAW_TYPES[0]}`, or a form as `{FORM_TYPE}`."
         return problem(HttpCode.UNSUPPORTED_MEDIA_TYPE, detail)
     fields = validate(UploadFields, dict(given))

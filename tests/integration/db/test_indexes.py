@@ -34,6 +34,7 @@ AS_SERVICE: dict[str, tuple[str, tuple[object, ...]]] = {
     "a script": (scripts.GET, (SCRIPT,)),
     "unfinished scripts": (scripts.UNFINISHED, (100,)),
     "an owner's unfinished scripts": (scripts.UNFINISHED_OF, (LISTENER, 100)),
+    "an owner's script of the same file": (scripts.SAME_FILE, (LISTENER, "0" * 16, 10, "private")),
     "a session": (sessions.GET, (SCRIPT,)),
     "a session's moves": (sessions.MOVES, (SCRIPT,)),
     "the moves to forget": (journal.FORGET_MOVES, ([SCRIPT], 100)),

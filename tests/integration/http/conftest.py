@@ -14,7 +14,7 @@ from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import TokenVerifier
 from playhead.cache import Cache, OwnClaims, RedisBackend
 from playhead.db import BookmarkRepository, Database, ListeningRepository, ScriptRepository, SessionRepository, Source
-from playhead.http import Services, Unplayable, create_app, valkey_check
+from playhead.http import Services, Unplayable, create_app, resumable, valkey_check
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.announcements import Announcements
 from playhead.sessions.listening import Listening
@@ -106,6 +106,12 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
     )
     async with on_demand.running(1, OwnClaims(), metrics):
         yield services
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a few seconds of sound have several."""
+    monkeypatch.setattr(resumable, "BLOCK_BYTES", 4_096)
 
 
 class Server(TestServer):

@@ -6,7 +6,7 @@ Both run over the whole route table, so that a new route cannot be forgotten.
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -21,17 +21,20 @@ OPEN = [route for route in ROUTES if route.access != "bearer"]
 
 @dataclass(frozen=True, slots=True)
 class Things:
-    """Ids of a script, of a session, of a bookmark and of an entry of the session's history."""
+    """Ids of a script, a session, a bookmark, an entry of the session's history, and an upload that is not whole."""
 
     script_id: str
     session_id: str
     bookmark_id: str
     entry_id: str = "1-1"
+    upload_id: str = field(default_factory=new_id)
 
 
 def _request(route: Route, things: Things) -> tuple[str, dict[str, Any]]:
     """A valid request of the route for those things: its path below the API's root, and its options."""
     path = route.path.removeprefix(API).format(**{name: getattr(things, name) for name in route.path_names})
+    if route.name == "put_part":
+        return path, {"headers": {"Content-Range": "bytes */10"}}
     bodies: Mapping[str, dict[str, object]] = {
         "play": {"script_id": things.script_id},
         "progress": {"session_id": things.session_id, "position": 1.0, "playback_rate": 1.0},
@@ -45,6 +48,7 @@ def _request(route: Route, things: Things) -> tuple[str, dict[str, Any]]:
         "restore": {"session_id": things.session_id, "entry_id": things.entry_id},
         "offline": {"script_id": things.script_id, "position": 1.0, "intervals": []},
         "bookmark": {"script_id": things.script_id, "position": 1.0},
+        "begin_upload": {"size": 10},
         "change_bookmark": {"title": "Another", "position": 2.0},
     }
     return path, {"json": bodies[route.name]} if route.takes_json else {}
@@ -56,13 +60,14 @@ async def _things_of(world: World, owner: Caller) -> Things:
     made = await owner.post("/bookmark", {"script_id": script.script_id, "position": 5.0})
     await owner.post("/seek", {"session_id": session_id, "position": 1.0})
     history = (await owner.get(f"/sessions/{session_id}/history")).json["entries"]
-    return Things(script.script_id, session_id, made.json["bookmark_id"], history[0]["entry_id"])
+    upload_id = (await owner.post("/uploads", {"size": 10})).json["upload_id"]
+    return Things(script.script_id, session_id, made.json["bookmark_id"], history[0]["entry_id"], upload_id)
 
 
-OWN_LISTS = {"scripts", "sessions", "stats"}
+OWN_LISTS = {"scripts", "sessions", "stats", "uploads"}
 """Routes that name nothing of anybody's: they answer the caller's own."""
-CREATES = {"upload"}
-"""Routes that make something; test_uploads.py tries them on another's id."""
+CREATES = {"upload", "begin_upload"}
+"""Routes that make something; test_uploads.py and test_resumable_uploads.py try them on another's id."""
 
 
 @pytest.mark.parametrize("route", BEARER, ids=lambda route: route.name)

@@ -10,9 +10,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from playhead.db import DatabaseUnavailable
 from playhead.http import Services, create_app
+from playhead.http.intake import UPLOADS_MAX
 from playhead.http.route import API
 from playhead.http.upload_bodies import FIELD_BYTES_MAX
-from playhead.http.uploads import UPLOADS_MAX
 from tests.integration.http.uploading import AUDIO, DEADLINE_S, Interrupted, files, form_of, until
 from tests.integration.http.world import UPLOAD_BYTES_MAX, World
 

@@ -112,7 +112,7 @@ async def test_pages_of_another_site_may_read_how_long_to_wait(world: World) -> 
     await exhaust(anna)
     refused = await anna.get("/scripts", headers={"Origin": "https://app.example.org"})
     assert refused.status == 429
-    assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After"
+    assert "Retry-After" in refused.headers["Access-Control-Expose-Headers"].split(", ")
 
 
 async def test_without_settings_it_is_the_rate_of_a_socket(services: Services) -> None:

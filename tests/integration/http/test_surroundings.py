@@ -49,7 +49,11 @@ class TestOtherSites:
         assert reply.status == 204
         assert reply.headers["Access-Control-Allow-Origin"] == FRIEND
         assert {"GET", "POST", "PUT", "DELETE"} <= set(reply.headers["Access-Control-Allow-Methods"].split(", "))
-        assert set(reply.headers["Access-Control-Allow-Headers"].split(", ")) == {"Authorization", "Content-Type"}
+        assert set(reply.headers["Access-Control-Allow-Headers"].split(", ")) == {
+            "Authorization",
+            "Content-Range",
+            "Content-Type",
+        }
 
     async def test_a_browser_of_a_stranger_is_told_nothing_beforehand(self, world: World) -> None:
         asking = {"Origin": STRANGER, "Access-Control-Request-Method": "PUT"}

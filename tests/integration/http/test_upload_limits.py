@@ -10,9 +10,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from playhead.db import Script
-from playhead.http import Services, create_app, uploads
+from playhead.http import Services, create_app, upload_checks
 from playhead.http.decoding import Pace
-from playhead.http.uploads import LISTENER_UPLOADS_MAX, UNFINISHED_MAX, UPLOADS, Uploads
+from playhead.http.intake import LISTENER_UPLOADS_MAX
+from playhead.http.upload_checks import UNFINISHED_MAX
+from playhead.http.uploads import UPLOADS, Uploads
 from playhead.storage import DISK_RESERVE_BYTES, LocalStorage
 from tests.integration.http.uploading import AUDIO, DEADLINE_S, Interrupted, files, form_of
 from tests.integration.http.world import UPLOAD_BYTES_MAX, Caller, World
@@ -110,7 +112,7 @@ class TestDisk:
     async def test_a_disk_that_fills_up_meanwhile_ends_the_upload_and_nothing_is_left(
         self, services: Services, media_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(uploads, "FREE_CHECK_BYTES", 1_000_000)
+        monkeypatch.setattr(upload_checks, "FREE_CHECK_BYTES", 1_000_000)
         full = await surface(replace(services, storage=_Disk(media_folder, [10**12, DISK_RESERVE_BYTES - 1])))
         reply = await full.listener().call("POST", "/scripts", data=form_of(bytes(UPLOAD_BYTES_MAX)))
         assert (reply.status, reply.code) == (503, "overloaded")

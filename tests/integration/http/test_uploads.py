@@ -44,10 +44,9 @@ class TestAccepted:
         assert (await anna.get(f"/stream/{row.script_id}")).status == 200
 
     async def test_a_form_names_the_script_and_its_file_names_what_is_not_named(self, world: World, mp3: bytes) -> None:
-        anna = world.listener()
-        named = await anna.call("POST", "/scripts", data=form_of(mp3, title="In the form"))
-        unnamed = await anna.call("POST", "/scripts", data=form_of(mp3, filename="My sound.v2.mp3"))
-        bare = await anna.call("POST", "/scripts", data=mp3, headers=BYTES)
+        named = await world.listener().call("POST", "/scripts", data=form_of(mp3, title="In the form"))
+        unnamed = await world.listener().call("POST", "/scripts", data=form_of(mp3, filename="My sound.v2.mp3"))
+        bare = await world.listener().call("POST", "/scripts", data=mp3, headers=BYTES)
         assert [reply.json["title"] for reply in (named, unnamed, bare)] == ["In the form", "My sound.v2", "Untitled"]
 
     async def test_fields_may_follow_the_file_in_aform_of(self, world: World, mp3: bytes) -> None:

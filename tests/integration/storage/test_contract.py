@@ -157,6 +157,12 @@ async def test_more_objects_than_one_page_of_a_listing_are_deleted(storage: Stor
     assert not await storage.exists("m/1099")
 
 
+async def test_several_who_delete_the_same_at_once_all_succeed(storage: Storage) -> None:
+    await asyncio.gather(*(storage.put(f"m/{n}", b"x") for n in range(20)))
+    await asyncio.gather(*(storage.delete_prefix("m") for _ in range(4)))
+    assert await listed(storage, "m") == []
+
+
 async def test_a_deleted_object_can_be_put_again(storage: Storage) -> None:
     await storage.put("m/0", b"old")
     await storage.delete_prefix("m")

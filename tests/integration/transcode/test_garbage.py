@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from playhead.db import DatabaseUnavailable, Script, ScriptRepository, Source
-from playhead.media import media_prefix, segment_key, source_key
+from playhead.media import media_prefix, segment_key, source_key, uploaded_key, uploads_prefix
 from playhead.runtime.metrics import create_metrics
-from playhead.storage import LocalStorage
+from playhead.storage import UNFINISHED_KEPT_S, LocalStorage
 from playhead.transcode import Collector, Garbage, collect_regularly
 from playhead.transcode.garbage import GRACE_S
 
@@ -204,3 +204,33 @@ async def test_the_regular_rounds_count_what_they_remove_and_outlive_a_failure(
     ]
     assert counted == [2, 1]
     assert registry.get_sample_value("playhead_garbage_bytes_total", {"kind": "version"}) == 20
+
+
+class TestUploadsInParts:
+    @pytest.mark.parametrize(("age_s", "stays"), [(UNFINISHED_KEPT_S, True), (UNFINISHED_KEPT_S + 1_800, False)])
+    async def test_what_nobody_went_on_with_for_a_day_goes_and_so_does_what_became_of_others(
+        self, storage: LocalStorage, scripts: ScriptRepository, age_s: float, stays: bool
+    ) -> None:
+        owner, upload = new_id(), new_id()
+        prefix, finished = uploads_prefix(owner, upload), uploaded_key(owner, new_id())
+        keys = {f"{prefix}/declared", f"{prefix}/blocks/000000", f"{prefix}/blocks/000001", finished}
+        for key in keys:
+            await storage.put(key, b"0123456789")
+        found = await collected(Collector(storage, scripts, now_s=lambda: time.time() + age_s))
+        there = {stored.key for part in ("uploads", "uploaded") async for stored in storage.list(part)}
+        assert there == (keys if stays else set())
+        sums = [(each.kind, each.key, each.objects, each.size_bytes) for each in found]
+        assert sums == ([] if stays else [("upload", prefix, 3, 30), ("upload", finished, 1, 10)])
+
+    async def test_one_whose_last_part_is_young_stays_whole(
+        self, storage: LocalStorage, scripts: ScriptRepository
+    ) -> None:
+        prefix = uploads_prefix(new_id(), new_id())
+        old = time.time() - 2 * GRACE_S
+        for name in ("declared", "blocks/000000", "blocks/000001"):
+            await storage.put(f"{prefix}/{name}", b"x")
+        for name in ("declared", "blocks/000000"):
+            async with storage.local_file(f"{prefix}/{name}") as path:
+                os.utime(path, (old, old))
+        assert await collected(Collector(storage, scripts)) == []
+        assert await storage.exists(f"{prefix}/declared")

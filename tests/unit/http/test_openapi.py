@@ -6,7 +6,7 @@ import pytest
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
-from playhead.http import answers, listening_answers, problems
+from playhead.http import answers, listening_answers, problems, resumable_models
 from playhead.http.app import PAGES
 from playhead.http.openapi import openapi
 from playhead.http.problems import reason_of
@@ -30,7 +30,7 @@ CONTRACT = {
 
 MODELS = [
     model
-    for module in (answers, listening_answers, problems)
+    for module in (answers, listening_answers, problems, resumable_models)
     for model in vars(module).values()
     if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module.__name__
 ]
@@ -71,7 +71,9 @@ def test_each_answer_and_refusal_of_a_route_is_documented(route: Route) -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_each_field_of_a_route_is_documented_once(route: Route) -> None:
     operation = _operation(route)
-    named = [parameter["name"] for parameter in operation["parameters"]]
+    headers = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"]
+    assert headers == list(route.headers)
+    named = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] != "header"]
     if route.takes_json:
         reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         named += list(DOCUMENT["components"]["schemas"][reference.rpartition("/")[2]]["properties"])

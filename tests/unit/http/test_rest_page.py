@@ -8,12 +8,13 @@ import pytest
 
 from playhead.db.limits import BOOKMARKS_MAX, PAGE_SIZE_MAX
 from playhead.http.decoding import BODY_BYTES_MAX, BODY_TIMEOUT_S
+from playhead.http.intake import INGESTS_MAX, LISTENER_UPLOADS_MAX, UPLOADS_MAX
 from playhead.http.problems import HTTP_REASONS
+from playhead.http.resumable import OPEN_MAX
 from playhead.http.route import API, Route
 from playhead.http.routes import ROUTES
 from playhead.http.scripts import PREPARE_TTL_S, STREAM_TTL_S
 from playhead.http.upload_bodies import FIELD_BYTES_MAX, FORM_PARTS_MAX
-from playhead.http.uploads import INGESTS_MAX, UPLOADS_MAX
 
 PAGE = Path(__file__).parents[3] / "docs" / "rest.md"
 
@@ -61,7 +62,11 @@ def limits() -> str:
             ("wait for a body, or for the next piece of an upload", f"{BODY_TIMEOUT_S:g} s"),
             ("uploaded file", "`PLAYHEAD_UPLOAD_BYTES_MAX`"),
             ("fields and file of a form", f"{FORM_PARTS_MAX} parts, a field {FIELD_BYTES_MAX:,} bytes"),
-            ("uploads at once, per process", f"{UPLOADS_MAX}, of which {INGESTS_MAX} are measured"),
+            (
+                "uploads at once, per process",
+                f"{UPLOADS_MAX}, {LISTENER_UPLOADS_MAX} of one listener; {INGESTS_MAX} are measured",
+            ),
+            ("uploads of a listener that are not whole", f"{OPEN_MAX}, together as large as one file may be"),
             ("rows in a page", PAGE_SIZE_MAX),
             ("bookmarks of a listener in a script", f"{BOOKMARKS_MAX:,}"),
         ],

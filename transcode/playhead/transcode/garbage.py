@@ -2,6 +2,7 @@
 
     media/<script>/<version>   segments of a version that is not the row's, or whose script has no row
     sources/<script>/<upload>  a source that is not the row's: an upload that was broken off, refused or replaced
+    uploads, uploaded          of uploads that come in parts: see abandoned.py
     half-written files         where the storage can tell them apart
 
 Whatever is younger than the grace stays: an upload is stored before its row is written. Just before something is
@@ -21,6 +22,7 @@ from playhead.db import DatabaseUnavailable, Script
 from playhead.media import MEDIA, SOURCES
 from playhead.runtime.metrics import Metrics
 from playhead.storage import InvalidKey, Storage, StorageFailed, checked
+from playhead.transcode.abandoned import abandoned_uploads
 
 GRACE_S = 24 * 3_600.0
 """What nothing names for so long, nothing ever will: an upload is measured within half an hour."""
@@ -32,7 +34,7 @@ SCRIPTS_MAX = 1_000
 ROUND_TIMEOUT_S = 900.0
 ROWS_AT_ONCE = 100
 
-Kind = Literal["version", "source"]
+Kind = Literal["version", "source", "upload"]
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +72,10 @@ class Collector:
 
         Raises StorageFailed and DatabaseUnavailable; what is left then is the next round's.
         """
+        async for key, objects, size_bytes in abandoned_uploads(self._storage, self._now_s()):
+            if not dry_run:
+                await self._storage.delete_prefix(key)
+            yield Garbage(kind="upload", key=key, objects=objects, size_bytes=size_bytes)
         ids = [script_id for script_id in await self._script_ids() if script_id > self._after]
         chosen = ids[:scripts_max]
         for at in range(0, len(chosen), ROWS_AT_ONCE):

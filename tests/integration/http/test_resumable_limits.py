@@ -1,0 +1,118 @@
+"""Uploads that come in parts: whose they are, how large, how many, and for how long."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from playhead.http import resumable
+from playhead.media import uploads_prefix
+from playhead.storage import UNFINISHED_KEPT_S
+from tests.integration.http.resuming import BLOCK_BYTES, Sender, asked, awaited, begun, put
+from tests.integration.http.uploading import AUDIO, files, until
+from tests.integration.http.world import UPLOAD_BYTES_MAX, World, new_id
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
+
+class TestOwners:
+    async def test_another_listener_s_upload_is_not_there(self, world: World, mp3: bytes) -> None:
+        anna, boris = world.listener(), world.listener()
+        upload_id = await begun(anna, mp3)
+        nobodys = new_id()
+        for asked_for in (upload_id, nobodys):
+            replies = [
+                await boris.get(f"/uploads/{asked_for}"),
+                await boris.delete(f"/uploads/{asked_for}"),
+                await put(boris, asked_for, mp3),
+                await asked(boris, asked_for, len(mp3)),
+            ]
+            assert [(reply.status, reply.code) for reply in replies] == [(404, "not_found")] * 4
+        assert (await boris.get("/uploads")).json["uploads"] == []
+        assert [row["upload_id"] for row in (await anna.get("/uploads")).json["uploads"]] == [upload_id]
+        assert (await put(anna, upload_id, mp3)).status == 201
+        assert (await boris.get(f"/uploads/{upload_id}")).status == 404
+
+    async def test_an_id_of_another_owner_is_409_at_once(self, world: World, mp3: bytes) -> None:
+        anna, boris = world.listener(), world.listener()
+        script_id = (await anna.call("POST", "/scripts", data=mp3, headers=AUDIO)).json["script_id"]
+        reply = await boris.post("/uploads", {"size": len(mp3), "script_id": script_id})
+        assert (reply.status, reply.code) == (409, "script_exists")
+
+    async def test_publishing_without_the_scope_is_403(self, world: World) -> None:
+        reply = await world.listener().post("/uploads", {"size": 10, "visibility": "listeners"})
+        assert (reply.status, reply.code) == (403, "forbidden")
+
+
+class TestLimits:
+    @pytest.mark.parametrize(("size", "status"), [(UPLOAD_BYTES_MAX, 201), (UPLOAD_BYTES_MAX + 1, 413), (0, 422)])
+    async def test_a_file_may_be_so_large(self, world: World, size: int, status: int) -> None:
+        assert (await world.listener().post("/uploads", {"size": size})).status == status
+
+    async def test_so_many_may_be_open_and_one_that_is_given_up_makes_room(
+        self, world: World, media_folder: Path
+    ) -> None:
+        anna = world.listener()
+        ids = [await begun(anna, b"x" * 10) for _ in range(resumable.OPEN_MAX)]
+        kept = files(media_folder)
+        reply = await anna.post("/uploads", {"size": 10})
+        assert (reply.status, reply.code) == (503, "overloaded")
+        assert files(media_folder) == kept
+        await begun(world.listener(), b"x")
+        assert (await anna.delete(f"/uploads/{ids[0]}")).status == 204
+        assert (await anna.delete(f"/uploads/{ids[0]}")).status == 404
+        await begun(anna, b"x")
+
+    async def test_together_they_may_be_as_large_as_one_file(self, world: World) -> None:
+        anna = world.listener()
+        assert (await anna.post("/uploads", {"size": UPLOAD_BYTES_MAX - 10})).status == 201
+        assert (await anna.post("/uploads", {"size": 11})).code == "overloaded"
+        assert (await anna.post("/uploads", {"size": 10})).status == 201
+
+    async def test_many_that_begin_at_once_are_not_too_many(self, world: World) -> None:
+        anna = world.listener()
+        await asyncio.gather(*(anna.post("/uploads", {"size": 10}) for _ in range(3 * resumable.OPEN_MAX)))
+        assert len((await anna.get("/uploads")).json["uploads"]) <= resumable.OPEN_MAX
+
+    async def test_parts_take_the_places_of_uploads(self, world: World, mp3: bytes) -> None:
+        anna = world.listener()
+        ids = [await begun(anna, mp3) for _ in range(3)]
+        senders = [Sender(world, anna, upload_id, mp3) for upload_id in ids[:2]]
+        for sender in senders:
+            await sender.begin(100)
+        await until(lambda: all(awaited(world, upload_id) for upload_id in ids[:2]))
+        reply = await put(anna, ids[2], mp3)
+        assert (reply.status, reply.code) == (503, "overloaded")
+        for sender in senders:
+            sender.break_off()
+
+    async def test_one_that_is_given_up_while_it_is_sent_leaves_nothing(
+        self, world: World, mp3: bytes, media_folder: Path
+    ) -> None:
+        anna = world.listener()
+        upload_id = await begun(anna, mp3)
+        sender = Sender(world, anna, upload_id, mp3)
+        await sender.begin(BLOCK_BYTES + 100)
+        await until(lambda: len(files(media_folder)) == 2)
+        assert (await anna.delete(f"/uploads/{upload_id}")).status == 204
+        assert await sender.status() == 409
+        assert files(media_folder) == []
+
+    async def test_after_a_day_without_a_part_it_is_not_there_any_more(
+        self, world: World, mp3: bytes, media_folder: Path
+    ) -> None:
+        anna = world.listener()
+        upload_id = await begun(anna, mp3)
+        await put(anna, upload_id, mp3, 0, BLOCK_BYTES)
+        now_s = world.services.clock.now_ms() / 1_000
+
+        async def after(age_s: float) -> int:
+            for path in (media_folder / uploads_prefix(anna.listener_id)).rglob("*"):
+                if path.is_file():
+                    os.utime(path, (now_s - age_s, now_s - age_s))
+            return (await anna.get(f"/uploads/{upload_id}")).status
+
+        assert await after(UNFINISHED_KEPT_S - 60) == 200
+        assert await after(UNFINISHED_KEPT_S + 1) == 404
+        assert (await put(anna, upload_id, mp3, BLOCK_BYTES)).status == 404
