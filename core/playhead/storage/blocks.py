@@ -18,6 +18,8 @@ BLOCK_BYTES = 2 * 1024 * 1024
 """What is lost at most when a part breaks off, and held in memory, for a moment twice. 1,024 of them make 2 GiB."""
 UNFINISHED_KEPT_S = 24 * 3_600.0
 """How long after its last block an object that is not whole is kept; and what became of it, when it was."""
+PIECE_BYTES = 256 * 1024
+"""Of a block that is hashed at once, while nothing else can run."""
 _NUMBER_DIGITS = 6
 
 
@@ -78,7 +80,8 @@ class Blocks:
                 block = await self._storage.get(self._key(number))
                 if block is None or not self._is_whole(number, len(block)):
                     raise ObjectMissing(self._key(number))
-                await target.write(block)
+                for at in range(0, len(block), PIECE_BYTES):
+                    await target.write(block[at : at + PIECE_BYTES])
         return target
 
     async def _write(self, number: int, block: bytes) -> None:

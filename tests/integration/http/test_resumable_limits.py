@@ -2,15 +2,16 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from playhead.http import resumable
+from playhead.http import Services, resumable
 from playhead.media import uploads_prefix
-from playhead.storage import UNFINISHED_KEPT_S
-from tests.integration.http.resuming import BLOCK_BYTES, Sender, asked, awaited, begun, put
-from tests.integration.http.uploading import AUDIO, files, until
+from playhead.storage import DISK_RESERVE_BYTES, UNFINISHED_KEPT_S
+from tests.integration.http.resuming import BLOCK_BYTES, Sender, another_server, asked, awaited, begun, put
+from tests.integration.http.uploading import AUDIO, Disk, files, until
 from tests.integration.http.world import UPLOAD_BYTES_MAX, World, new_id
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -49,6 +50,16 @@ class TestLimits:
     @pytest.mark.parametrize(("size", "status"), [(UPLOAD_BYTES_MAX, 201), (UPLOAD_BYTES_MAX + 1, 413), (0, 422)])
     async def test_a_file_may_be_so_large(self, world: World, size: int, status: int) -> None:
         assert (await world.listener().post("/uploads", {"size": size})).status == status
+
+    @pytest.mark.parametrize(("short_of_bytes", "status"), [(1, 503), (0, 201)])
+    async def test_there_must_be_room_for_two_copies_beside_the_reserve(
+        self, services: Services, media_folder: Path, short_of_bytes: int, status: int
+    ) -> None:
+        disk = Disk(media_folder, [DISK_RESERVE_BYTES + 2 * 1_000 - short_of_bytes])
+        async with another_server(replace(services, storage=disk)) as full:
+            reply = await full.listener().post("/uploads", {"size": 1_000})
+        assert reply.status == status
+        assert len(files(media_folder)) == (status == 201)
 
     async def test_so_many_may_be_open_and_one_that_is_given_up_makes_room(
         self, world: World, media_folder: Path
@@ -94,7 +105,7 @@ class TestLimits:
         upload_id = await begun(anna, mp3)
         sender = Sender(world, anna, upload_id, mp3)
         await sender.begin(BLOCK_BYTES + 100)
-        await until(lambda: len(files(media_folder)) == 2)
+        await until(lambda: [name for name in files(media_folder) if name.endswith("blocks/000000")])
         assert (await anna.delete(f"/uploads/{upload_id}")).status == 204
         assert await sender.status() == 409
         assert files(media_folder) == []

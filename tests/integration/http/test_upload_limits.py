@@ -15,8 +15,8 @@ from playhead.http.decoding import Pace
 from playhead.http.intake import LISTENER_UPLOADS_MAX
 from playhead.http.upload_checks import UNFINISHED_MAX
 from playhead.http.uploads import UPLOADS, Uploads
-from playhead.storage import DISK_RESERVE_BYTES, LocalStorage
-from tests.integration.http.uploading import AUDIO, DEADLINE_S, Interrupted, files, form_of
+from playhead.storage import DISK_RESERVE_BYTES
+from tests.integration.http.uploading import AUDIO, DEADLINE_S, Disk, Interrupted, files, form_of
 from tests.integration.http.world import UPLOAD_BYTES_MAX, Caller, World
 
 FORM_HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -84,23 +84,12 @@ class TestPace:
         await slow.client.close()
 
 
-class _Disk(LocalStorage):
-    """A disk that is as full as it is told."""
-
-    def __init__(self, root: Path, free_bytes: list[int]) -> None:
-        super().__init__(root)
-        self._free = free_bytes
-
-    async def free_bytes(self) -> int:
-        return self._free.pop(0) if len(self._free) > 1 else self._free[0]
-
-
 class TestDisk:
     @pytest.mark.parametrize(("short_of_bytes", "status"), [(1, 503), (0, 201)])
     async def test_an_upload_that_would_use_up_the_reserve_is_refused_before_it_comes(
         self, services: Services, media_folder: Path, mp3: bytes, short_of_bytes: int, status: int
     ) -> None:
-        disk = _Disk(media_folder, [DISK_RESERVE_BYTES + len(mp3) - short_of_bytes])
+        disk = Disk(media_folder, [DISK_RESERVE_BYTES + len(mp3) - short_of_bytes])
         full = await surface(replace(services, storage=disk))
         reply = await full.listener().call("POST", "/scripts", data=mp3, headers=AUDIO)
         assert reply.status == status
@@ -113,7 +102,7 @@ class TestDisk:
         self, services: Services, media_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(upload_checks, "FREE_CHECK_BYTES", 1_000_000)
-        full = await surface(replace(services, storage=_Disk(media_folder, [10**12, DISK_RESERVE_BYTES - 1])))
+        full = await surface(replace(services, storage=Disk(media_folder, [10**12, DISK_RESERVE_BYTES - 1])))
         reply = await full.listener().call("POST", "/scripts", data=form_of(bytes(UPLOAD_BYTES_MAX)))
         assert (reply.status, reply.code) == (503, "overloaded")
         assert files(media_folder) == []

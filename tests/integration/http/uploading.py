@@ -8,6 +8,7 @@ from pathlib import Path
 from aiohttp import FormData
 
 from playhead.http.route import API
+from playhead.storage import LocalStorage
 from tests.integration.http.world import Caller, World
 
 DEADLINE_S = 10.0
@@ -44,6 +45,17 @@ class Interrupted:
         writer.write(head.encode() + part)
         await writer.drain()
         return writer
+
+
+class Disk(LocalStorage):
+    """A disk that is as full as it is told."""
+
+    def __init__(self, root: Path, free_bytes: list[int]) -> None:
+        super().__init__(root)
+        self._free = free_bytes
+
+    async def free_bytes(self) -> int:
+        return self._free.pop(0) if len(self._free) > 1 else self._free[0]
 
 
 async def until(condition: Callable[[], object]) -> None:

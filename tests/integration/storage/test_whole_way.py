@@ -26,8 +26,10 @@ from tests.integration.http.conftest import (
     mp3,
     owner_url,
     services,
+    small_blocks,
     store,
 )
+from tests.integration.http.resuming import BLOCK_BYTES, asked, begun, put
 from tests.integration.http.uploading import AUDIO
 from tests.integration.http.world import World
 from tests.integration.storage.conftest import MakeS3
@@ -42,6 +44,7 @@ __all__ = [
     "mp3",
     "owner_url",
     "services",
+    "small_blocks",
     "store",
 ]
 
@@ -79,6 +82,22 @@ async def test_what_is_uploaded_into_a_bucket_is_encoded_and_served_from_there(
         assert served == (200, await bucket_storage.get(key))
     whole = (await _get(world, f"{below}/0.m4s"))[1]
     assert await _get(world, f"{below}/0.m4s", Range="bytes=10-19") == (206, whole[10:20])
+
+
+async def test_a_file_that_comes_in_parts_is_joined_in_the_bucket(
+    world: World, bucket_storage: S3Storage, mp3: bytes, small_blocks: None
+) -> None:
+    anna = world.listener()
+    upload_id = await begun(anna, mp3)
+    assert (await put(anna, upload_id, mp3, 0, 3 * BLOCK_BYTES)).status == 202
+    assert (await put(anna, upload_id, mp3, BLOCK_BYTES)).json["offset"] == 3 * BLOCK_BYTES
+    reply = await put(anna, upload_id, mp3, 3 * BLOCK_BYTES)
+    assert reply.status == 201, reply.body
+    script = await world.scripts.stored(reply.json["script_id"])
+    assert script is not None and script.source_key is not None
+    assert await bucket_storage.get(script.source_key) == mp3
+    assert [found.key async for found in bucket_storage.list("uploads")] == []
+    assert (await asked(anna, upload_id, len(mp3))).json == reply.json
 
 
 async def test_a_bucket_that_is_away_is_answered_with_what_to_do(world: World, s3: MakeS3, mp3: bytes) -> None:
