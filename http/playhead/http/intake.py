@@ -95,7 +95,7 @@ class Intake:
             created = await self._services.scripts.create(
                 principal.claims,
                 script_id=wanted.script_id,
-                title=wanted.title,
+                title=wanted.title or wanted.untitled,
                 visibility=wanted.visibility,
                 source=measured,
             )
@@ -118,7 +118,7 @@ class Intake:
         created = await self._services.scripts.create_failed(
             principal.claims,
             script_id=wanted.script_id,
-            title=wanted.title,
+            title=wanted.title or wanted.untitled,
             visibility=wanted.visibility,
             error=unplayable.reason,
         )

@@ -58,7 +58,8 @@ async def begin(call: Call[DeclaredBody]) -> Answer | Rejection:
     wanted = Wanted(
         script_id=body.script_id or services.new_id(),
         own_id=body.script_id is not None,
-        title=body.title or UNTITLED,
+        title=body.title,
+        untitled=UNTITLED,
         visibility=body.visibility or default_visibility(principal),
     )
     if known := await _known(services, principal, wanted, body):
@@ -231,6 +232,7 @@ class Parts:
             script_id=declared.script_id,
             own_id=declared.own_id,
             title=declared.title,
+            untitled=UNTITLED,
             visibility=declared.visibility,
         )
         before = await self._services.scripts.stored(wanted.script_id)
@@ -293,7 +295,7 @@ def _receiving(upload: Unfinished) -> UploadAnswer:
     return UploadAnswer(
         upload_id=upload.upload_id,
         script_id=declared.script_id,
-        title=declared.title,
+        title=declared.title or UNTITLED,
         size=declared.size,
         offset=upload.offset_bytes,
         block_bytes=declared.block_bytes,
@@ -307,7 +309,7 @@ def _finished(upload_id: str, finished: Finished, expires_at_s: float) -> Upload
     return UploadAnswer(
         upload_id=upload_id,
         script_id=finished.script_id,
-        title=declared.title,
+        title=declared.title or UNTITLED,
         size=declared.size,
         offset=declared.size,
         block_bytes=declared.block_bytes,

@@ -31,7 +31,7 @@ class Declared(BaseModel):
 
     script_id: str
     own_id: bool
-    title: str
+    title: str | None
     visibility: Visibility
     size: int
     sha256: str | None

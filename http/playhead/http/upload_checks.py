@@ -28,11 +28,15 @@ DISK_FULL = "The server's disk is nearly full. Try again later."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the script will be called, and who may hear it. `own_id`: the app has chosen its id."""
+    """What the script will be called, and who may hear it. `own_id`: the app has chosen its id.
+
+    `title` None: nobody gave one, and it is called `untitled`.
+    """
 
     script_id: str
     own_id: bool
-    title: str
+    title: str | None
+    untitled: str
     visibility: Visibility
 
 

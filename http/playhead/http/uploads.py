@@ -73,7 +73,8 @@ class Uploads:
             wanted = Wanted(
                 script_id=script_id,
                 own_id=own_id is not None,
-                title=fields.title or body.title,
+                title=fields.title,
+                untitled=body.title,
                 visibility=fields.visibility or default_visibility(principal),
             )
             return await self.intake.take(principal, wanted, stored, sources, before)
