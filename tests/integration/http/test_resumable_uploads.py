@@ -5,12 +5,14 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from playhead.http.resumable import PARTS
 from playhead.http.route import API
 from playhead.media import media_version
+from playhead.runtime.limits import Rate
 from playhead.storage import LocalStorage, StorageFailed
 from tests.integration.http.resuming import (
     BLOCK_BYTES,
@@ -27,7 +29,7 @@ from tests.integration.http.resuming import (
     stored,
 )
 from tests.integration.http.uploading import AUDIO, BYTES, until
-from tests.integration.http.world import World, new_id
+from tests.integration.http.world import Caller, World, new_id
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -259,3 +261,41 @@ class TestHash:
         assert "sha256" in reply.json["detail"]
         assert (await asked(anna, upload_id, len(mp3))).json == reply.json
         assert (stored(media_folder), await owned(anna)) == ([], [])
+
+
+async def _restless(servers: list[World], anna: Caller, upload_id: str, body: bytes, random: Random) -> None:
+    """A client that sends what it believes to be next, breaks off when it likes, and ends when the file is a script."""
+    while True:
+        server = random.choice(servers)
+        state = await at(server, anna).get(f"/uploads/{upload_id}")
+        assert state.status == 200, state.body
+        if state.json["status"] == "finished":
+            return
+        start = state.json["offset"]
+        if start == len(body):
+            assert (await asked(at(server, anna), upload_id, len(body))).status in (200, 201, 503)
+        elif random.random() < 0.4:
+            sender = Sender(server, anna, upload_id, body, start)
+            await sender.begin(random.randrange(2 * BLOCK_BYTES))
+            sender.break_off()
+        else:
+            end = min(len(body), start + random.randrange(1, 3) * BLOCK_BYTES)
+            assert (await put(at(server, anna), upload_id, body, start, end)).status in (200, 201, 202, 409, 503)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_restless_clients_at_several_servers_end_with_one_whole_file(
+    world: World, mp3: bytes, media_folder: Path, seed: int
+) -> None:
+    anna, random = world.listener(), Random(seed)
+    services = replace(world.services, rate=Rate(per_s=10_000, burst=10_000))
+    async with another_server(services) as one, another_server(services) as other:
+        upload_id = await begun(at(one, anna), mp3)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(_restless([one, other], anna, upload_id, mp3, random) for _ in range(3)))
+        [script_id] = await owned(at(one, anna))
+    row = await world.scripts.stored(script_id)
+    assert row is not None and row.source_key is not None
+    async with world.services.storage.local_file(row.source_key) as path:
+        assert path.read_bytes() == mp3
+    assert stored(media_folder) == [row.source_key]
