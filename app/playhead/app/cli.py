@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     migrating.add_argument("--reset-logins", action="store_true", help="give existing logins a new password")
     ingesting = add("ingest", _ingest, "Take in an audio file, as an upload would.")
     ingesting.add_argument("file", type=Path, metavar="FILE")
-    ingesting.add_argument("--title", help="default: the file's name")
+    ingesting.add_argument("--title", help="default: what the file says, else its name")
     ingesting.add_argument("--owner", type=uuid.UUID, default=uuid.UUID(int=0), help="listener who owns it (UUID)")
     ingesting.add_argument("--script-id", type=uuid.UUID, help="default: a new one, or that of the same file")
     ingesting.add_argument("--visibility", choices=("private", "listeners"), default="listeners")
@@ -266,7 +266,7 @@ def _ingest(options: argparse.Namespace) -> int:
     logins(settings)
     file = LocalFile(
         path=options.file,
-        title=options.title or options.file.stem,
+        title=options.title,
         owner_id=str(options.owner),
         script_id=str(options.script_id) if options.script_id else None,
         visibility=options.visibility,

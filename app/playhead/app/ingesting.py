@@ -20,10 +20,13 @@ READ_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFile:
-    """What is taken in, whose it is, and under which id (None: a new one, or that of the same file)."""
+    """What is taken in, whose it is, and under which id (None: a new one, or that of the same file).
+
+    `title` None: what the file says, else its name.
+    """
 
     path: Path
-    title: str
+    title: str | None
     owner_id: str
     script_id: str | None
     visibility: Visibility
@@ -46,11 +49,11 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
             source = await _measured(upload_ingest(settings, storage), key, version)
             if isinstance(source, Refusal):
                 raise CommandFailed(f"{file.path} cannot be played: {source.reason}")
-            sources.add(source.source_key)
+            sources |= source.keys
             created = await scripts.create(
                 {"sub": file.owner_id},
                 script_id=script_id,
-                title=file.title,
+                title=file.title or source.tags.title or file.path.stem,
                 visibility=file.visibility,
                 source=source,
             )

@@ -9,12 +9,21 @@ import structlog
 from playhead.app.databases import database
 from playhead.app.machine import check_storage, media_storage, metrics_server, programs
 from playhead.app.signals import stop_requested
-from playhead.db import Database, ScriptRepository
+from playhead.db import Database, LoudnessRepository, ScriptRepository
 from playhead.runtime.metrics import Metrics, create_metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.script_news import ScriptTeller
-from playhead.transcode import Collector, Encoder, PrepareQueue, ScriptStatus, ToldStatus, Worker, collect_regularly
+from playhead.transcode import (
+    Collector,
+    Encoder,
+    LoudnessMeter,
+    PrepareQueue,
+    ScriptStatus,
+    ToldStatus,
+    Worker,
+    collect_regularly,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +53,13 @@ async def work(settings: Settings) -> int:
             log.info("Working.", action="working", ffmpeg=found.version, abandoned_files_removed=removed)
             collector = Collector(storage, ScriptRepository(opened))
             collecting = asyncio.create_task(collect_regularly(collector, storage, metrics), name="collect_garbage")
+            meter = LoudnessMeter(LoudnessRepository(opened), storage, found)
+            measuring = asyncio.create_task(meter.run(), name="measure_loudness")
             try:
                 await worker.run(stop)
             finally:
                 await cancelled(collecting)
+                await cancelled(measuring)
     finally:
         await asyncio.to_thread(server.stop)
     return 0

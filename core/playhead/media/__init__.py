@@ -6,6 +6,7 @@ Pure: no I/O, no clock, no process. ffmpeg itself is run by playhead.transcode.
     plan_chunk(grid, first, end)        what ffmpeg must be fed, and which of its frames are kept
     AdtsSlicer, media_segment, init_segment   from ffmpeg's ADTS to segments
     multivariant_playlist, media_playlist     what a player asks for first
+    Loudness                            how loud a script is, and what a player makes of it
 """
 
 from playhead.media.adts import AdtsSlicer, BrokenStream
@@ -25,6 +26,8 @@ from playhead.media.keys import (
     SOURCES,
     UPLOADED,
     UPLOADS,
+    cover_key,
+    cover_type,
     media_prefix,
     media_version,
     segment_key,
@@ -33,6 +36,7 @@ from playhead.media.keys import (
     uploads_prefix,
 )
 from playhead.media.ladder import FIRST_RUNG, LADDER, Rung, in_playing_order, rung_named
+from playhead.media.loudness import Loudness, bounded_loudness
 from playhead.media.playlists import media_playlist, multivariant_playlist
 
 __all__ = [
@@ -52,7 +56,11 @@ __all__ = [
     "BrokenStream",
     "ChunkPlan",
     "Grid",
+    "Loudness",
     "Rung",
+    "bounded_loudness",
+    "cover_key",
+    "cover_type",
     "in_playing_order",
     "init_segment",
     "media_playlist",

@@ -1,13 +1,16 @@
 """Names of what is stored: one place, so that who writes a segment and who serves it cannot disagree.
 
-sources/<script_id>/<name of the upload>            the upload
-media/<script_id>/<media_version>/<rung>/<n>.m4s    its segments
-uploads/<owner_id>/<upload_id>/…                    an upload that comes in parts, while it is not whole
-uploaded/<owner_id>/<upload_id>                     what became of it, for who asks again
+sources/<script_id>/<name of the upload>              the upload
+sources/<script_id>/<name of the upload>.cover.jpg    the picture in it, or .cover.png
+media/<script_id>/<media_version>/<rung>/<n>.m4s      its segments
+uploads/<owner_id>/<upload_id>/…                      an upload that comes in parts, while it is not whole
+uploaded/<owner_id>/<upload_id>                       what became of it, for who asks again
 """
 
 SOURCES, MEDIA, UPLOADS, UPLOADED = "sources", "media", "uploads", "uploaded"
 MEDIA_VERSION_DIGITS = 16
+COVER_TYPES = {"jpg": "image/jpeg", "png": "image/png"}
+"""Media types of pictures, by how the names of those end that are stored."""
 
 
 def media_version(source_sha256: str) -> str:
@@ -18,6 +21,16 @@ def media_version(source_sha256: str) -> str:
 def source_key(script_id: str, upload: str) -> str:
     """`upload` names this upload alone: its content, and so its version, is known only when it has arrived."""
     return f"{SOURCES}/{script_id}/{upload}"
+
+
+def cover_key(upload_key: str, suffix: str) -> str:
+    """Of the picture in the upload that was stored as `upload_key`; `suffix` is one of COVER_TYPES."""
+    return f"{upload_key}.cover.{suffix}"
+
+
+def cover_type(key: str) -> str:
+    """The media type of the picture that is stored as `key`."""
+    return COVER_TYPES[key.rpartition(".")[2]]
 
 
 def uploads_prefix(owner_id: str, upload_id: str | None = None) -> str:

@@ -12,6 +12,7 @@ from playhead.db.journal import JournalEntry, JournalRepository, OfflineStretch
 from playhead.db.leases import SERVERS_NODE, HeldBy, LeaseLost, LeaseRepository
 from playhead.db.listening import ListeningRepository, Played, PlayedDay
 from playhead.db.logins import LoginError, Logins, ensure_logins, stored_logins
+from playhead.db.loudness import LoudnessRepository, Unmeasured
 from playhead.db.migrate import MigrationError, migrate
 from playhead.db.paging import Page
 from playhead.db.pool import Claims, Database, ServiceDatabase, open_database, open_service_database
@@ -19,10 +20,12 @@ from playhead.db.scripts import (
     ClaimedScript,
     CreatedScript,
     Creation,
+    Mark,
     Script,
     ScriptRepository,
     Source,
     Status,
+    Tags,
     Visibility,
 )
 from playhead.db.sessions import SessionRepository
@@ -49,6 +52,8 @@ __all__ = [
     "ListeningRepository",
     "LoginError",
     "Logins",
+    "LoudnessRepository",
+    "Mark",
     "MigrationError",
     "OfflineStretch",
     "Page",
@@ -60,6 +65,8 @@ __all__ = [
     "SessionRepository",
     "Source",
     "Status",
+    "Tags",
+    "Unmeasured",
     "Visibility",
     "ensure_logins",
     "migrate",

@@ -6,6 +6,12 @@ ERROR_CHARS_MAX = 2_000
 """Code points in the reason why a script failed; longer reasons are cut."""
 SOURCE_KEY_CHARS_MAX = 200
 SOURCE_CODEC_CHARS_MAX = 64
+ARTIST_CHARS_MAX = 300
+COVER_KEY_CHARS_MAX = 200
+MARKS_MAX = 1_000
+"""Chapters of one script."""
+LOUDNESS_ATTEMPTS_MAX = 3
+"""How often a file is measured that fails, or ends its worker."""
 DURATION_MS_MAX = 30 * 24 * 3_600 * 1_000
 """The longest script: thirty days."""
 DEVICE_ID_CHARS_MAX = 200

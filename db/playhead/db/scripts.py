@@ -10,6 +10,7 @@ measured (`queued`) or `failed` with its reason, in one statement, and its statu
 Each of these is one guarded statement: it says whether it applied, and a late or doubled call changes nothing.
 """
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -24,9 +25,31 @@ from playhead.db.gathered import Gathered
 from playhead.db.limits import ERROR_CHARS_MAX, PAGE_SIZE, UNFINISHED_MAX
 from playhead.db.paging import AFTER_ALL, Page, Place, decode_cursor, page, rows_wanted
 from playhead.db.pool import Claims, Database
+from playhead.media import Loudness
 
 Visibility = Literal["private", "listeners"]
 Status = Literal["queued", "processing", "ready", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A chapter: where it begins, and what it is called, if it has a name."""
+
+    position_ms: int
+    title: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """What a file says of itself; None or empty where it says nothing. `marks`: in their order, MARKS_MAX at most."""
+
+    title: str | None = None
+    artist: str | None = None
+    cover_key: str | None = None
+    marks: tuple[Mark, ...] = ()
+
+
+NO_TAGS = Tags()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +65,12 @@ class Source:
     duration_ms: int
     total_samples: int
     media_version: str
+    tags: Tags = NO_TAGS
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Everything that is stored of it."""
+        return _keys(self.source_key, self.tags.cover_key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +95,22 @@ class Script:
     media_version: str
     created_at: datetime
     updated_at: datetime
+    artist: str | None = None
+    cover_key: str | None = None
+    integrated_lufs: float | None = None
+    true_peak_dbtp: float | None = None
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Everything that is stored of its source."""
+        return _keys(self.source_key, self.cover_key)
+
+    @property
+    def loudness(self) -> Loudness | None:
+        """None: it is not measured (yet)."""
+        if self.integrated_lufs is None or self.true_peak_dbtp is None:
+            return None
+        return Loudness(integrated_lufs=self.integrated_lufs, true_peak_dbtp=self.true_peak_dbtp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,17 +143,24 @@ class CreatedScript:
     script: Script | None
 
 
-_SOURCE_COLUMNS = tuple(field.name for field in fields(Source))
+_SOURCE_COLUMNS = tuple(field.name for field in fields(Source) if field.name != "tags")
+_WRITTEN = (*_SOURCE_COLUMNS, "artist", "cover_key", "marks")
+"""Columns that the file fills."""
+_MEASURED = ("integrated_lufs", "true_peak_dbtp", "loudness_held_until")
+"""Columns that stay when the same file is uploaded again."""
 _NAMES = tuple(field.name for field in fields(Script))
 _COLUMNS = ", ".join("id as script_id" if name == "script_id" else name for name in _NAMES)
 _NEWEST_FIRST = "order by created_at desc, id desc"
 
+_SAME_FILE = "stored.media_version = excluded.media_version"
 _CREATE = f"""
-insert into audio_scripts as stored (id, owner_id, title, visibility, status, error, {", ".join(_SOURCE_COLUMNS)})
-values ($1, $2, $3, $4, $5, $6, {", ".join(f"${number}" for number in range(7, 7 + len(_SOURCE_COLUMNS)))})
+insert into audio_scripts as stored (id, owner_id, title, visibility, status, error, {", ".join(_WRITTEN)})
+values ($1, $2, $3, $4, $5, $6, {", ".join(f"${number}" for number in range(7, 7 + len(_WRITTEN)))})
 on conflict (id) do update set
     title = excluded.title, visibility = excluded.visibility, status = excluded.status, error = excluded.error,
-    progress = 0, attempts = 0, {", ".join(f"{name} = excluded.{name}" for name in _SOURCE_COLUMNS)}
+    progress = 0, attempts = 0, {", ".join(f"{name} = excluded.{name}" for name in _WRITTEN)},
+    loudness_attempts = case when {_SAME_FILE} then stored.loudness_attempts else 0 end,
+    {", ".join(f"{name} = case when {_SAME_FILE} then stored.{name} end" for name in _MEASURED)}
 where stored.owner_id = excluded.owner_id and stored.status = 'failed'
 returning {_COLUMNS}, (xmax = 0) as inserted
 """
@@ -136,6 +188,7 @@ select {_COLUMNS} from audio_scripts
 where owner_id = $1 and media_version = $2 and status <> 'failed' and source_bytes = $3 and visibility = $4
 order by created_at limit 1
 """
+MARKS_OF = "select id, marks from audio_scripts where id = any($1::uuid[])"
 UNFINISHED_OF = """
 select count(*) from (
     select true from audio_scripts where owner_id = $1 and status in ('queued', 'processing') limit $2
@@ -166,6 +219,7 @@ class ScriptRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._together = Gathered(self._stored_of)
+        self._marks = Gathered(self._marks_of)
 
     # -- as a listener
 
@@ -198,17 +252,19 @@ class ScriptRepository:
     ) -> CreatedScript:
         """The row of an upload that was measured, `queued`, owned by the listener of `claims`."""
         media = [getattr(source, name) for name in _SOURCE_COLUMNS]
-        return await self._create([script_id, _owner_id(claims), title, visibility, "queued", None, *media])
+        tags = [source.tags.artist, source.tags.cover_key, _marks_text(source.tags.marks)]
+        return await self._create([script_id, _owner_id(claims), title, visibility, "queued", None, *media, *tags])
 
     async def create_failed(
         self, claims: Claims, *, script_id: str, title: str, visibility: Visibility, error: str
     ) -> CreatedScript:
         """The row of an upload that cannot be played, `failed` because of `error`; its source is not kept."""
-        media = [None, 0, "", 0, 0, 0.0, 0, 0, ""]
+        media = [None, 0, "", 0, 0, 0.0, 0, 0, "", None, None, _marks_text(())]
         return await self._create([script_id, _owner_id(claims), title, visibility, "failed", _cut(error), *media])
 
     async def _create(self, values: Sequence[Any]) -> CreatedScript:
-        script_id, owner_id, media_version = values[0], values[1], values[-1]
+        script_id, owner_id = values[0], values[1]
+        media_version = values[6 + _SOURCE_COLUMNS.index("media_version")]
         async with self._database.as_service_at_once() as connection:
             written = await connection.fetchrow(_CREATE, *values)
             if written is not None:
@@ -248,6 +304,15 @@ class ScriptRepository:
         async with self._database.as_service() as connection:
             rows = await connection.fetch(STORED_OF, script_ids)
         return {row["script_id"]: _script(row) for row in rows}
+
+    async def marks(self, script_id: str) -> tuple[Mark, ...]:
+        """The chapters of a script, whoever may hear it: `get` has said that the listener may."""
+        return await self._marks.get(uuid_from(script_id)) or ()
+
+    async def _marks_of(self, script_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[Mark, ...]]:
+        async with self._database.as_service() as connection:
+            rows = await connection.fetch(MARKS_OF, script_ids)
+        return {row["id"]: _marks(row["marks"]) for row in rows}
 
     # -- as the service: the worker
 
@@ -294,6 +359,18 @@ def _script(row: Any) -> Script:
 
 def _script_or_none(row: "asyncpg.Record | None") -> Script | None:
     return None if row is None else _script(row)
+
+
+def _keys(source_key: str | None, cover_key: str | None) -> frozenset[str]:
+    return frozenset(key for key in (source_key, cover_key) if key is not None)
+
+
+def _marks_text(marks: Sequence[Mark]) -> str:
+    return json.dumps([[mark.position_ms, mark.title] for mark in marks])
+
+
+def _marks(text: str) -> tuple[Mark, ...]:
+    return tuple(Mark(position_ms, title) for position_ms, title in json.loads(text))
 
 
 def _place(script: Script) -> Place:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from playhead.db import Bookmark, Script, Status, Visibility
+from playhead.http.loudness_answer import LOUDNESS_EXAMPLE, LoudnessAnswer, loudness_answer
 from playhead.playback.reducer import Cause
 from playhead.playback.state import SessionState, position_at
 from playhead.sessions.codec import listening_payload, prepare_payload, seconds, state_payload
@@ -186,6 +187,7 @@ class StreamAnswer(BaseModel):
         expires_at="2025-11-23T16:11:00Z",
         ready=True,
         media_version="0123456789abcdef",
+        loudness=LOUDNESS_EXAMPLE,
     )
 
     stream_url: str = Field(description="Signed for this script until `expires_at`.")
@@ -196,6 +198,7 @@ class StreamAnswer(BaseModel):
     expires_at: datetime
     ready: bool = Field(description="Whether every segment is encoded. Playback can begin before.")
     media_version: str
+    loudness: LoudnessAnswer | None = Field(description="Null until it was measured, soon after the upload.")
 
 
 class PrepareAnswer(BaseModel):
@@ -212,22 +215,28 @@ class PrepareAnswer(BaseModel):
     media_version: str
 
 
+SCRIPT_EXAMPLE: dict[str, Any] = {
+    "script_id": SCRIPT_ID,
+    "title": "A beat each second",
+    "visibility": "listeners",
+    "owned": True,
+    "status": "ready",
+    "error": None,
+    "progress": 1.0,
+    "duration": 120.0,
+    "media_version": "0123456789abcdef",
+    "artist": "A metronome",
+    "has_cover": False,
+    "loudness": LOUDNESS_EXAMPLE,
+    "created_at": "2025-11-23T03:11:00Z",
+    "updated_at": "2025-11-23T03:11:20Z",
+}
+
+
 class ScriptAnswer(BaseModel):
     """One script."""
 
-    model_config = _example(
-        script_id=SCRIPT_ID,
-        title="A beat each second",
-        visibility="listeners",
-        owned=True,
-        status="ready",
-        error=None,
-        progress=1.0,
-        duration=120.0,
-        media_version="0123456789abcdef",
-        created_at="2025-11-23T03:11:00Z",
-        updated_at="2025-11-23T03:11:20Z",
-    )
+    model_config = _example(**SCRIPT_EXAMPLE)
 
     script_id: str
     title: str
@@ -238,6 +247,9 @@ class ScriptAnswer(BaseModel):
     progress: float = Field(description="How much is encoded, 0 to 1.")
     duration: float
     media_version: str
+    artist: str | None = Field(description="Who made it, as its file says.")
+    has_cover: bool = Field(description="Whether `GET /scripts/{script_id}/cover` has a picture.")
+    loudness: LoudnessAnswer | None = Field(description="Null until it was measured, soon after the upload.")
     created_at: datetime
     updated_at: datetime
 
@@ -345,6 +357,9 @@ def script_answer(script: Script, listener_id: str) -> ScriptAnswer:
         progress=script.progress,
         duration=seconds(script.duration_ms),
         media_version=script.media_version,
+        artist=script.artist,
+        has_cover=script.cover_key is not None,
+        loudness=loudness_answer(script.loudness),
         created_at=script.created_at,
         updated_at=script.updated_at,
     )

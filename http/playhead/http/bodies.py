@@ -184,7 +184,9 @@ class BookmarkChangeBody(BookmarkPath):
 class UploadFields(Fields):
     """What is said of an upload, in the query or in the form."""
 
-    title: ScriptTitle | None = Field(default=None, description="Default: the file's name without its ending.")
+    title: ScriptTitle | None = Field(
+        default=None, description="Default: what the file calls itself, else its name without its ending."
+    )
     script_id: Id | None = Field(default=None, description="An id of the app's own; default: a new one.")
     visibility: Literal["private", "listeners"] | None = Field(
         default=None,

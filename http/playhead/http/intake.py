@@ -90,12 +90,12 @@ class Intake:
         measured = await self._measure(stored)
         if isinstance(measured, Unplayable):
             return await self._failed(principal, wanted, measured)
-        sources.add(measured.source_key)
+        sources.update(measured.keys)
         try:
             created = await self._services.scripts.create(
                 principal.claims,
                 script_id=wanted.script_id,
-                title=wanted.title or wanted.untitled,
+                title=wanted.title or measured.tags.title or wanted.untitled,
                 visibility=wanted.visibility,
                 source=measured,
             )
@@ -143,8 +143,8 @@ class Intake:
 
     async def _forget(self, before: Script, after: Script) -> None:
         """Deletes what is left of a failed upload that was replaced."""
-        if before.source_key is not None and before.source_key != after.source_key:
-            await _quietly(self._services.storage.delete_prefix(before.source_key))
+        for key in before.keys - after.keys:
+            await _quietly(self._services.storage.delete_prefix(key))
         if before.media_version and before.media_version != after.media_version:
             prefix = media_prefix(before.script_id, before.media_version)
             await _quietly(self._services.storage.delete_prefix(prefix))

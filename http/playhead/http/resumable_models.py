@@ -26,7 +26,7 @@ class DeclaredBody(Fields):
         description="Of the whole file, in lower-case hex digits. A file that is there already need not come again; "
         "what arrives is held against it.",
     )
-    title: ScriptTitle | None = Field(default=None, description="Default: `Untitled`.")
+    title: ScriptTitle | None = Field(default=None, description="Default: what the file calls itself, else `Untitled`.")
     script_id: Id | None = Field(default=None, description="An id of the app's own; default: a new one.")
     visibility: Literal["private", "listeners"] | None = Field(
         default=None,

@@ -50,6 +50,7 @@ from playhead.http.origin import PLAYLIST_TYPE, SEGMENT_TYPE, serve_media
 from playhead.http.problems import AnyCode, HttpCode
 from playhead.http.refusals import BODY, COMMAND
 from playhead.http.route import API, GUARDED, Answer, Good, Route, api, guarded, respond_with
+from playhead.http.script_details import COVER, ScriptDetailsAnswer, script
 from playhead.http.services import SERVICES
 from playhead.http.upload_bodies import FILE_FIELD, FORM_TYPE
 from playhead.http.upload_routes import PARTS
@@ -234,13 +235,14 @@ _SCRIPTS = (
         "GET",
         "/scripts/{script_id}",
         "script",
-        scripts.script,
+        script,
         fields=ScriptPath,
         tag="scripts",
-        summary="One script, with how far its media are.",
-        good=(Good(200, "The script.", ScriptAnswer),),
+        summary="One script, with how far its media are, and its chapters.",
+        good=(Good(200, "The script.", ScriptDetailsAnswer),),
         refusals=(Code.NOT_FOUND,),
     ),
+    COVER,
     api(
         "GET",
         "/stream/{script_id}",

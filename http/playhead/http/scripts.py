@@ -1,11 +1,12 @@
-"""The use cases of scripts: list, look at, stream, prepare. Visibility is asked of PostgreSQL before anything else.
+"""The use cases of scripts: list, stream, prepare. Visibility is asked of PostgreSQL before anything else.
 
 What is cached, and for how long:
 
     audio:stream:<script>:<quality>   24 h   the stream answer without its signature, which is made per request
     audio:prepare:<script>:status      5 min  that a worker was asked; so polling asks the queue once in 5 min
 
-How far a script is comes from the row that the visibility check has read anyway: a copy could only be older.
+How far a script is, and how loud, comes from the row that the visibility check has read anyway: a copy could only be
+older.
 """
 
 import json
@@ -20,9 +21,10 @@ from playhead.http.answers import (
     script_answer,
 )
 from playhead.http.bodies import PageFields, PrepareFields, ScriptPath, StreamFields
+from playhead.http.loudness_answer import loudness_answer
 from playhead.http.route import Answer, Call
 from playhead.http.services import Services
-from playhead.media import FIRST_RUNG, rung_named
+from playhead.media import FIRST_RUNG, Loudness, rung_named
 from playhead.media.playlists import MEDIA_NAME, MULTIVARIANT_NAME
 from playhead.playback.rejections import Code, Rejection
 from playhead.sessions.codec import milliseconds, seconds
@@ -53,13 +55,6 @@ async def list_scripts(call: Call[PageFields]) -> Answer | Rejection:
     return Answer(ScriptsAnswer(scripts=rows, next_cursor=page.next_cursor))
 
 
-async def script(call: Call[ScriptPath]) -> Answer | Rejection:
-    found = await call.services.scripts.get(call.principal.claims, call.fields.script_id)
-    if found is None:
-        return Rejection(code=Code.NOT_FOUND)
-    return Answer(script_answer(found, call.principal.listener_id))
-
-
 async def stream(call: Call[StreamFields]) -> Answer | Rejection:
     services = call.services
     found = await services.scripts.get(call.principal.claims, call.fields.script_id)
@@ -69,10 +64,10 @@ async def stream(call: Call[StreamFields]) -> Answer | Rejection:
         return Rejection(code=Code.SCRIPT_FAILED)
     unsigned, cached = await _unsigned(services, found, call.fields.quality)
     link = services.links.link(found.script_id, found.media_version, found.duration_ms, unsigned.playlist)
-    return Answer(_stream_answer(unsigned, link, cached))
+    return Answer(_stream_answer(unsigned, link, found.loudness, cached))
 
 
-def _stream_answer(unsigned: Unsigned, link: StreamLink, cached: bool) -> StreamAnswer:
+def _stream_answer(unsigned: Unsigned, link: StreamLink, loudness: Loudness | None, cached: bool) -> StreamAnswer:
     return StreamAnswer(
         stream_url=link.url,
         duration=unsigned.duration,
@@ -82,6 +77,7 @@ def _stream_answer(unsigned: Unsigned, link: StreamLink, cached: bool) -> Stream
         expires_at=datetime.fromtimestamp(link.expires_at_s, UTC),
         ready=unsigned.ready,
         media_version=unsigned.media_version,
+        loudness=loudness_answer(loudness),
     )
 
 

@@ -8,6 +8,7 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
     PrepareQueue      jobs in PostgreSQL
     Demand            segments that are asked for and not there
     Worker            takes jobs, encodes all segments of a script, writes status and progress
+    LoudnessMeter     measures how loud scripts are, beside the worker
     Collector         removes from the storage what no script needs
     ToldStatus        tells what it writes
 """
@@ -16,6 +17,7 @@ from playhead.transcode.demand import DEMAND_TIMEOUT_S, Demand, SegmentNotNow
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
 from playhead.transcode.garbage import Collector, Garbage, collect_regularly
 from playhead.transcode.ingest import Ingest
+from playhead.transcode.loudness import LoudnessMeter
 from playhead.transcode.probe import Measures, Refusal, RefusalKind
 from playhead.transcode.programs import Programs, ProgramsMissing, find_programs
 from playhead.transcode.queue import PrepareQueue
@@ -31,6 +33,7 @@ __all__ = [
     "EncoderSource",
     "Garbage",
     "Ingest",
+    "LoudnessMeter",
     "Measures",
     "PrepareQueue",
     "Programs",

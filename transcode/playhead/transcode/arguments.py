@@ -16,6 +16,8 @@ from playhead.media import OUTPUT_RATE_HZ, ChunkPlan, Rung
 FORMATS = ("wav", "aiff", "flac", "mp3", "aac", "ogg", "mov", "matroska")
 """ffmpeg's names of the containers that are taken; `mov` is mp4, m4a and 3gp too, `matroska` is webm too."""
 FORMATS_TEXT = "mp3, m4a/mp4, aac, wav, aiff, flac, ogg/opus or webm/mka"
+TAG_NAMES = ("title", "artist", "author", "album_artist", "performer")
+"""What is asked of what a container says of itself."""
 _PCM = (
     "s16le",
     "s24le",
@@ -49,6 +51,8 @@ INPUT_LIMITS = {
 }
 PROBE_LIMITS = {**INPUT_LIMITS, "codec_whitelist": ",".join((*_DECODERS, *_COMPANIONS, *_TEXT))}
 _QUIET = ("-hide_banner", "-nostdin", "-v", "error", "-y")
+_TELLING = ("-hide_banner", "-nostdin", "-nostats", "-v", "info")
+"""Filters tell what they have measured as information."""
 _ONE_THREAD = ("-filter_threads", "1")
 """Filters of sound use one; without a limit as many wait as there are cores, each with its own memory."""
 
@@ -79,6 +83,35 @@ def conform_arguments(program: str, path: Path, target: Path, duration_s_max: fl
     return _compiled(output, program)
 
 
+def tags_arguments(ffprobe: str, path: Path) -> list[str]:
+    """ffprobe: JSON with what the container and its tracks say of themselves, and which tracks are pictures."""
+    names = ",".join(TAG_NAMES)
+    entries = (
+        f"format_tags={names}:stream=index,codec_name,codec_type:stream_disposition=attached_pic"
+        f":stream_tags={names},comment"
+    )
+    return [*_opened(ffprobe), "-show_entries", entries, "-of", "json=compact=1", _url(path)]
+
+
+def chapters_arguments(ffprobe: str, path: Path) -> list[str]:
+    """ffprobe: JSON with the chapters: where they begin, in seconds of the file, and what they are called."""
+    entries = "chapter=start_time:chapter_tags=title"
+    return [*_opened(ffprobe), "-show_entries", entries, "-of", "json=compact=1", _url(path)]
+
+
+def cover_arguments(program: str, path: Path, track: int) -> list[str]:
+    """ffmpeg: the picture in that track to standard output, byte for byte. Nothing is decoded."""
+    picture = ffmpeg.input(_url(path), **INPUT_LIMITS, threads=1, an=None, sn=None, dn=None)[str(track)]
+    return _compiled(ffmpeg.output(picture, "pipe:1", **{"c": "copy", "frames:v": 1, "f": "image2pipe"}), program)
+
+
+def loudness_arguments(program: str, path: Path) -> list[str]:
+    """ffmpeg: decodes the first audio stream as it will be heard, and tells its loudness at the end (EBU R128)."""
+    source = ffmpeg.input(_url(path), **INPUT_LIMITS, threads=1, vn=None, sn=None, dn=None)
+    audio = _as_heard(source["a:0"]).filter("ebur128", peak="true", framelog="quiet")
+    return _compiled(ffmpeg.output(audio, "pipe:1", f="null"), program, _TELLING)
+
+
 def chunk_arguments(
     program: str, path: Path, start_s: float, plan: ChunkPlan, rungs: Sequence[Rung], pipes: Sequence[int]
 ) -> list[str]:
@@ -105,21 +138,30 @@ def _on_the_grid(audio: Any, plan: ChunkPlan) -> Any:
     """The filters that turn what is decoded after the seek into exactly `plan.output_samples` samples on the grid."""
     audio = audio.filter("atrim", start_sample=plan.trim_start_samples, end_sample=plan.trim_end_samples)
     audio = audio.filter("asetpts", "PTS-STARTPTS")
-    # More than two channels are mixed down: without a limit the sum of five would clip.
-    audio = audio.filter("aresample", OUTPUT_RATE_HZ, rematrix_maxval=1)
-    audio = audio.filter("aformat", sample_fmts="fltp", channel_layouts="stereo")
+    audio = _as_heard(audio)
     if plan.silence_samples:
         audio = audio.filter("adelay", f"{plan.silence_samples}S", all=1)
     return audio.filter("apad", pad_len=plan.padding_samples).filter("atrim", end_sample=plan.output_samples)
 
 
+def _as_heard(audio: Any) -> Any:
+    """At the rate and in the channels of the segments."""
+    # More than two channels are mixed down: without a limit the sum of five would clip.
+    audio = audio.filter("aresample", OUTPUT_RATE_HZ, rematrix_maxval=1)
+    return audio.filter("aformat", sample_fmts="fltp", channel_layouts="stereo")
+
+
 def _probe(ffprobe: str) -> list[str]:
+    return [*_opened(ffprobe), "-select_streams", "a:0"]
+
+
+def _opened(ffprobe: str) -> list[str]:
     limits = [part for name, value in PROBE_LIMITS.items() for part in (f"-{name}", value)]
-    return [ffprobe, "-hide_banner", "-v", "error", *limits, "-select_streams", "a:0"]
+    return [ffprobe, "-hide_banner", "-v", "error", *limits]
 
 
-def _compiled(output: Any, program: str) -> list[str]:
-    command: list[str] = output.global_args(*_QUIET, *_ONE_THREAD).compile(cmd=program)
+def _compiled(output: Any, program: str, options: Sequence[str] = _QUIET) -> list[str]:
+    command: list[str] = output.global_args(*options, *_ONE_THREAD).compile(cmd=program)
     return command
 
 

@@ -1,7 +1,7 @@
 """Removes from the storage what no script needs any more, and nothing that was written a short while ago.
 
     media/<script>/<version>   segments of a version that is not the row's, or whose script has no row
-    sources/<script>/<upload>  a source that is not the row's: an upload that was broken off, refused or replaced
+    sources/<script>/<upload>  a source or cover that is not the row's: the upload was broken off, refused or replaced
     uploads, uploaded          of uploads that come in parts: see abandoned.py
     half-written files         where the storage can tell them apart
 
@@ -164,11 +164,11 @@ async def _collect(collector: Collector, storage: Storage, metrics: Metrics) -> 
 
 
 def _is_needed(key: str, row: Script | None) -> bool:
-    """Whether the script's row names it: its version by the last part, its source by the whole key."""
+    """Whether the script's row names it: its version by the last part, its source and its cover by the whole key."""
     if row is None:
         return False
     folder, _, name = key.partition("/")
-    return key == row.source_key if folder == SOURCES else name.rpartition("/")[2] == row.media_version
+    return key in row.keys if folder == SOURCES else name.rpartition("/")[2] == row.media_version
 
 
 def _is_id(name: str) -> bool:

@@ -1,21 +1,25 @@
 """From an upload in storage to its measures, or to the reason why it is refused.
 
 A source that is not regular (see packets.py: webm, vorbis, files with gaps, …) is decoded once into FLAC at its own
-rate; that file takes its place and is measured instead. A refused upload is deleted, and so is what became of it.
+rate; that file takes its place and is measured instead. A refused upload is deleted, and so is what became of it. What
+a file says of itself is read from the upload, and its picture is stored beside the source.
 """
 
 import asyncio
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from playhead.db import Source
-from playhead.media import Grid
+from playhead.db import Source, Tags
+from playhead.media import Grid, cover_key
 from playhead.storage import DISK_RESERVE_BYTES, Storage, StorageFailed
 from playhead.transcode.arguments import conform_arguments
+from playhead.transcode.covers import read_cover
+from playhead.transcode.metadata import marks, read_metadata
 from playhead.transcode.probe import (
     SOURCE_DURATION_S_MAX,
     Measures,
@@ -66,15 +70,30 @@ class Ingest:
         async with self._storage.local_file(source_key) as path:
             size_bytes = (await asyncio.to_thread(path.stat)).st_size
             measured: Measures | Refusal = await measure(self._programs, path)
+            start_s = measured.start_s if isinstance(measured, Measures) else 0.0
             if isinstance(measured, Measures) and measured.samples is None:
                 key = source_key + CONFORMED_SUFFIX
                 measured = await self._conform(path, key, measured)
-        if key != source_key or isinstance(measured, Refusal):
+            taken = (
+                measured
+                if isinstance(measured, Refusal)
+                else await self._described(path, start_s, source_key, _source(measured, key, size_bytes, media_version))
+            )
+        if key != source_key or isinstance(taken, Refusal):
             await self._storage.delete_prefix(source_key)
-        if isinstance(measured, Refusal):
-            log.info("An upload was refused.", action="upload_refused", kind=measured.kind, source_key=source_key)
-            return measured
-        return _source(measured, key, size_bytes, media_version)
+        if isinstance(taken, Refusal):
+            log.info("An upload was refused.", action="upload_refused", kind=taken.kind, source_key=source_key)
+        return taken
+
+    async def _described(self, path: Path, start_s: float, upload_key: str, source: Source) -> Source:
+        """`source` with what the file says of itself; its picture is stored. Raises StorageFailed."""
+        told = await read_metadata(self._programs, path)
+        cover = None if told.cover_track is None else await read_cover(self._programs, path, told.cover_track)
+        key = None if cover is None else cover_key(upload_key, cover.suffix)
+        if cover is not None and key is not None:
+            await self._storage.put(key, cover.body)
+        found = marks(told.chapters, start_s, source.duration_ms)
+        return replace(source, tags=Tags(title=told.title, artist=told.artist, cover_key=key, marks=found))
 
     async def _conform(self, path: Path, key: str, irregular: Measures) -> Measures | Refusal:
         """Decodes the file into an object called `key` and measures that. `codec` stays what was uploaded."""
