@@ -1,4 +1,13 @@
-from playhead.media import LADDER, media_prefix, media_version, rung_named, segment_key, source_key
+from playhead.media import (
+    LADDER,
+    cover_key,
+    cover_type,
+    media_prefix,
+    media_version,
+    rung_named,
+    segment_key,
+    source_key,
+)
 
 SCRIPT = "5f1d7a84-0c5e-4b3c-9a53-0f6c4f7f9f11"
 
@@ -14,3 +23,9 @@ def test_keys_of_a_script_lie_under_its_id_and_version() -> None:
 def test_rungs_are_found_by_their_path_part() -> None:
     assert [rung_named(rung.name) for rung in LADDER] == list(LADDER)
     assert rung_named("../low") is None
+
+
+def test_a_cover_lies_beside_its_upload_and_says_what_it_is() -> None:
+    upload = source_key(SCRIPT, "one")
+    assert [cover_key(upload, suffix) for suffix in ("jpg", "png")] == [f"{upload}.cover.jpg", f"{upload}.cover.png"]
+    assert [cover_type(cover_key(upload, suffix)) for suffix in ("jpg", "png")] == ["image/jpeg", "image/png"]

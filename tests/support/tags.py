@@ -1,0 +1,63 @@
+"""Tags and pictures for tests, byte by byte: also such as no program would write."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+
+from tests.support.audio import ffmpeg
+
+UTF_8 = b"\x03"
+FRONT = b"\x03"
+
+
+def png(width: int = 3, height: int = 2) -> bytes:
+    """A grey picture; its head says the measures, which may be other than what is in it."""
+    rows = b"".join(b"\0" + b"\x80" * min(width, 64) for _ in range(min(height, 64)))
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in parts)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def jpeg() -> bytes:
+    """32 by 24 pixels."""
+    return ffmpeg("-f", "lavfi", "-i", "testsrc=size=32x24", "-frames:v", "1", "-f", "mjpeg", "pipe:1")
+
+
+def id3(*frames: bytes) -> bytes:
+    """ID3v2.4, to stand in front of an mp3."""
+    body = b"".join(frames)
+    return b"ID3\x04\x00\x00" + _size(len(body)) + body
+
+
+def text(name: str, value: bytes) -> bytes:
+    return _frame(name, UTF_8 + value)
+
+
+def apic(picture: bytes, media_type: bytes = b"image/png", kind: bytes = FRONT) -> bytes:
+    return _frame("APIC", b"\x00" + media_type + b"\0" + kind + b"\0" + picture)
+
+
+def chap(number: int, start_ms: int, end_ms: int, title: bytes) -> bytes:
+    times = struct.pack(">IIII", start_ms, end_ms, 0xFFFFFFFF, 0xFFFFFFFF)
+    return _frame("CHAP", b"c%d\0" % number + times + text("TIT2", title))
+
+
+def _frame(name: str, content: bytes) -> bytes:
+    return name.encode() + _size(len(content)) + b"\0\0" + content
+
+
+def _size(size: int) -> bytes:
+    """28 bits in bytes of seven."""
+    return bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+
+
+def ffmetadata(title: str, artist: str, chapters: Sequence[tuple[int, int, str]]) -> str:
+    """The text that ffmpeg reads tags and chapters from; places in ms."""
+    parts = [f";FFMETADATA1\ntitle={title}\nartist={artist}\n"]
+    for start_ms, end_ms, name in chapters:
+        parts.append(f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={start_ms}\nEND={end_ms}\ntitle={name}\n")
+    return "".join(parts)
