@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from playhead.db import bookmarks, journal, leases, listening, scripts, sessions
+from playhead.db import bookmarks, journal, leases, listening, loudness, scripts, sessions
 from playhead.db.codecs import time_from_us
 from playhead.db.migrate import Connection
 from playhead.db.paging import AFTER_ALL, BEFORE_ALL
@@ -32,6 +32,8 @@ AS_LISTENER: dict[str, tuple[str, tuple[object, ...]]] = {
 }
 AS_SERVICE: dict[str, tuple[str, tuple[object, ...]]] = {
     "a script": (scripts.GET, (SCRIPT,)),
+    "the next script to measure": (loudness.TAKE, (60.0,)),
+    "chapters of many": (scripts.MARKS_OF, ([SCRIPT],)),
     "unfinished scripts": (scripts.UNFINISHED, (100,)),
     "an owner's unfinished scripts": (scripts.UNFINISHED_OF, (LISTENER, 100)),
     "an owner's script of the same file": (scripts.SAME_FILE, (LISTENER, "0" * 16, 10, "private")),

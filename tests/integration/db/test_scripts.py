@@ -7,15 +7,18 @@ import pytest
 
 from playhead.db.errors import InvalidValue
 from playhead.db.limits import (
+    ARTIST_CHARS_MAX,
+    COVER_KEY_CHARS_MAX,
     DURATION_MS_MAX,
     ERROR_CHARS_MAX,
+    MARKS_MAX,
     PAGE_SIZE_MAX,
     SOURCE_CODEC_CHARS_MAX,
     SOURCE_KEY_CHARS_MAX,
     TITLE_CHARS_MAX,
 )
 from playhead.db.migrate import Connection
-from playhead.db.scripts import Creation, ScriptRepository
+from playhead.db.scripts import Creation, Mark, ScriptRepository, Tags
 from tests.integration.db.rows import SOURCE, listener, new_id, upload, uploaded
 
 
@@ -24,7 +27,8 @@ async def test_an_upload_appears_queued_with_everything_that_was_measured(script
     created = await upload(scripts, owner, title="Morning", visibility="private")
     assert created.outcome is Creation.CREATED and created.script is not None
     script = created.script
-    assert asdict(script).items() >= asdict(SOURCE).items()
+    measured = {name: value for name, value in asdict(SOURCE).items() if name != "tags"}
+    assert asdict(script).items() >= measured.items()
     assert (script.owner_id, script.title, script.visibility) == (owner["sub"], "Morning", "private")
     assert (script.status, script.error, script.progress) == ("queued", None, 0.0)
     assert await scripts.get(owner, script.script_id) == script == await scripts.stored(script.script_id)
@@ -318,3 +322,40 @@ async def test_an_owner_s_unfinished_scripts_are_counted_up_to_a_limit(scripts: 
     await scripts.ready(made[0].script_id)
     await scripts.failed(made[1].script_id, "It went wrong.")
     assert await scripts.unfinished_of(owner["sub"], 10) == 2
+
+
+async def test_what_a_file_says_of_itself_is_kept_with_its_row_and_goes_with_the_file(
+    scripts: ScriptRepository,
+) -> None:
+    owner = listener()
+    marks = (Mark(0, None), Mark(61_500, "Zwei ä \U0001f469"), Mark(3_599_999, '"\\'))
+    tags = Tags(title="not the row's", artist="Ann", cover_key="sources/one.cover.jpg", marks=marks)
+    created = await upload(scripts, owner, title="The row's", tags=tags)
+    assert created.script is not None
+    script = created.script
+    assert (script.title, script.artist, script.cover_key) == ("The row's", "Ann", "sources/one.cover.jpg")
+    assert script.keys == {SOURCE.source_key, "sources/one.cover.jpg"}
+    assert await scripts.marks(script.script_id) == marks
+    await scripts.failed(script.script_id, "It went wrong.")
+    replaced = await upload(scripts, owner, script_id=script.script_id, media_version="f" * 16)
+    assert replaced.script is not None
+    assert replaced.script.artist is None and replaced.script.keys == {SOURCE.source_key}
+    assert await scripts.marks(script.script_id) == () == await scripts.marks(new_id())
+
+
+async def test_tags_at_their_limits_are_stored_and_past_them_are_not(scripts: ScriptRepository) -> None:
+    most = Tags(
+        artist="a" * ARTIST_CHARS_MAX,
+        cover_key="k" * COVER_KEY_CHARS_MAX,
+        marks=tuple(Mark(number, "t" * 200) for number in range(MARKS_MAX)),
+    )
+    created = await upload(scripts, listener(), tags=most)
+    assert created.script is not None and await scripts.marks(created.script.script_id) == most.marks
+    too_much: dict[str, Any] = {
+        "artist": f"{most.artist}a",
+        "cover_key": f"{most.cover_key}k",
+        "marks": (*most.marks, Mark(1, None)),
+    }
+    for name, value in too_much.items():
+        with pytest.raises(InvalidValue):
+            await upload(scripts, listener(), tags=Tags(**{name: value}))

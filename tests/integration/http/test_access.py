@@ -14,6 +14,7 @@ import pytest
 from playhead.http.route import API, Route
 from playhead.http.routes import ROUTES
 from tests.integration.http.world import Caller, World, new_id, token
+from tests.support.tags import png
 
 BEARER = [route for route in ROUTES if route.access == "bearer"]
 OPEN = [route for route in ROUTES if route.access != "bearer"]
@@ -55,7 +56,7 @@ def _request(route: Route, things: Things) -> tuple[str, dict[str, Any]]:
 
 
 async def _things_of(world: World, owner: Caller) -> Things:
-    script = await world.script(owner)
+    script = await world.script(owner, cover=png())
     session_id = (await owner.play(script.script_id))["session_id"]
     made = await owner.post("/bookmark", {"script_id": script.script_id, "position": 5.0})
     await owner.post("/seek", {"session_id": session_id, "position": 1.0})

@@ -42,6 +42,10 @@ async def test_a_script_says_what_it_is(world: World) -> None:
         "progress": 1.0,
         "duration": 3600.0,
         "media_version": made.media_version,
+        "artist": None,
+        "has_cover": False,
+        "loudness": None,
+        "marks": [],
     }
     assert datetime.fromisoformat(reply.json["created_at"]).utcoffset() is not None
 
@@ -98,7 +102,8 @@ class TestStream:
             "media_version": made.media_version,
         }
         assert set(reply.json) == {
-            *("stream_url", "duration", "bitrate", "format", "cached", "expires_at", "ready", "media_version")
+            *("stream_url", "duration", "bitrate", "format", "cached", "expires_at", "ready", "media_version"),
+            "loudness",
         }
 
     async def test_the_second_answer_is_cached_and_signed_anew(self, world: World, store: RedisStore) -> None:

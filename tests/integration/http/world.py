@@ -4,17 +4,18 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
 
 from playhead.auth.tokens import issue
-from playhead.db import Script, ScriptRepository, Source, Visibility
+from playhead.db import Script, ScriptRepository, Source, Tags, Visibility
+from playhead.db.scripts import NO_TAGS
 from playhead.http import Services
 from playhead.http.route import API
-from playhead.media import Grid, media_version, source_key
+from playhead.media import Grid, cover_key, media_version, source_key
 
 JWT_KEY = "a key for tests that is long enough to be taken"
 AUDIENCE = "authenticated"
@@ -124,13 +125,27 @@ class World:
         return self.services.scripts
 
     async def script(
-        self, owner: Caller, *, visibility: Visibility = "private", grid: Grid = HOUR, ready: bool = False
+        self,
+        owner: Caller,
+        *,
+        visibility: Visibility = "private",
+        grid: Grid = HOUR,
+        ready: bool = False,
+        tags: Tags = NO_TAGS,
+        cover: bytes | None = None,
     ) -> Script:
-        """A script of that owner, as an upload leaves it; `ready`: as the worker does."""
+        """A script of that owner, as an upload leaves it; `ready`: as the worker does. `cover`: a png."""
         script_id = new_id()
         source = source_of(script_id, grid)
+        if cover is not None:
+            tags = replace(tags, cover_key=cover_key(source.source_key, "png"))
+            await self.services.storage.put(cover_key(source.source_key, "png"), cover)
         created = await self.scripts.create(
-            owner.claims, script_id=script_id, title="A script", visibility=visibility, source=source
+            owner.claims,
+            script_id=script_id,
+            title="A script",
+            visibility=visibility,
+            source=replace(source, tags=tags),
         )
         assert created.script is not None
         await self.services.storage.put(source.source_key, b"the source")

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from playhead.db import DatabaseUnavailable, Script, ScriptRepository, Source
-from playhead.media import media_prefix, segment_key, source_key, uploaded_key, uploads_prefix
+from playhead.db import DatabaseUnavailable, Script, ScriptRepository, Source, Tags
+from playhead.db.scripts import NO_TAGS
+from playhead.media import cover_key, media_prefix, segment_key, source_key, uploaded_key, uploads_prefix
 from playhead.runtime.metrics import create_metrics
 from playhead.storage import UNFINISHED_KEPT_S, LocalStorage
 from playhead.transcode import Collector, Garbage, collect_regularly
@@ -30,7 +31,7 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-async def script_of(scripts: ScriptRepository, script_id: str, upload: str = "upload") -> Script:
+async def script_of(scripts: ScriptRepository, script_id: str, upload: str = "upload", tags: Tags = NO_TAGS) -> Script:
     source = Source(
         source_key=source_key(script_id, upload),
         source_bytes=10,
@@ -41,6 +42,7 @@ async def script_of(scripts: ScriptRepository, script_id: str, upload: str = "up
         duration_ms=10_000,
         total_samples=480_000,
         media_version=VERSION,
+        tags=tags,
     )
     created = await scripts.create(OWNER, script_id=script_id, title="A script", visibility="private", source=source)
     assert created.script is not None
@@ -204,6 +206,18 @@ async def test_the_regular_rounds_count_what_they_remove_and_outlive_a_failure(
     ]
     assert counted == [2, 1]
     assert registry.get_sample_value("playhead_garbage_bytes_total", {"kind": "version"}) == 20
+
+
+async def test_a_cover_stays_as_long_as_its_script_names_it(storage: LocalStorage, scripts: ScriptRepository) -> None:
+    script_id = new_id()
+    covers = [cover_key(source_key(script_id, upload), "jpg") for upload in ("upload", "older")]
+    await script_of(scripts, script_id, tags=Tags(cover_key=covers[0]))
+    kept = [*await fill(storage, script_id), covers[0]]
+    for key in covers:
+        await storage.put(key, b"a picture")
+    found = await collected(Collector(storage, scripts, now_s=later))
+    assert [(each.kind, each.key) for each in found] == [("source", covers[1])]
+    assert await left(storage) == set(kept)
 
 
 class TestUploadsInParts:

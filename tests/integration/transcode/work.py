@@ -57,12 +57,7 @@ class Bench:
     async def upload(self, path: Path, *, enqueue: bool = True) -> Script:
         """What a server does with an upload: store, measure, write the row, enqueue."""
         script_id = str(uuid.uuid4())
-        version = media_version(hashlib.sha256(path.read_bytes()).hexdigest())
-        key = source_key(script_id, version)
-        async with self.storage.upload(key) as upload:
-            await upload.write(path.read_bytes())
-        source = await Ingest(self.programs, self.storage)(key, version)
-        assert isinstance(source, Source)
+        source = await self.source(path, script_id)
         created: CreatedScript = await self.scripts.create(
             OWNER, script_id=script_id, title="A script", visibility="private", source=source
         )
@@ -70,6 +65,16 @@ class Bench:
         if enqueue:
             assert await self.queue().enqueue(script_id)
         return created.script
+
+    async def source(self, path: Path, script_id: str) -> Source:
+        """An upload of that script, stored and measured."""
+        version = media_version(hashlib.sha256(path.read_bytes()).hexdigest())
+        key = source_key(script_id, version)
+        async with self.storage.upload(key) as upload:
+            await upload.write(path.read_bytes())
+        source = await Ingest(self.programs, self.storage)(key, version)
+        assert isinstance(source, Source)
+        return source
 
     async def stored(self, script: Script) -> Script:
         found = await self.scripts.stored(script.script_id)

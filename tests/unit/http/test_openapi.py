@@ -6,7 +6,14 @@ import pytest
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
-from playhead.http import answers, listening_answers, problems, resumable_models
+from playhead.http import (
+    answers,
+    listening_answers,
+    loudness_answer,
+    problems,
+    resumable_models,
+    script_details,
+)
 from playhead.http.app import PAGES
 from playhead.http.openapi import openapi
 from playhead.http.problems import reason_of
@@ -30,7 +37,7 @@ CONTRACT = {
 
 MODELS = [
     model
-    for module in (answers, listening_answers, problems, resumable_models)
+    for module in (answers, listening_answers, loudness_answer, problems, resumable_models, script_details)
     for model in vars(module).values()
     if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module.__name__
 ]
