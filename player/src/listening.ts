@@ -332,7 +332,7 @@ export class Listening {
     if (!script) return;
     try {
       const stream = await this.#api.stream(script.script_id);
-      if (script === this.script) this.sound.load(stream.stream_url);
+      if (script === this.script) this.sound.load(stream.stream_url, stream.loudness?.gain_db ?? null);
     } catch (error) {
       if (script === this.script && error instanceof Refusal) this.#events.problem(error.message);
     }

@@ -11,6 +11,7 @@
 import Hls, { type ErrorData } from "hls.js/light";
 
 import { correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
+import { volumeFor } from "./loudness.ts";
 import { StreamAddress } from "./media_urls.ts";
 import { Quality, type SoundFigures } from "./quality.ts";
 import { endReached, foldingLoop, positionAt, type Playhead } from "./playhead.ts";
@@ -98,8 +99,10 @@ export class Sound {
   /**
    * Makes a stream the one to play; nothing is fetched beyond its playlist before something is to follow.
    * What plays already is not torn down for a newer signature of the same media: that one is used once it is refused.
+   * `gainDb`: what makes it as loud as others; null while that is unknown; left out, it stays as it is.
    */
-  load(url: string): void {
+  load(url: string, gainDb?: number | null): void {
+    if (gainDb !== undefined) this.audio.volume = volumeFor(gainDb);
     if (!this.#stream.take(url)) return;
     this.#tearDown();
     if (Hls.isSupported()) this.#loadWithHls(url);
@@ -109,6 +112,7 @@ export class Sound {
 
   unload(): void {
     this.#tearDown();
+    this.audio.volume = volumeFor(null);
     this.#stream.clear();
   }
 

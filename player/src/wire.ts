@@ -186,4 +186,5 @@ export interface Stream {
   expires_at: string | number;
   ready: boolean;
   media_version: string;
+  loudness: { integrated_lufs: number; true_peak_dbtp: number; gain_db: number } | null;
 }

@@ -1,5 +1,7 @@
 """One tab: signing in, coming back, and what happens when the browser forbids sound."""
 
+import asyncio
+
 import pytest
 from playwright.async_api import Browser, Page
 
@@ -7,6 +9,7 @@ from tests.browser.conftest import OpenTab
 from tests.support.system import RunningSystem
 
 IN_SYNC_MS = 200
+MEASURED_WITHIN_S = 30.0
 
 
 async def test_a_token_that_is_refused_shows_why_and_the_form_again(
@@ -119,3 +122,21 @@ async def test_nothing_is_wider_than_a_small_phone(open_tab: OpenTab, token: str
     await tab.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     await tab.page.set_viewport_size({"width": 320, "height": 640})
     assert await tab.page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+async def test_a_loud_script_is_turned_down_by_what_the_server_has_measured(
+    chromium: Browser, running_system: RunningSystem, open_tab: OpenTab, token: str
+) -> None:
+    address = f"{running_system.base_url}/api/v1/audio/stream/{running_system.script_id}"
+    asking = await chromium.new_context(extra_http_headers={"Authorization": f"Bearer {token}"})
+    async with asyncio.timeout(MEASURED_WITHIN_S):
+        while (loudness := (await (await asking.request.get(address)).json())["loudness"]) is None:
+            await asyncio.sleep(0.2)
+    assert loudness["gain_db"] < -1, "the sample is loud"
+    tab = await open_tab(token, "Desk")
+    await tab.wait_until("playhead.audio.readyState >= 2")
+    assert await tab.page.evaluate("playhead.audio.volume") == pytest.approx(10 ** (loudness["gain_db"] / 20))
+    await tab.press("play-toggle")
+    await tab.sounding()
+    assert await tab.page.evaluate("playhead.audio.volume") == pytest.approx(10 ** (loudness["gain_db"] / 20))
+    await asking.close()
