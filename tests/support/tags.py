@@ -10,12 +10,12 @@ UTF_8 = b"\x03"
 FRONT = b"\x03"
 
 
-def png(width: int = 3, height: int = 2) -> bytes:
-    """A grey picture; its head says the measures, which may be other than what is in it."""
+def png(width: int = 3, height: int = 2, parts: int = 0) -> bytes:
+    """A grey picture; its head says the measures, which may be wrong. `parts`: chunks that mean nothing."""
     rows = b"".join(b"\0" + b"\x80" * min(width, 64) for _ in range(min(height, 64)))
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in parts)
+    chunks = ((b"IHDR", head), *((b"tEXt", b""),) * parts, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

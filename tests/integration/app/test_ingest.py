@@ -13,6 +13,7 @@ from playhead.app.cli import run
 from playhead.app.embedded import EmbeddedPostgres
 from playhead.db import ensure_logins, migrate
 from tests.support.audio import Kind, make
+from tests.support.tags import id3, text
 
 SOUND = Kind("sound.mp3", "-c:a libmp3lame -b:a 64k")
 
@@ -57,6 +58,16 @@ def test_a_file_is_taken_in_by_what_is_running(
     script_id = capsys.readouterr().out.strip()
     assert asyncio.run(title_of(running, script_id)) == "A lesson"
     assert any((data_dir / "media").rglob("*"))
+
+
+def test_without_a_title_that_of_the_file_is_taken_and_else_its_name(
+    running: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, tagged = make(tmp_path, SOUND, 2.0), tmp_path / "tagged.mp3"
+    tagged.write_bytes(id3(text("TIT2", b"What it is called")) + plain.read_bytes())
+    for file, title in ((plain, "sound"), (tagged, "What it is called")):
+        assert run(["ingest", str(file)]) == 0
+        assert asyncio.run(title_of(running, capsys.readouterr().out.strip())) == title
 
 
 def test_a_database_that_is_set_goes_before_the_one_that_runs(

@@ -128,7 +128,7 @@ def test_an_evil_title_is_a_harmless_line(source: SourceMaker, taken: Callable[[
     assert found.artist is None
 
 
-@pytest.mark.parametrize(("title", "kept"), [(b"c", MARKS_MAX), (b"t" * 600, 0)], ids=["short titles", "absurd titles"])
+@pytest.mark.parametrize(("title", "kept"), [(b"c", MARKS_MAX), (b"t" * 100, 0)], ids=["short titles", "absurd titles"])
 def test_of_ten_thousand_chapters_the_first_thousand_are_kept_and_none_of_too_many_bytes(
     title: bytes, kept: int, source: SourceMaker, taken: Callable[[bytes], Source]
 ) -> None:

@@ -7,6 +7,9 @@ import pytest
 
 from playhead.media import FIRST_RUNG, Grid
 from playhead.transcode import EncodeFailed, Encoder, EncoderSource, Measures, Programs, Refusal, RefusalKind
+from playhead.transcode.covers import read_cover
+from playhead.transcode.loudness import MeasureFailed, measure_loudness
+from playhead.transcode.metadata import read_metadata
 from playhead.transcode.probe import measure
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_encoder import Collect
@@ -55,6 +58,11 @@ async def test_a_file_that_points_at_another_one_is_refused(
     with pytest.raises(EncodeFailed):
         await encoder.encode(claimed, 0, 1, [FIRST_RUNG], collect)
     assert collect.segments == {}
+    with pytest.raises(MeasureFailed):
+        await measure_loudness(programs, upload)
+    told = await read_metadata(programs, upload)
+    assert (told.title, told.cover_track) == (None, None)
+    assert await read_cover(programs, upload, 0) is None
 
 
 async def test_without_our_limits_the_same_files_do_open_the_other_one(source: SourceMaker, tmp_path: Path) -> None:

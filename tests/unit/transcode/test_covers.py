@@ -2,7 +2,7 @@
 
 import pytest
 
-from playhead.transcode.covers import COVER_PIXELS_MAX, NotShown, picture
+from playhead.transcode.covers import COVER_PIXELS_MAX, PARTS_MAX, NotShown, picture
 from tests.support.tags import jpeg, png
 
 JPEG = jpeg()
@@ -53,3 +53,14 @@ def test_a_picture_of_the_most_pixels_is_taken_and_one_past_it_is_not() -> None:
     for width, height in ((side + 1, side), (0, 5), (0xFFFFFFFF, 0xFFFFFFFF)):
         with pytest.raises(NotShown, match="pixels"):
             picture(png(width, height))
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8" + b"\xff" * PARTS_MAX + JPEG[2:], png(parts=PARTS_MAX)])
+def test_a_picture_of_too_many_parts_is_left_out(data: bytes) -> None:
+    with pytest.raises(NotShown):
+        picture(data)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8" + b"\xff" * 1_000 + JPEG[2:], png(parts=PARTS_MAX - 3)])
+def test_a_picture_of_many_parts_is_taken(data: bytes) -> None:
+    assert picture(data).body == data

@@ -20,6 +20,8 @@ COVER_BYTES_MAX = 2 * 1024 * 1024
 COVER_PIXELS_MAX = 4_096 * 4_096
 COVER_TIMEOUT_S = 20.0
 COVER_RUN_LIMITS = Limits(cpu_s=20)
+PARTS_MAX = 10_000
+"""Chunks of a png, or pieces of a jpeg before its first scan: to look at millions would hold up everybody else."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -83,9 +85,11 @@ def _png(data: bytes) -> tuple[int, int, int]:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
-    """Kind, content and end of each chunk, up to the first that is not whole."""
+    """Kind, content and end of each chunk, up to the first that is not whole, PARTS_MAX at most."""
     at = len(_PNG)
-    while at + 12 <= len(data):
+    for _ in range(PARTS_MAX):
+        if at + 12 > len(data):
+            return
         length = int.from_bytes(data[at : at + 4], "big")
         end = at + 12 + length
         if end > len(data) or zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
@@ -97,7 +101,9 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
 def _jpeg(data: bytes) -> tuple[int, int, int]:
     """Width, height, and where it ends: behind the last mark of an end that follows the beginning of a scan."""
     size, at = None, 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
+    for _ in range(PARTS_MAX):
+        if at + 9 > len(data) or data[at] != 0xFF:
+            break
         marker = data[at + 1]
         if marker == _START_OF_SCAN:
             end = data.rfind(_JPEG_END, at)

@@ -2,7 +2,7 @@
 
     take a script whose beginning is encoded → hold it → ffmpeg reads it through → the row
 
-Nothing waits for it: one at a time, at low priority, about 15 s of CPU for an hour of sound. Until it was measured, and
+Nothing waits for it: one at a time, at low priority, about 20 s of CPU for an hour of sound. Until it was measured, and
 if it cannot be, a script is played as it is. What a killed worker had in hand another one measures, once the hold has
 run out.
 """

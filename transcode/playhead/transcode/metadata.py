@@ -26,8 +26,8 @@ from playhead.transcode.programs import Limits, Programs
 METADATA_TIMEOUT_S = 20.0
 METADATA_RUN_LIMITS = Limits(cpu_s=20)
 TAGS_BYTES_MAX = 1024 * 1024
-CHAPTERS_BYTES_MAX = 4 * 1024 * 1024
-"""Of ffprobe's JSON: some 50,000 chapters."""
+CHAPTERS_BYTES_MAX = 1024 * 1024
+"""Of ffprobe's JSON: some 12,000 chapters with short titles."""
 MARK_TITLE_CHARS_MAX = 200
 COVER_CODECS = ("mjpeg", "png")
 FRONT_COVER = "cover (front)"
