@@ -140,9 +140,9 @@ def meter(rows: LoudnessRepository, storage: LocalStorage, programs: Programs) -
 
 @pytest.fixture
 def held_up(programs: Programs, tmp_path: Path) -> Programs:
-    """An ffmpeg that takes a second longer."""
+    """An ffmpeg that takes a second longer to read a file."""
     program = tmp_path / "ffmpeg-that-waits"
-    program.write_text(f'#!/bin/sh\nsleep 1\nexec {FFMPEG} "$@"\n')
+    program.write_text(f'#!/bin/sh\ncase "$*" in *file:*) sleep 1 ;; esac\nexec {FFMPEG} "$@"\n')
     program.chmod(0o755)
     return replace(programs, ffmpeg=str(program))
 
@@ -153,6 +153,14 @@ async def begun(bench: Bench, path: Path) -> Script:
     assert await bench.scripts.claim(script.script_id) is not None
     assert await bench.scripts.progress(script.script_id, 0.5)
     return script
+
+
+async def in_hand(bench: Bench, script: Script) -> None:
+    """Returns when a meter has taken the script and reads its file."""
+    held = "select loudness_held_until is not null from audio_scripts where id = $1"
+    async with bench.database.as_service() as connection:
+        while not (await connection.fetchval(held, script.script_id) and children()):
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -202,8 +210,8 @@ async def test_a_meter_that_stops_gives_back_uncounted_and_leaves_no_ffmpeg(
 ) -> None:
     script = await begun(bench, tone(tmp_path, -23.0))
     async with asyncio.timeout(WAIT_S), measuring(LoudnessMeter(rows, storage, held_up)):
-        while not children():
-            await asyncio.sleep(0.01)
+        await in_hand(bench, script)
+        assert children() != []
     assert children() == []
     taken = await rows.take(HOLD_S)
     assert taken is not None and (taken.script_id, taken.attempt) == (script.script_id, 1)
@@ -229,8 +237,7 @@ async def test_a_long_measurement_stays_with_its_meter(
     script = await begun(bench, tone(tmp_path, -23.0))
     async with measuring(LoudnessMeter(rows, storage, held_up, hold_s=0.4)):
         async with asyncio.timeout(WAIT_S):
-            while not children():
-                await asyncio.sleep(0.01)
+            await in_hand(bench, script)
             while (await bench.stored(script)).loudness is None:
                 assert await rows.take(HOLD_S) is None
                 await asyncio.sleep(0.02)
@@ -246,6 +253,26 @@ async def test_a_script_that_cannot_be_measured_is_played_all_the_same_and_given
     assert await bench.scripts.ready(script.script_id)
     row = await bench.stored(script)
     assert (row.status, row.error, row.loudness) == ("ready", None, None)
+
+
+@pytest.mark.parametrize("program", ["#!/bin/sh\necho Unknown filter\n", None], ids=["without the filter", "missing"])
+async def test_an_ffmpeg_that_cannot_measure_uses_up_no_script_s_attempts(
+    program: str | None,
+    bench: Bench,
+    rows: LoudnessRepository,
+    storage: LocalStorage,
+    programs: Programs,
+    tmp_path: Path,
+) -> None:
+    script = await begun(bench, tone(tmp_path, -23.0))
+    path = tmp_path / "old-ffmpeg"
+    if program is not None:
+        path.write_text(program)
+        path.chmod(0o755)
+    async with asyncio.timeout(WAIT_S):
+        await LoudnessMeter(rows, storage, replace(programs, ffmpeg=str(path))).run(0.01)
+    taken = await rows.take(HOLD_S)
+    assert taken is not None and (taken.script_id, taken.attempt) == (script.script_id, 1)
 
 
 async def test_a_source_that_is_gone_is_no_end_of_the_meter(bench: Bench, meter: LoudnessMeter, tmp_path: Path) -> None:

@@ -112,6 +112,11 @@ def loudness_arguments(program: str, path: Path) -> list[str]:
     return _compiled(ffmpeg.output(audio, "pipe:1", f="null"), program, _TELLING)
 
 
+def filter_help_arguments(program: str, name: str) -> list[str]:
+    """ffmpeg: the filter's options, each in a line; none of a filter that it does not have."""
+    return [program, "-hide_banner", "-h", f"filter={name}"]
+
+
 def chunk_arguments(
     program: str, path: Path, start_s: float, plan: ChunkPlan, rungs: Sequence[Rung], pipes: Sequence[int]
 ) -> list[str]:

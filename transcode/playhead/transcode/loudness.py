@@ -21,7 +21,7 @@ from playhead.db.limits import LOUDNESS_ATTEMPTS_MAX
 from playhead.media import Loudness, bounded_loudness
 from playhead.runtime.tasks import cancelled
 from playhead.storage import ObjectMissing, Storage, StorageFailed
-from playhead.transcode.arguments import loudness_arguments
+from playhead.transcode.arguments import filter_help_arguments, loudness_arguments
 from playhead.transcode.preparation import BULK_NICENESS
 from playhead.transcode.processes import OutputTooLong, run
 from playhead.transcode.programs import Limits, Programs
@@ -34,6 +34,9 @@ HOLDS_AHEAD = 3
 MEASURE_TIMEOUT_S = 7_200.0
 """A day of sound takes 6 minutes of a core that does nothing else."""
 MEASURE_LIMITS = Limits(cpu_s=3_600)
+HELP_TIMEOUT_S = 20.0
+HELP_LIMITS = Limits(cpu_s=20)
+HELP_BYTES_MAX = 64 * 1024
 
 _INTEGRATED = re.compile(r"^\s+I:\s+(\S+) LUFS$", re.MULTILINE)
 _TRUE_PEAK = re.compile(r"^\s+Peak:\s+(\S+) dBFS$", re.MULTILINE)
@@ -67,7 +70,12 @@ class LoudnessMeter:
         self._hold_s = hold_s
 
     async def run(self, poll_s: float = POLL_S) -> None:
-        """Until it is cancelled; then what it measures is given back."""
+        """Until it is cancelled; then what it measures is given back. Ends by itself where ffmpeg cannot measure."""
+        if not await can_measure(self._programs):
+            log.error(
+                "This ffmpeg measures no loudness: its filter ebur128 is missing or too old.", action="no_loudness"
+            )
+            return
         while True:
             try:
                 if await self.next():
@@ -109,6 +117,16 @@ class LoudnessMeter:
             again = taken.attempt < LOUDNESS_ATTEMPTS_MAX
             log.warning("A loudness was not measured.", action="loudness_failed", error=str(error), again=again)
             return None
+
+
+async def can_measure(programs: Programs) -> bool:
+    """Whether ffmpeg has what it takes: else every script would use its attempts up."""
+    try:
+        command = programs.command(filter_help_arguments(programs.ffmpeg, "ebur128"), HELP_LIMITS)
+        done = await run(command, timeout_s=HELP_TIMEOUT_S, output_bytes_max=HELP_BYTES_MAX)
+    except (OSError, OutputTooLong):
+        return False
+    return b"framelog" in done.output and b"quiet" in done.output
 
 
 async def measure_loudness(programs: Programs, path: Path) -> Loudness:
