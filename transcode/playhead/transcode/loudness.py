@@ -22,7 +22,6 @@ from playhead.media import Loudness, bounded_loudness
 from playhead.runtime.tasks import cancelled
 from playhead.storage import ObjectMissing, Storage, StorageFailed
 from playhead.transcode.arguments import filter_help_arguments, loudness_arguments
-from playhead.transcode.preparation import BULK_NICENESS
 from playhead.transcode.processes import OutputTooLong, run
 from playhead.transcode.programs import Limits, Programs
 
@@ -31,6 +30,8 @@ POLL_S = 2.0
 HOLD_S = 60.0
 HOLDS_AHEAD = 3
 """How often a hold is renewed before it would run out."""
+NICENESS = 10
+"""A tenth of the weight of what listeners wait for, and a third of that of the encoding behind them."""
 MEASURE_TIMEOUT_S = 7_200.0
 """A day of sound takes 6 minutes of a core that does nothing else."""
 MEASURE_LIMITS = Limits(cpu_s=3_600)
@@ -131,9 +132,9 @@ async def can_measure(programs: Programs) -> bool:
 
 async def measure_loudness(programs: Programs, path: Path) -> Loudness:
     """The loudness of the file's first audio stream, as it will be heard. Raises MeasureFailed."""
-    command = programs.command(loudness_arguments(programs.ffmpeg, path), MEASURE_LIMITS, BULK_NICENESS)
+    command = programs.command(loudness_arguments(programs.ffmpeg, path), MEASURE_LIMITS, NICENESS)
     try:
-        done = await run(command, timeout_s=MEASURE_TIMEOUT_S, output_bytes_max=0)
+        done = await run(command, timeout_s=MEASURE_TIMEOUT_S, output_bytes_max=0, niceness=NICENESS)
     except (OSError, OutputTooLong) as error:
         raise MeasureFailed(f"{type(error).__name__}: {error}") from error
     if done.code != 0:

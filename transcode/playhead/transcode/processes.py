@@ -40,9 +40,10 @@ class Finished:
         return lines[-1].strip() if lines else ""
 
 
-async def run(command: Sequence[str], *, timeout_s: float, output_bytes_max: int) -> Finished:
+async def run(command: Sequence[str], *, timeout_s: float, output_bytes_max: int, niceness: int = 0) -> Finished:
     """Runs `command` to its end. Raises TimeoutError and OutputTooLong; then, and when cancelled, it is killed."""
-    async with asyncio.timeout(timeout_s), started(command, stdout=asyncio.subprocess.PIPE) as process:
+    running = started(command, stdout=asyncio.subprocess.PIPE, niceness=niceness)
+    async with asyncio.timeout(timeout_s), running as process:
         assert process.stdout is not None
         output, errors = await asyncio.gather(_read(process.stdout, output_bytes_max), read_errors(process))
         return Finished(code=await process.wait(), output=output, errors=errors)
