@@ -61,3 +61,9 @@ def ffmetadata(title: str, artist: str, chapters: Sequence[tuple[int, int, str]]
     for start_ms, end_ms, name in chapters:
         parts.append(f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={start_ms}\nEND={end_ms}\ntitle={name}\n")
     return "".join(parts)
+
+
+def flac_picture(picture: bytes, media_type: bytes = b"image/png") -> bytes:
+    """The front cover, as FLAC and Ogg hold it; its measures are left out."""
+    head = struct.pack(">II", 3, len(media_type)) + media_type + struct.pack(">IIIIII", 0, 0, 0, 0, 0, len(picture))
+    return head + picture

@@ -1,6 +1,7 @@
 """What real files say of themselves, from their upload to what is stored: tags, covers, chapters, and evil ones."""
 
 import asyncio
+import base64
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from playhead.transcode.covers import COVER_BYTES_MAX
 from playhead.transcode.metadata import read_metadata
 from tests.integration.transcode.conftest import SourceMaker
 from tests.support.audio import Kind, ffmpeg
-from tests.support.tags import apic, chap, ffmetadata, id3, jpeg, png, text
+from tests.support.tags import apic, chap, ffmetadata, flac_picture, id3, jpeg, png, text
 
 VERSION = "0123456789abcdef"
 KEY = source_key("5f1d7a84-0c5e-4b3c-9a53-0f6c4f7f9f11", VERSION)
@@ -81,6 +82,17 @@ def test_a_file_says_its_title_its_artist_its_chapters_and_shows_its_cover(
     if found.tags.cover_key is not None:
         assert stored(storage, found.tags.cover_key) == jpeg()
     assert found.keys == {key for key in (found.source_key, found.tags.cover_key) if key is not None}
+
+
+def test_the_cover_of_an_ogg_file_stands_in_a_comment(
+    source: SourceMaker, taken: Callable[[bytes], Source], storage: LocalStorage, tmp_path: Path
+) -> None:
+    """As every program writes it there: a picture block of FLAC, in base64."""
+    upload = tmp_path / "covered.opus"
+    comment = f"METADATA_BLOCK_PICTURE={base64.b64encode(flac_picture(png())).decode()}"
+    ffmpeg("-i", str(source(SOUND, DURATION_S)), "-c:a", "libopus", "-metadata", comment, str(upload))
+    assert taken(upload.read_bytes()).tags.cover_key == cover_key(KEY, "png")
+    assert stored(storage, cover_key(KEY, "png")) == png()
 
 
 def test_a_file_that_says_nothing_has_no_tags(source: SourceMaker, taken: Callable[[bytes], Source]) -> None:
