@@ -33,11 +33,19 @@ async def test_an_upload_says_what_its_file_says(world: World, tagged: bytes) ->
 async def test_a_title_that_is_given_goes_before_the_file_s_and_that_before_its_name(
     world: World, tagged: bytes, mp3: bytes
 ) -> None:
-    anna = world.listener()
+    anna, boris = world.listener(), world.listener()
     given = await anna.call("POST", "/scripts", data=form_of(tagged, title="Mine", filename="name.mp3"))
-    said = await anna.call("POST", "/scripts", data=form_of(tagged, filename="name.mp3"))
+    said = await boris.call("POST", "/scripts", data=form_of(tagged, filename="name.mp3"))
     named = await anna.call("POST", "/scripts", data=form_of(mp3, filename="name.mp3"))
     assert [reply.json["title"] for reply in (given, said, named)] == ["Mine", "The Book", "name"]
+
+
+async def test_an_upload_in_parts_is_called_what_its_file_says_too(world: World, tagged: bytes) -> None:
+    anna = world.listener()
+    begun = (await anna.post("/uploads", {"size": len(tagged)})).json
+    headers = {**AUDIO, "Content-Range": f"bytes 0-{len(tagged) - 1}/{len(tagged)}"}
+    made = await anna.call("PUT", f"/uploads/{begun['upload_id']}", data=tagged, headers=headers)
+    assert (made.status, made.json["title"], made.json["has_cover"]) == (201, "The Book", True)
 
 
 async def test_the_same_file_again_leaves_one_cover_and_another_file_that_replaces_it_its_own(
