@@ -38,6 +38,7 @@ from playhead.app.player_build import find_node, install, source_folder
 from playhead.auth.media_paths import MediaSigner, media_prefix
 from playhead.http.media_facts import media_facts
 from playhead.http.origin_paths import parse_media_path
+from playhead.http.revoked import REVOKED_PATH
 from playhead.media import FIRST_RUNG, Grid, init_segment
 
 SCRIPTS = 500
@@ -80,6 +81,8 @@ class StubOrigin:
         self.asked: Counter[str] = Counter()
 
     async def serve(self, request: web.Request) -> web.Response:
+        if request.path.endswith(REVOKED_PATH):
+            return web.json_response({"revoked": [], "next": 0, "more": False})
         asked = parse_media_path(request.rel_url.raw_path)
         if asked is None:
             return web.Response(status=404)

@@ -10,11 +10,14 @@ import { BoundedMap } from "./bounded.ts";
 import { type MediaPath, parseMediaPath } from "./paths.ts";
 import { type Facts, mediaPlaylist, multivariantPlaylist, parseFacts } from "./playlists.ts";
 import { NOT_FOUND, UNAVAILABLE, forbidden, respond } from "./problems.ts";
+import { REVOKED, type Revocations } from "./revoked.ts";
 import { type Store, type Stored, type Timings } from "./store.ts";
 import type { TokenVerifier } from "./tokens.ts";
 
 const PLAYLIST_TYPE = "application/vnd.apple.mpegurl";
 const PLAYLISTS_MAX = 500;
+/** An hour has 14 kB, a day 330 kB: an isolate has 128 MB for everything. */
+const PLAYLISTS_BYTES_MAX = 16 * 1024 * 1024;
 /** Playlists made here, for an isolate's own use: facts are looked up in the cache again after that. */
 const PLAYLIST_KEPT_MS = 60_000;
 const CACHE_NAME = "playhead-edge";
@@ -32,22 +35,32 @@ interface Served {
 /** Whether `token` in `rawPath` opens it: what it names, or the refusal. */
 export async function admit(
   verifier: TokenVerifier,
+  revocations: Revocations,
   rawPath: string,
   nowS: number,
+  context: ExecutionContext,
 ): Promise<MediaPath | typeof NOT_FOUND> {
   const asked = parseMediaPath(rawPath);
   if (asked === null) return NOT_FOUND;
-  const refusal = await verifier.refusal(asked.token, asked.path, nowS);
-  return refusal === null ? asked : forbidden(refusal);
+  const claims = await verifier.verify(asked.token, asked.path, nowS);
+  if (typeof claims === "string") return forbidden(claims);
+  await revocations.keep(context);
+  return revocations.refuses(claims) ? forbidden(REVOKED) : asked;
 }
 
 export class Media {
   readonly #verifier: TokenVerifier;
+  readonly #revocations: Revocations;
   readonly #store: Store;
-  readonly #playlists = new BoundedMap<string, Made>(PLAYLISTS_MAX);
+  readonly #playlists = new BoundedMap<string, Made>(
+    PLAYLISTS_MAX,
+    PLAYLISTS_BYTES_MAX,
+    (made) => made.representation.body.byteLength,
+  );
 
-  constructor(verifier: TokenVerifier, store: Store) {
+  constructor(verifier: TokenVerifier, revocations: Revocations, store: Store) {
     this.#verifier = verifier;
+    this.#revocations = revocations;
     this.#store = store;
   }
 
@@ -59,7 +72,7 @@ export class Media {
   async serve(request: Request, rawPath: string, host: string, context: ExecutionContext): Promise<Response> {
     const timings: [string, number][] = [];
     const began = Date.now();
-    const asked = await admit(this.#verifier, rawPath, began / 1_000);
+    const asked = await admit(this.#verifier, this.#revocations, rawPath, began / 1_000, context);
     if ("code" in asked) return respond(asked);
     timings.push(["token", Date.now() - began]);
     const { response, cacheStatus } = await this.#find(request, asked, host, context, {

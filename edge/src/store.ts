@@ -9,6 +9,7 @@ import { UNAVAILABLE, respond } from "./problems.ts";
 import type { MediaPath } from "./paths.ts";
 
 const ORIGIN_TIMEOUT_MS = 20_000;
+const FORBIDDEN = 403;
 /** Should a flight not come in time, as its request was ended, one of those who wait flies anew and the others join that. */
 const FLIGHT_TIMEOUT_MS = 8_000;
 const KEPT_HEADERS = ["Content-Type", "Cache-Control", "ETag"] as const;
@@ -25,6 +26,11 @@ export interface Stored {
 export interface Found {
   readonly stored: Stored;
   readonly cacheStatus: string;
+}
+
+interface Come {
+  readonly stored: Stored;
+  readonly joined: boolean;
 }
 
 export interface Timings {
@@ -55,22 +61,23 @@ export class Store {
       return { stored: await take(hit, KEPT_HEADERS), cacheStatus: "hit" };
     }
     const fetched = Date.now();
-    const joined = await this.#join(key);
-    const stored = joined ?? (await this.#fly(asked, path, key, context));
+    const { stored, joined } = await this.#come(asked, path, key, context);
     timings.add("origin", Date.now() - fetched);
-    const outcome = joined !== null ? "; collapsed" : stored.status === 200 ? "; stored" : "";
+    const outcome = joined ? "; collapsed" : stored.status === 200 ? "; stored" : "";
     return { stored, cacheStatus: `fwd=uri-miss; fwd-status=${stored.status}${outcome}` };
   }
 
-  /** What a flight that is under way brings, or null if there is none, or none in time. */
-  async #join(key: string): Promise<Stored | null> {
-    let late: Promise<Stored> | undefined;
+  /** What a flight that is under way brings, or one of our own. A refusal is about the token of the one who flew. */
+  async #come(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Come> {
+    let passed: Promise<Stored> | undefined;
     for (;;) {
       const flight = this.#flights.get(key);
-      if (flight === undefined || flight === late) return null;
+      if (flight === undefined || flight === passed) {
+        return { stored: await this.#fly(asked, path, key, context), joined: false };
+      }
       const stored = await inTime(flight, this.#flightTimeoutMs);
-      if (stored !== null) return stored;
-      late = flight;
+      if (stored !== null && stored.status !== FORBIDDEN) return { stored, joined: true };
+      passed = flight;
     }
   }
 
@@ -100,6 +107,11 @@ export class Store {
       console.error("The origin did not answer.", String(error));
       return take(respond(UNAVAILABLE), PASSED_HEADERS);
     }
+    if (stored.status === 200 && !isMedia(stored, path)) {
+      // somebody between here and the origin: kept, it would be everybody's for a year
+      console.error("An answer with 200 is not the origin's.");
+      return take(respond(UNAVAILABLE), PASSED_HEADERS);
+    }
     if (stored.status === 200) {
       const headers = new Headers(stored.headers.map(([name, value]) => [name, value]));
       headers.set("Cache-Tag", scriptTag(asked.scriptId));
@@ -111,6 +123,13 @@ export class Store {
   }
 }
 
+/** Whether an answer with 200 is what the origin says of a path: of its type, with its lifetime and its entity tag. */
+function isMedia(stored: Stored, path: string): boolean {
+  const [type, lifetime, etag] = KEPT_HEADERS.map((name) => stored.headers.find(([other]) => other === name)?.[1] ?? "");
+  const expected = path.endsWith(".json") ? "application/json" : "audio/mp4";
+  return type?.split(";")[0]?.trim() === expected && /\bpublic\b/.test(lifetime ?? "") && etag !== "";
+}
+
 async function take(answer: Response, names: readonly string[]): Promise<Stored> {
   const headers = names.flatMap((name) => {
     const value = answer.headers.get(name);
@@ -120,7 +139,7 @@ async function take(answer: Response, names: readonly string[]): Promise<Stored>
 }
 
 /** What `flight` brings, or null when it does not in time. */
-async function inTime(flight: Promise<Stored>, timeoutMs: number): Promise<Stored | null> {
+export async function inTime<Brought>(flight: Promise<Brought>, timeoutMs: number): Promise<Brought | null> {
   let timer: number | null = null;
   const late = new Promise<null>((resolve) => {
     timer = setTimeout(() => resolve(null), timeoutMs);

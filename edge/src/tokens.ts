@@ -19,9 +19,11 @@ const NOT_VALID = "The media token is not valid.";
 const EXPIRED = "The media token has expired. Ask for a new stream URL.";
 const ANOTHER_SCRIPT = "The media token is for another script.";
 
-interface Claims {
+/** What a token says that opens something. */
+export interface Claims {
   readonly prefix: string;
   readonly expiresAtS: number;
+  readonly sessionId: string | null;
 }
 
 /** Verifies with `secrets`, a JSON object of key id and secret: two while keys are rotated. */
@@ -33,16 +35,16 @@ export class TokenVerifier {
     this.#keys = importKeys(secrets);
   }
 
-  /** Null if `token` allows `path` (from `/t/` on) at `nowS`, else what is wrong with it. */
-  async refusal(token: string, path: string, nowS: number): Promise<string | null> {
+  /** The claims of `token` if it allows `path` (from `/t/` on) at `nowS`, else what is wrong with it. */
+  async verify(token: string, path: string, nowS: number): Promise<Claims | string> {
     if (token.length > TOKEN_BYTES_MAX || !/^[\x00-\x7f]*$/.test(token)) return TOO_LONG;
-    const claims = this.#good.get(token) ?? (await this.#verify(token));
+    const claims = this.#good.get(token) ?? (await this.#opened(token));
     if (typeof claims === "string") return claims;
     if (claims.expiresAtS <= nowS) return EXPIRED;
-    return path.startsWith(claims.prefix) ? null : ANOTHER_SCRIPT;
+    return path.startsWith(claims.prefix) ? claims : ANOTHER_SCRIPT;
   }
 
-  async #verify(token: string): Promise<Claims | string> {
+  async #opened(token: string): Promise<Claims | string> {
     const [body = "", ...rest] = token.split(".");
     const raw = parseClaims(body);
     if (raw === null) return MALFORMED;
@@ -81,7 +83,12 @@ function wellFormed(raw: Record<string, unknown>): Claims | null {
   const { v, p, e, s } = raw;
   const session = s === undefined || s === null || typeof s === "string";
   if (v !== TOKEN_VERSION || typeof p !== "string" || !Number.isSafeInteger(e) || !session) return null;
-  return { prefix: p, expiresAtS: e as number };
+  return { prefix: p, expiresAtS: e as number, sessionId: s ?? null };
+}
+
+/** Unpadded base64url. */
+export function encode(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
 }
 
 /** The bytes of unpadded base64url, or null. */
@@ -99,6 +106,5 @@ function decode(text: string): Uint8Array | null {
 function decodeCanonical(text: string): Uint8Array | null {
   const bytes = decode(text);
   if (bytes === null) return null;
-  const again = btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-  return again === text ? bytes : null;
+  return encode(bytes) === text ? bytes : null;
 }

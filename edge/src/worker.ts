@@ -10,6 +10,7 @@
 import { Media } from "./media.ts";
 import { INTERNAL, METHOD_NOT_ALLOWED, NO_SUCH_PATH, respond } from "./problems.ts";
 import { CloudflarePurger, servePurge } from "./purge.ts";
+import { OriginRevoked, Revocations } from "./revoked.ts";
 import { type Env, type Settings, readSettings } from "./settings.ts";
 import { Store } from "./store.ts";
 import { TokenVerifier } from "./tokens.ts";
@@ -31,7 +32,9 @@ function edgeOf(env: Env): Edge {
   let edge = edges.get(env);
   if (edge === undefined) {
     const settings = readSettings(env);
-    edge = { settings, media: new Media(new TokenVerifier(settings.mediaKeys), new Store(settings.originUrl)) };
+    const { originUrl, mediaKeys } = settings;
+    const revocations = new Revocations(new OriginRevoked(originUrl, mediaKeys));
+    edge = { settings, media: new Media(new TokenVerifier(mediaKeys), revocations, new Store(originUrl)) };
     edges.set(env, edge);
   }
   return edge;

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 
+import { BoundedMap } from "../src/bounded.ts";
 import { mediaPlaylist, multivariantPlaylist, parseFacts } from "../src/playlists.ts";
 import { byteRange } from "../src/ranges.ts";
 import { startWorker } from "./support/edge.ts";
@@ -13,6 +14,7 @@ declare const VECTORS: string;
 interface Tokens {
   keys: Record<string, string>;
   now_s: number;
+  revoked: [string, number][];
   cases: { name: string; path: string; status: number; kind?: string; detail?: string }[];
 }
 
@@ -21,12 +23,12 @@ function vectors<Kind>(name: string): Kind {
 }
 
 test("the edge opens and refuses what the origin does, in its words", async () => {
-  const { keys, now_s, cases } = vectors<Tokens>("media_tokens.json");
+  const { keys, now_s, revoked, cases } = vectors<Tokens>("media_tokens.json");
   assert.ok(cases.length > 80);
   const { worker, url } = await startWorker("admitting", {});
   try {
     const paths = cases.map((one) => one.path);
-    const reply = await fetch(url, { method: "POST", body: JSON.stringify({ keys, now_s, paths }) });
+    const reply = await fetch(url, { method: "POST", body: JSON.stringify({ keys, now_s, revoked, paths }) });
     assert.equal(reply.status, 200, await reply.clone().text());
     const answers = (await reply.json()) as object[];
     cases.forEach(({ name, path: _path, ...expected }, index) => assert.deepEqual(answers[index], expected, name));
@@ -84,4 +86,22 @@ test("ranges are read as the origin reads them", () => {
     ["bytes=0-1000000000000000", null],
   ];
   for (const [header, expected] of ranges) assert.deepEqual(byteRange(header, 100), expected, String(header));
+});
+
+test("a bounded map drops what was used longest ago, by count and by weight", () => {
+  const map = new BoundedMap<string, string>(3, 10, (value) => value.length);
+  const held = (): string[] => [..."abcdef"].filter((key) => map.get(key) !== undefined);
+  for (const key of "abc") map.set(key, "xx");
+  map.get("a");
+  map.set("d", "xx");
+  assert.deepEqual(held(), ["a", "c", "d"], "one too many");
+  map.set("a", "xxxxxxx");
+  assert.deepEqual(held(), ["a", "d"], "9 of 10");
+  map.set("e", "xx");
+  assert.deepEqual(held(), ["d", "e"], "what was read last stays");
+  map.set("f", "x".repeat(11));
+  assert.deepEqual(held(), [], "too heavy by itself");
+  map.deleteWhere(() => true);
+  map.set("a", "x".repeat(10));
+  assert.deepEqual(held(), ["a"], "nothing is counted that is gone");
 });

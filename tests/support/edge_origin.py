@@ -2,8 +2,8 @@
 
     python -m tests.support.edge_origin
 
-Prints one line of JSON: where it answers, its keys, and signed prefixes (good, by the second key, expired, of another
-script). Ends when its standard input does.
+Prints one line of JSON: where it answers, its keys, a listener's token, and signed prefixes (good, by the second key,
+expired, of another script). Ends when its standard input does.
 """
 
 import json
@@ -27,6 +27,7 @@ from tests.support.system import RunningSystem
 SAMPLE = Kind("sample.mp3", "-c:a libmp3lame -b:a 64k")
 SAMPLE_S = 20.0
 KEYS = {"new": "a media key for tests, the one that signs", "old": "a media key for tests, the one before"}
+THIRD_KEY = "a media key for tests, which the server does not have"
 VALID_S = 3_600
 
 
@@ -54,12 +55,15 @@ def announcement(system: RunningSystem) -> dict[str, object]:
     return {
         "url": system.base_url,
         "keys": KEYS,
+        "third_key": THIRD_KEY,
+        "listener_token": system.token(),
         "script_id": system.script_id,
         "media_version": version,
         "signed": {
             "good": signer.sign(prefix, now_s + VALID_S),
             "other": signer.sign(prefix, now_s + 2 * VALID_S, session_id="another listener's"),
             "second_key": MediaSigner({"old": KEYS["old"]}).sign(prefix, now_s + VALID_S),
+            "third_key": MediaSigner({"third": THIRD_KEY}).sign(prefix, now_s + VALID_S),
             "expired": signer.sign(prefix, now_s - 1),
             "unknown_script": signer.sign(media_prefix(str(uuid.uuid4()), version), now_s + VALID_S),
             "unknown_version": signer.sign(media_prefix(system.script_id, "0" * 16), now_s + VALID_S),

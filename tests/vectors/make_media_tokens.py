@@ -1,8 +1,8 @@
 """Makes `media_tokens.json`: media paths, and what every implementation that verifies them must answer.
 
-Owns: which paths are tried. The answers come from the origin's grammar and `MediaSigner`, the reference; the edge is
-the other implementation. Run `python -m tests.vectors.make_media_tokens` after the rule has changed on purpose, and
-read the difference.
+Owns: which paths are tried. The answers come from the origin's grammar, `MediaSigner` and `Revocations`, the reference;
+the edge is the other implementation. Run `python -m tests.vectors.make_media_tokens` after the rule has changed on
+purpose, and read the difference.
 """
 
 import base64
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from playhead.auth.media_paths import TOKEN_BYTES_MAX, InvalidMediaToken, MediaSigner, media_prefix
+from playhead.auth.revocations import Revocation, Revocations
 from playhead.http.origin_paths import parse_media_path
 from playhead.http.problems import problem
 from playhead.playback.rejections import Code
@@ -24,6 +25,9 @@ VERSION, OTHER_VERSION = "0123456789abcdef", "fedcba9876543210"
 PREFIX = media_prefix(SCRIPT, VERSION)
 NOW_S = 1_767_225_600
 UNTIL_S = NOW_S + 60
+ENDED = "a session that has ended"
+TAKEN_BACK = media_prefix(SCRIPT, "0" * 16)
+REVOKED = {ENDED: UNTIL_S, TAKEN_BACK: UNTIL_S}
 
 
 def _encode(raw: bytes) -> str:
@@ -155,13 +159,34 @@ def tails() -> dict[str, str]:
     }
 
 
+def _revocations() -> Revocations:
+    revocations = Revocations(lambda: None)
+    rows = (Revocation(subject=name, at_ms=NOW_S * 1000, until_s=until_s) for name, until_s in REVOKED.items())
+    revocations.add(rows, NOW_S * 1000)
+    return revocations
+
+
+def of_revoked() -> dict[str, str]:
+    """Paths whose tokens were revoked, or just not, by what is special about them."""
+    back = f"{TAKEN_BACK}low/17.m4s"
+    return {
+        "a session that has ended": f"/p/{_signed(_claims(s=ENDED))}{SEGMENT}",
+        "a session that has ended, signed later": f"/p/{_signed(_claims(s=ENDED, e=UNTIL_S + 9))}{SEGMENT}",
+        "another session of the script": f"/p/{_signed(_claims(s='another'))}{SEGMENT}",
+        "a session named as a prefix": f"/p/{_signed(_claims(s=TAKEN_BACK))}{SEGMENT}",
+        "a script that was taken back": f"/p/{_signed(_claims(p=TAKEN_BACK))}{back}",
+        "a script that was taken back, signed after it": f"/p/{_signed(_claims(p=TAKEN_BACK, e=UNTIL_S + 1))}{back}",
+        "a session that has ended, expired": f"/p/{_signed(_claims(s=ENDED, e=NOW_S))}{SEGMENT}",
+    }
+
+
 def answer(path: str) -> dict[str, object]:
     """What the origin answers before it looks for the script: its status, and a refusal's detail."""
     asked = parse_media_path(path)
     if asked is None:
         return {"status": 404, "detail": problem(Code.NOT_FOUND).detail}
     try:
-        MediaSigner(KEYS).verify(asked.token, asked.path, NOW_S)
+        _revocations().check(MediaSigner(KEYS).verify(asked.token, asked.path, NOW_S))
     except InvalidMediaToken as error:
         return {"status": 403, "detail": str(error)}
     return {"status": 200, "kind": asked.kind}
@@ -171,12 +196,13 @@ def vectors() -> dict[str, object]:
     paths = {
         **{f"a token {name}": f"/p/{token}{SEGMENT}" for name, token in tokens().items()},
         **{f"a path of {name}": f"/p/{GOOD}{tail}" for name, tail in tails().items()},
+        **{f"a token of {name}": path for name, path in of_revoked().items()},
         "no token at all": SEGMENT,
         "a capital P": f"/P/{GOOD}{SEGMENT}",
         "a slash before": f"//p/{GOOD}{SEGMENT}",
     }
     cases = [{"name": name, "path": path, **answer(path)} for name, path in paths.items()]
-    return {"keys": KEYS, "now_s": NOW_S, "cases": cases}
+    return {"keys": KEYS, "now_s": NOW_S, "revoked": [list(row) for row in REVOKED.items()], "cases": cases}
 
 
 if __name__ == "__main__":

@@ -99,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     collecting.add_argument(
         "--older-than-hours", type=_grace, default=GRACE_HOURS, help=f"and is older than that (default {GRACE_HOURS:g})"
     )
+    revoking = add("revoke", _revoke, "End a session and void its media addresses, or void those of a script.")
+    what = revoking.add_mutually_exclusive_group(required=True)
+    what.add_argument("session", type=uuid.UUID, nargs="?", metavar="SESSION_ID", help="whoever's it is")
+    what.add_argument("--script", type=uuid.UUID, metavar="SCRIPT_ID", help="every address of it given out until now")
     token = add("token", _token, "Print a token for a listener (HS… keys only).")
     token.add_argument("--listener", type=uuid.UUID, required=True, help="the listener's id (UUID)")
     token.add_argument("--hours", type=_hours, default=TOKEN_HOURS, help=f"valid for so long (default {TOKEN_HOURS:g})")
@@ -281,6 +285,20 @@ def _gc(options: argparse.Namespace) -> int:
     settings = beside_run(load())
     logins(settings)
     return _async(settings, collect(settings, grace_s=options.older_than_hours * 3_600, dry_run=options.dry_run))
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    from playhead.app.revoking import revoke_script, revoke_session
+
+    settings = _connected(("redis_url",))
+    if settings.store == "memory":
+        raise CommandFailed(
+            "With PLAYHEAD_STORE=memory sessions are in the server's memory alone: end one with DELETE "
+            "/api/v1/audio/session/{session_id} and a token of its listener (`playhead token`)."
+        )
+    if options.script is not None:
+        return _async(settings, revoke_script(settings, str(options.script)))
+    return _async(settings, revoke_session(settings, str(options.session)))
 
 
 def _token(options: argparse.Namespace) -> int:

@@ -103,7 +103,7 @@ async def core(
         presence = Presence(store, clock, settings.connections_per_listener_max)
         service = SessionService(store, sessions, scripts, presence, clock, new_id, on_jump)
         signer, verifier = media_signer(settings), token_verifier(settings)
-        links = StreamLinks(signer, settings.media_base_url, clock)
+        links = StreamLinks(signer, settings.media_base_url, clock, stores.revocations.has_ended)
         connections = Connections(stores.bus)
         preparations = Preparations(connections, scripts, stores.script_news, clock)
         handlers = Handlers(service, presence, scripts, links, verifier, clock, metrics, preparations)

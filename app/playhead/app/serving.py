@@ -224,6 +224,7 @@ def _services(
         storage=storage,
         links=parts.links,
         signer=parts.signer,
+        revocations=parts.stores.revocations,
         verifier=parts.verifier,
         cache=Cache(parts.stores.shared_cache, time.monotonic, metrics.cache_away.set),
         metrics=metrics,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from playhead.app.node import exclusive_node
 from playhead.app.shared_lease import SharedLease
+from playhead.auth.revocations import Revocations
 from playhead.cache import Backend, Claims, OwnClaims, RedisBackend, RedisClaims
 from playhead.db import Database, JournalRepository, LeaseRepository, SessionRepository
 from playhead.http.health import Check, NotReady, clock_check, valkey_check
@@ -24,6 +25,7 @@ from playhead.sessions.group_keeper import GroupKeeper
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
+from playhead.sessions.revocations import RevocationFeed
 from playhead.sessions.script_news import RedisNews, ScriptNews, UntoldNews
 from playhead.sessions.service import SessionService
 from playhead.sessions.single_node import SingleNode
@@ -45,6 +47,7 @@ class Stores:
     store: SessionStore
     bus: Bus
     script_news: ScriptNews
+    revocations: Revocations
     open: Open
     readings: tuple[Reading, ...]
     checks: Mapping[str, Check]
@@ -98,6 +101,7 @@ async def _in_redis(
     store = RedisStore(settings.redis_url.get_secret_value(), clock)
     bus = RedisBus(store.client, on_packet, on_gap)
     script_news = RedisNews(store.client)
+    revoked = RevocationFeed(store.calls, clock)
 
     def reopen() -> None:
         bus.reopen()
@@ -110,12 +114,14 @@ async def _in_redis(
     async def open_now(_service: SessionService, _sweeper: Sweeper) -> None:
         bus.start()
         await lease.start()
+        await revoked.start()
 
     try:
         yield Stores(
             store=store,
             bus=bus,
             script_news=script_news,
+            revocations=revoked.revocations,
             open=open_now,
             readings=(
                 (metrics.store_up, lambda: bus.connected),
@@ -136,6 +142,7 @@ async def _in_redis(
             lost=lost,
         )
     finally:
+        await revoked.stop()
         await lease.stop()
         await script_news.stop()
         await bus.stop()
@@ -168,6 +175,7 @@ async def _in_memory(
                 store=store,
                 bus=store,
                 script_news=UntoldNews(),
+                revocations=store.revocations,
                 open=open_now,
                 readings=(
                     (metrics.store_up, lambda: node.trouble is None),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 TOKEN_VERSION = 1
 TOKEN_BYTES_MAX = 1_024
+VALID_BEYOND_DURATION_S = 12 * 3600
 _as_json = json.JSONEncoder(separators=(",", ":")).encode
 """Made once: `json.dumps` makes one for each call that is not written with its own separators."""
 
@@ -37,6 +38,11 @@ class MediaClaims:
 def media_prefix(script_id: str, media_version: str) -> str:
     """The part of the path that a token is bound to, and the cache key of all below it."""
     return f"/t/{script_id}/{media_version}/"
+
+
+def expiry_s(signed_at_ms: int, duration_ms: int) -> int:
+    """When a token ends that is signed at that time, in Unix seconds: it lasts to hear the script through, and 12 h."""
+    return signed_at_ms // 1000 + duration_ms // 1000 + VALID_BEYOND_DURATION_S
 
 
 def _encode(raw: bytes) -> str:

@@ -28,7 +28,7 @@ from playhead.db.scripts import (
     Tags,
     Visibility,
 )
-from playhead.db.sessions import SessionRepository
+from playhead.db.sessions import Ending, SessionRepository
 
 __all__ = [
     "DATABASE_AWAY",
@@ -43,6 +43,7 @@ __all__ = [
     "Creation",
     "Database",
     "DatabaseUnavailable",
+    "Ending",
     "HeldBy",
     "InvalidValue",
     "JournalEntry",

@@ -8,7 +8,7 @@ processes they arrive; only what was listened to and played is kept from both.
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -140,9 +140,22 @@ select {_NAMES} from audio_sessions
 where listener_id = $1 and (started_at, id) < ($2, $3) and ended_at is null {_NEWEST_FIRST} limit $4
 """
 UNENDED = f"select {_NAMES} from audio_sessions where ended_at is null order by listener_id limit $1"
+# Read once, by the only process there is, at its start: no index.
+ENDINGS = """
+select id, ended_at, duration_ms from audio_sessions
+where ended_at + duration_ms * interval '1 millisecond' > $1 order by ended_at desc limit $2
+"""
 MOVES = """
 select device_id, cause, from_ms, to_ms, at, epoch, revision from audio_position_history where session_id = $1
 """
+
+
+class Ending(NamedTuple):
+    """That a session is over, and since when."""
+
+    session_id: str
+    ended_at_ms: int
+    duration_ms: int
 
 
 class SessionRepository:
@@ -178,6 +191,12 @@ class SessionRepository:
         async with self._database.as_service_at_once() as connection:
             async for row in connection.cursor(UNENDED, limit, prefetch=UNENDED_PREFETCH):
                 yield _state(row)
+
+    async def endings(self, heard_out_after_ms: int, limit: int) -> tuple[Ending, ...]:
+        """Sessions that are over, but would have been heard out after that time; the latest `limit`, latest first."""
+        async with self._database.as_service_batch() as connection:
+            rows = await connection.fetch(ENDINGS, time_from_ms(heard_out_after_ms), limit)
+        return tuple(Ending(str(row["id"]), ms_from_time(row["ended_at"]), row["duration_ms"]) for row in rows)
 
     async def moves(self, session_id: str) -> tuple[Move, ...]:
         """The session's moves and refused places that are kept, newest first."""

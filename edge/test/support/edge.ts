@@ -21,7 +21,12 @@ export interface Announcement {
   readonly keys: Record<string, string>;
   readonly script_id: string;
   readonly media_version: string;
-  readonly signed: Record<"good" | "other" | "second_key" | "expired" | "unknown_script" | "unknown_version", string>;
+  readonly third_key: string;
+  readonly listener_token: string;
+  readonly signed: Record<
+    "good" | "other" | "second_key" | "third_key" | "expired" | "unknown_script" | "unknown_version",
+    string
+  >;
 }
 
 /** A playhead server, its databases and one script, in processes of their own. */
@@ -52,7 +57,10 @@ export class Origin {
   }
 }
 
-/** Between the Worker and its origin: counts what is asked for, and can hold answers back, refuse, or be away. */
+/**
+ * Between the Worker and its origin: counts what is asked for, and can hold answers back, refuse, or be away.
+ * What was revoked is told all the same, unless it is away or `silent`; that is not counted as asked.
+ */
 export class Passage {
   readonly asked: string[] = [];
   /** Answers of the origin wait for this. */
@@ -61,22 +69,28 @@ export class Passage {
   refusal: { status: number; headers: Record<string, string>; body: string } | null = null;
   /** Requests are cut off, as by a server that is gone. */
   away = false;
+  /** Asked for what was revoked, it takes for ever. */
+  silent = false;
+  revokedAsked = 0;
   readonly #server: Server;
 
   constructor(private readonly originUrl: string) {
     this.#server = createServer((request, response) => {
-      this.asked.push(request.url ?? "");
+      const revoked = /\/revoked\?/.test(request.url ?? "");
+      if (revoked) this.revokedAsked += 1;
+      else this.asked.push(request.url ?? "");
+      if (revoked && this.silent) return;
       if (this.away) {
         request.socket.destroy();
         return;
       }
-      if (this.refusal !== null) {
+      if (this.refusal !== null && !revoked) {
         response.writeHead(this.refusal.status, this.refusal.headers).end(this.refusal.body);
         return;
       }
       const { url = "", method, headers } = request;
       const onward = askFor(`${this.originUrl}${url}`, { method, headers }, (answer: IncomingMessage) => {
-        void this.gate.then(() => {
+        void (revoked ? Promise.resolve() : this.gate).then(() => {
           response.writeHead(answer.statusCode ?? 500, answer.headers);
           answer.pipe(response);
         });

@@ -1,26 +1,29 @@
-/** A Worker that only verifies, at a time that the test names: what workerd's own WebCrypto makes of the vectors. */
+/** A Worker that only admits, at a time that the test names: what workerd's own WebCrypto makes of the vectors. */
 
 import { admit } from "../../src/media.ts";
+import { Revocations } from "../../src/revoked.ts";
 import { TokenVerifier } from "../../src/tokens.ts";
 
 interface Question {
   keys: Record<string, string>;
   now_s: number;
+  revoked: [string, number][];
   paths: string[];
 }
 
 export default {
-  async fetch(request: Request): Promise<Response> {
-    const { keys, now_s: nowS, paths } = await request.json<Question>();
+  async fetch(request: Request, _env: unknown, context): Promise<Response> {
+    const { keys, now_s: nowS, revoked, paths } = await request.json<Question>();
     const verifier = new TokenVerifier(keys);
+    const revocations = new Revocations({ page: () => Promise.resolve({ revoked, next: 0, more: false }) });
     const answers = [];
     for (const path of paths) {
-      const found = await admit(verifier, path, nowS);
+      const found = await admit(verifier, revocations, path, nowS, context);
       answers.push("code" in found ? { status: found.status, detail: found.detail } : { status: 200, kind: found.kind });
     }
     // and once more, when some are known
     for (const [index, path] of paths.entries()) {
-      const found = await admit(verifier, path, nowS);
+      const found = await admit(verifier, revocations, path, nowS, context);
       const status = "code" in found ? found.status : 200;
       if (status !== answers[index]?.status) throw new Error(`${path} was ${answers[index]?.status}, then ${status}`);
     }

@@ -72,7 +72,14 @@ def create_app(services: Services) -> web.Application:
     by_name = {route.name: route for route in (*ROUTES, *PAGES)}
     app = web.Application(middlewares=middlewares(services.metrics, services.cors_origins, by_name))
     app[SERVICES] = services
-    app[ORIGIN] = Origin(services.signer, services.scripts, services.storage, services.on_demand, services.clock)
+    app[ORIGIN] = Origin(
+        services.signer,
+        services.revocations,
+        services.scripts,
+        services.storage,
+        services.on_demand,
+        services.clock,
+    )
     app[UPLOADS] = Uploads(services)
     app[PARTS] = Parts(services, app[UPLOADS].intake)
     app[PACING] = Pacing(services.rate, services.metrics)

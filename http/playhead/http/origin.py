@@ -10,6 +10,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from playhead.auth.media_paths import InvalidMediaToken, MediaSigner
+from playhead.auth.revocations import Revocations
 from playhead.cache import BoundedMap, Flights
 from playhead.db import Script, ScriptRepository
 from playhead.http.media_facts import FACTS_TYPE, media_facts
@@ -47,12 +48,14 @@ class Origin:
     def __init__(
         self,
         signer: MediaSigner,
+        revocations: Revocations,
         scripts: ScriptRepository,
         storage: Storage,
         on_demand: SegmentsOnDemand,
         clock: Clock,
     ) -> None:
         self._signer = signer
+        self._revocations = revocations
         self._scripts = scripts
         self._storage = storage
         self._on_demand = on_demand
@@ -73,7 +76,8 @@ class Origin:
         if asked is None:
             return problem(Code.NOT_FOUND)
         try:
-            self._signer.verify(asked.token, asked.path, self._clock.now_ms() // 1000)
+            claims = self._signer.verify(asked.token, asked.path, self._clock.now_ms() // 1000)
+            self._revocations.check(claims)
         except InvalidMediaToken as error:
             return problem(Code.FORBIDDEN, str(error))
         script = await self._script(asked.script_id)

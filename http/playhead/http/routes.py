@@ -49,6 +49,7 @@ from playhead.http.media_facts import FACTS_TYPE, MediaFacts
 from playhead.http.origin import PLAYLIST_TYPE, SEGMENT_TYPE, serve_media
 from playhead.http.problems import AnyCode, HttpCode
 from playhead.http.refusals import BODY, COMMAND
+from playhead.http.revoked import REVOKED
 from playhead.http.route import API, GUARDED, Answer, Good, Route, api, guarded, respond_with
 from playhead.http.script_details import COVER, ScriptDetailsAnswer, script
 from playhead.http.services import SERVICES
@@ -393,5 +394,5 @@ _OPERATIONS = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_PLAYBACK, *LISTENING, *_SCRIPTS, *PARTS, *_BOOKMARKS, *_MEDIA, *_OPERATIONS)
+ROUTES: tuple[Route, ...] = (*_PLAYBACK, *LISTENING, *_SCRIPTS, *PARTS, *_BOOKMARKS, *_MEDIA, REVOKED, *_OPERATIONS)
 """Every route that is documented. Pages for people are in app.py."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from playhead.auth.media_paths import MediaSigner
+from playhead.auth.revocations import Revocations
 from playhead.auth.tokens import TokenVerifier
 from playhead.cache import Cache
 from playhead.db import BookmarkRepository, Script, ScriptRepository, Source
@@ -87,6 +88,7 @@ class Services:
     storage: Storage
     links: StreamLinks
     signer: MediaSigner
+    revocations: Revocations
     verifier: TokenVerifier
     cache: Cache
     metrics: Metrics

@@ -70,7 +70,9 @@ class StreamRenewals:
                 self._due.pop(connection_id)
 
     async def renew(self, connection: Connection) -> None:
-        """Sends `stream` with a newer address; nothing where the listener may not hear the script any more."""
+        """Sends `stream` with a newer address; nothing where the session is over, or the script not to be heard."""
+        if connection.stream is not None and self._links.has_ended(connection.stream.session_id):
+            connection.stream = None
         if connection.stream is None:
             return
         given = connection.stream = replace(connection.stream, retry_at_ms=self._clock.now_ms() + RETRY_MS)

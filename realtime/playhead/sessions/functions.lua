@@ -79,14 +79,16 @@ local at = {
   epoch = 1, channel = 2, ttl_ms = 3, ended_ttl_ms = 4, live_max = 5, session_prefix = 6, suffix = 7, ended_prefix = 8,
   listener_id = 9, journal_max = 10, command_id = 11, answer = 12, answer_ttl_ms = 13, answers_max = 14,
   answer_prefix = 15, moves_prefix = 16, moves_max = 17, conflicts_prefix = 18, conflicts_max = 19, moves_ttl_ms = 20, live = 21,
+  revoked = 22, revoked_max = 23,
 }
-local FIXED_ARGS = 21
--- expected: '' for a session that must not exist; due: '' for one that is over; conflict: the entry's id, '' for a move
+local FIXED_ARGS = 23
+-- expected: '' for a session that must not exist; due: '' for one that is over; conflict: the entry's id, '' for a move;
+-- revoked_until_s: when the last media token of a session that has ended expires
 local change_at = {
   expected = 1, session_id = 2, script_id = 3, version = 4, ended = 5, state = 6, due = 7, extra = 8, entry = 9,
-  conflict = 10,
+  conflict = 10, revoked_until_s = 11,
 }
-local CHANGE_ARGS = 10
+local CHANGE_ARGS = 11
 
 local function change(args, number)
   local first = FIXED_ARGS + (number - 1) * CHANGE_ARGS
@@ -143,6 +145,8 @@ local function set_state(keys, args, session_key, row)
     end
     return
   end
+  redis.call('XADD', args[at.revoked], 'MAXLEN', '~', args[at.revoked_max], '*', 'subject', row.session_id,
+    'until_s', row.revoked_until_s)
   redis.call('SET', args[at.ended_prefix] .. row.script_id .. args[at.suffix], row.session_id, 'PX', args[at.ended_ttl_ms])
   if redis.call('HGET', keys[2], row.script_id) == row.session_id then
     redis.call('HDEL', keys[2], row.script_id)

@@ -38,6 +38,16 @@ def dead_key(partition: int) -> str:
     return f"audio:dead:{{{partition}}}"
 
 
+def revoked_key(partition: int) -> str:
+    """Stream: sessions of the partition that have ended, and scripts taken back: what media tokens are held against."""
+    return f"audio:revoked:{{{partition}}}"
+
+
+def session_keys(session_id: str) -> list[str]:
+    """Where a session can be, for who does not know whose it is."""
+    return [f"{SESSION}{session_id}:{{{partition}}}" for partition in range(PARTITIONS)]
+
+
 def script_channel(script_id: str) -> str:
     """Sharded pub/sub channel of how far a script is prepared; scripts are nobody's, so it carries no tag."""
     return f"{SCRIPT_CHANNEL}{script_id}"
@@ -107,6 +117,10 @@ class ListenerKeys:
     @property
     def journal(self) -> str:
         return journal_key(self.partition)
+
+    @property
+    def revoked(self) -> str:
+        return revoked_key(self.partition)
 
     @property
     def left(self) -> str:

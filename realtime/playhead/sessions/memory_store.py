@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from playhead.auth.revocations import Revocations, ended
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
@@ -102,6 +103,7 @@ class MemoryStore:
         self._keeper = keeper
         self._guard = guard
         self.journal: deque[Entry] = deque()
+        self.revocations = Revocations(clock.now_ms)
         self._sessions = Sessions()
         self._connections: Expiring[str, dict[str, Connection]] = Expiring()
         self._left_at_ms: Expiring[str, int] = Expiring()
@@ -274,6 +276,8 @@ class MemoryStore:
     def _apply(self, listener_id: str, change: Change, now_ms: int) -> None:
         state = change.after
         self._sessions.put(listener_id, state, now_ms)
+        if state.ended_at_ms is not None:
+            self.revocations.add([ended(state.session_id, state.ended_at_ms, state.duration_ms)], now_ms)
         item = DueSession(listener_id=listener_id, session_id=state.session_id)
         if (due_at_ms := change.due_at_ms) is None:
             self._due.drop(item)
@@ -361,6 +365,7 @@ class MemoryStore:
         for kept in (self._connections, self._left_at_ms, self._presence_versions, self._doubtful):
             kept.forget(now_ms, FORGET_MAX)
         self._notes.forget(now_ms)
+        self.revocations.add((), now_ms)
 
     async def forget_due(self, item: DueSession | LapsedConnection) -> None:
         self._due.drop(item)

@@ -43,6 +43,7 @@ from playhead.sessions.store import (
     LIVE_SESSIONS_MAX,
     MOVES_TTL_MS,
     PRESENCE_LEASE_MS,
+    REVOKED_PER_PARTITION_MAX,
     SESSION_TTL_MS,
     Answer,
     Change,
@@ -355,6 +356,8 @@ def _fixed_arguments(
         CONFLICTS_MAX,
         MOVES_TTL_MS,
         "" if live is None else live,
+        keys.revoked,
+        REVOKED_PER_PARTITION_MAX,
     ]
 
 
@@ -373,6 +376,7 @@ def _change_arguments(change: Change) -> tuple[str | bytes | int, ...]:
         encode_extra(Entry(state=state, moves=moves, offline=change.offline)),
         b"" if entry is None else msgspec.json.encode(entry),
         entry.entry_id if entry is not None and entry.refused else "",
+        "" if change.revoked_until_s is None else change.revoked_until_s,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from playhead.auth.revocations import ended
 from playhead.playback.deadlines import next_due_ms
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
@@ -32,6 +33,8 @@ JOURNAL_LENGTH_MAX = 100_000
 JOURNAL_RESERVE = 10_000
 """Entries beyond that limit which only the server's own changes may take: nobody is there who would ask for them again,
 and what others have asked for must not keep a sleep timer from stopping the sound."""
+REVOKED_PER_PARTITION_MAX = 2_000
+"""Endings of a partition that media tokens are held against. The oldest is forgotten first: its tokens open again."""
 DUE_CLAIM_MS = 5_000
 """What one process took to look at comes up again after so long, unless its state says otherwise by then."""
 LEFT_TTL_MS = SESSION_TTL_MS
@@ -96,6 +99,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def written(self) -> bool:
         return self.after.version != self.expected_version
+
+    @property
+    def revoked_until_s(self) -> int | None:
+        """When the last media token of the session expires, if it is over by this."""
+        state = self.after
+        if state.ended_at_ms is None:
+            return None
+        return ended(state.session_id, state.ended_at_ms, state.duration_ms).until_s
 
     @property
     def due_at_ms(self) -> int | None:

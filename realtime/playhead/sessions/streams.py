@@ -1,12 +1,12 @@
 """Where a listener fetches a script's media: signed for one script version, long enough to hear it through."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from playhead.auth.media_paths import MediaSigner, media_prefix
+from playhead.auth.media_paths import MediaSigner, expiry_s, media_prefix
 from playhead.db import DatabaseUnavailable, Script
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
@@ -14,7 +14,6 @@ from playhead.sessions.service import Scripts
 
 log = structlog.get_logger(__name__)
 
-VALID_BEYOND_DURATION_S = 12 * 3600
 LOOK_UP_TIMEOUT_S = 0.3
 """How long the answer of a `play` may wait for its stream address; a player asks for that again by itself."""
 MULTIVARIANT_PLAYLIST = "master.m3u8"
@@ -33,9 +32,19 @@ class StreamLink:
 
 
 class StreamLinks:
-    """Signs stream addresses below `media_base_url`. Made per request, never cached."""
+    """Signs stream addresses below `media_base_url`. Made per request, never cached.
 
-    def __init__(self, signer: MediaSigner, media_base_url: str, clock: Clock) -> None:
+    `has_ended`: whether the addresses of that session are revoked, so that no other one must be signed.
+    """
+
+    def __init__(
+        self,
+        signer: MediaSigner,
+        media_base_url: str,
+        clock: Clock,
+        has_ended: Callable[[str], bool] = lambda _session_id: False,
+    ) -> None:
+        self.has_ended = has_ended
         self._signer = signer
         self._media_base_url = media_base_url
         self._clock = clock
@@ -49,7 +58,7 @@ class StreamLinks:
         session_id: str | None = None,
     ) -> StreamLink:
         """The address of `playlist` (relative to the script's version), valid for the duration and 12 h."""
-        expires_at_s = self._clock.now_ms() // 1000 + duration_ms // 1000 + VALID_BEYOND_DURATION_S
+        expires_at_s = expiry_s(self._clock.now_ms(), duration_ms)
         prefix = self._signer.sign(media_prefix(script_id, media_version), expires_at_s, session_id)
         return StreamLink(url=f"{self._media_base_url}{prefix}{playlist}", expires_at_s=expires_at_s)
 

@@ -5,16 +5,20 @@
 | playing                  | put back; its device, whose connection went with the process, has OUTAGE_GRACE_MS to come |
 | paused                   | its deadline is noted; it comes back from its row when it is due or somebody asks        |
 | over for long (idle)     | the same, a few a second: they must not keep the others waiting                          |
+
+The media addresses of sessions that have an end stay revoked.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 import structlog
 
-from playhead.db import DatabaseUnavailable
+from playhead.auth.media_paths import VALID_BEYOND_DURATION_S
+from playhead.auth.revocations import REVOKED_MAX, ended
+from playhead.db import DatabaseUnavailable, Ending
 from playhead.playback.deadlines import IDLE_END_MS, next_due_ms
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
@@ -32,16 +36,18 @@ AT_ONCE = 32
 """Sessions whose devices are given time at once: as many share a transaction."""
 
 
-class Unended(Protocol):
-    """Rows of sessions that nobody has ended. May raise DatabaseUnavailable."""
+class Rows(Protocol):
+    """Of sessions. May raise DatabaseUnavailable."""
 
     def unended(self, limit: int) -> AsyncGenerator[SessionState, None]: ...
+
+    async def endings(self, heard_out_after_ms: int, limit: int) -> Sequence[Ending]: ...
 
 
 class TakingOver:
     """`read` before the store is open, `give_time` beside it."""
 
-    def __init__(self, store: MemoryStore, rows: Unended, service: SessionService, clock: Clock) -> None:
+    def __init__(self, store: MemoryStore, rows: Rows, service: SessionService, clock: Clock) -> None:
         self._store = store
         self._rows = rows
         self._service = service
@@ -54,6 +60,7 @@ class TakingOver:
         self._store.raise_epoch(epoch)
         self._playing.clear()
         now_ms = self._clock.now_ms()
+        await self._revoke(now_ms)
         count = over = 0
         async with aclosing(self._rows.unended(SESSIONS_MAX)) as states:
             async for state in states:
@@ -72,6 +79,15 @@ class TakingOver:
         if count == SESSIONS_MAX:
             log.warning("There are more sessions than are taken over.", action="taken_over_in_part", limit=SESSIONS_MAX)
         self._was_read.set()
+
+    async def _revoke(self, now_ms: int) -> None:
+        """What has ended stays revoked. That must not keep the sessions that live: without it addresses open again."""
+        try:
+            endings = await self._rows.endings(now_ms - VALID_BEYOND_DURATION_S * 1_000, REVOKED_MAX)
+        except DatabaseUnavailable as error:
+            log.warning("Ended sessions were not read.", action="revocations_unknown", error=str(error))
+        else:
+            self._store.revocations.add([ended(*ending) for ending in endings], now_ms)
 
     def _expect(self, state: SessionState, at_ms: int) -> None:
         self._store.expect(DueSession(listener_id=state.listener_id, session_id=state.session_id), at_ms)

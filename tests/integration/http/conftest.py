@@ -20,6 +20,7 @@ from playhead.sessions.announcements import Announcements
 from playhead.sessions.listening import Listening
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_store import RedisStore
+from playhead.sessions.revocations import RevocationFeed
 from playhead.sessions.service import SessionService
 from playhead.sessions.streams import StreamLinks
 from playhead.storage import LocalStorage, Storage
@@ -79,6 +80,8 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
     presence = Presence(store, clock, CONNECTIONS_MAX)
     signer = MediaSigner(MEDIA_KEYS)
     storage = LocalStorage(media_folder)
+    revoked = RevocationFeed(store.calls, clock)
+    await revoked.start()
     on_demand = OnDemand(scripts, storage, PrepareQueue(database.jobs()).hurry)
     services = Services(
         sessions=SessionService(store, sessions, scripts, presence, clock, new_id, on_demand.soon),
@@ -90,6 +93,7 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
         storage=storage,
         links=StreamLinks(signer, MEDIA_URL, clock),
         signer=signer,
+        revocations=revoked.revocations,
         verifier=TokenVerifier(JWT_KEY, ["HS256"], AUDIENCE),
         cache=Cache(RedisBackend(store.client, timeout_s=5.0), time.monotonic),
         metrics=metrics,
@@ -106,6 +110,7 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
     )
     async with on_demand.running(1, OwnClaims(), metrics):
         yield services
+    await revoked.stop()
 
 
 @pytest.fixture

@@ -312,7 +312,14 @@ async def test_the_row_is_read_once_a_second_however_much_is_asked_for(world: Wo
 
     scripts: Any = Counting.__new__(Counting)
     clock = _Clock()
-    origin = Origin(world.services.signer, scripts, world.services.storage, world.services.on_demand, clock)
+    origin = Origin(
+        world.services.signer,
+        world.services.revocations,
+        scripts,
+        world.services.storage,
+        world.services.on_demand,
+        clock,
+    )
     for _ in range(3):
         assert await origin._script(script.script_id) == script
     assert Counting.reads == 1

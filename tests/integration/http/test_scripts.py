@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from playhead.auth.media_paths import media_prefix
+from playhead.auth.media_paths import VALID_BEYOND_DURATION_S, media_prefix
 from playhead.cache import RedisBackend
 from playhead.db import Database
 from playhead.http.scripts import PREPARE_TTL_S, STREAM_TTL_S
 from playhead.sessions.redis_store import RedisStore
-from playhead.sessions.streams import VALID_BEYOND_DURATION_S
 from playhead.transcode import PrepareQueue
 from tests.integration.http.world import MEDIA_URL, Caller, World, new_id
 

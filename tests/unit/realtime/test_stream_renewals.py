@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from playhead.auth.media_paths import MediaSigner
+from playhead.auth.media_paths import VALID_BEYOND_DURATION_S, MediaSigner
 from playhead.db import DatabaseUnavailable, Script
 from playhead.realtime.connections import Connection, Connections, GivenStream
 from playhead.realtime.stream_renewals import RENEW_BEFORE_MS, RETRY_MS, StreamRenewals
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
-from playhead.sessions.streams import VALID_BEYOND_DURATION_S, StreamLinks
+from playhead.sessions.streams import StreamLinks
 from tests.support.sessions import HeldScripts, SetClock, make_principal
 from tests.support.states import DURATION_MS, NOW_MS, OTHER_SCRIPT_ID, SCRIPT_ID, SESSION_ID
 
@@ -45,7 +45,10 @@ class Desk:
         self.clock, self.rows = SetClock(), Rows()
         self.sent: asyncio.Queue[tuple[str, str, dict[str, Any]]] = asyncio.Queue()
         self.connections = Connections(MemoryStore(self.clock))
-        links = StreamLinks(MediaSigner({"kid": "k" * 32}), "https://media.example", self.clock)
+        self.over: set[str] = set()
+        """Sessions that have ended."""
+        signer = MediaSigner({"kid": "k" * 32})
+        links = StreamLinks(signer, "https://media.example", self.clock, self.over.__contains__)
         self.renewals = StreamRenewals(self.connections, self.rows, links, self, self.clock)  # type: ignore[arg-type]
         self.connection = self.make("c1")
 
@@ -172,3 +175,11 @@ async def test_a_connection_that_has_gone_or_never_played_is_left_out(desk: Desk
     while desk.renewals._due:
         await asyncio.sleep(0)
     assert desk.rows.asked == 0 and desk.sent.empty()
+
+
+async def test_of_a_session_that_has_ended_no_other_address_is_signed(desk: Desk) -> None:
+    desk.clock.advance(1_000)
+    desk.over.add(SESSION_ID)
+    await desk.renewals.renew(desk.connection)
+    assert desk.connection.stream is None and desk.rows.asked == 0 and desk.sent.empty()
+    assert not desk.look(), "nor looked at again"

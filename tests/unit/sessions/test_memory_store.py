@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs
 
+from playhead.auth.revocations import ended
 from playhead.playback.history import CONFLICT, Move
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.store import (
@@ -30,6 +31,8 @@ from tests.support.states import LISTENER_ID, NOW_MS, SCRIPT_ID, SESSION_ID, mak
 
 FIRST = make_state(version=1, revision=1, epoch=NOW_MS)
 SECOND = structs.replace(FIRST, version=2, revision=2, position_ms=7)
+REVOKED_MS = 1_000 * ended(SESSION_ID, NOW_MS, FIRST.duration_ms).until_s - NOW_MS
+"""How long it is known that a session has ended: longer than anything else."""
 ANSWER = Answer(session_id=SESSION_ID, command_id="c-1", content=b"first")
 
 
@@ -157,13 +160,13 @@ async def test_a_long_life_takes_no_more_room_than_a_short_one() -> None:
     clock, keeper = SetClock(), HeldKeeper()
     store = MemoryStore(clock, keeper=keeper)
     await live_a_while(store, clock, 200)
-    clock.advance(SESSION_TTL_MS)
+    clock.advance(REVOKED_MS)
     await store.due(clock.time_ms, 1_000)
     keeper.kept.clear()
     little = held(store, set())
     for _ in range(5):
         await live_a_while(store, clock, 400)
-    clock.advance(SESSION_TTL_MS)
+    clock.advance(REVOKED_MS)
     for item in await store.due(clock.time_ms, 1_000):
         await store.forget_due(item)
     clock.advance(DUE_CLAIM_MS)

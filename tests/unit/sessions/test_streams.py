@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from playhead.auth.media_paths import MediaSigner
+from playhead.auth.media_paths import VALID_BEYOND_DURATION_S, MediaSigner
 from playhead.db import DatabaseUnavailable, Script
 from playhead.sessions import streams
-from playhead.sessions.streams import LOOK_UP_TIMEOUT_S, VALID_BEYOND_DURATION_S, StreamLinks, session_stream
+from playhead.sessions.streams import LOOK_UP_TIMEOUT_S, StreamLinks, session_stream
 from tests.support.states import make_state
 
 NOW_MS = 1_800_000_000_000

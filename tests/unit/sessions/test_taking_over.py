@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from playhead.db import DatabaseUnavailable
+from playhead.db import DatabaseUnavailable, Ending
 from playhead.playback.state import SessionState
 from playhead.sessions import taking_over
 from playhead.sessions.memory_store import MemoryStore
@@ -26,6 +26,9 @@ class Devices:
     async def unended(self, limit: int) -> AsyncGenerator[SessionState, None]:
         for row in self.rows[:limit]:
             yield row
+
+    async def endings(self, heard_out_after_ms: int, limit: int) -> tuple[Ending, ...]:
+        return ()
 
     async def excuse(self, state: SessionState, until_ms: int) -> None:
         if self.errors.get(state.session_id):

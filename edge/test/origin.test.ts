@@ -1,0 +1,199 @@
+/** What the Worker takes from its origin, and what it does not: the ends of sessions, others' refusals, what is no media. */
+
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+
+import type { Miniflare } from "miniflare";
+
+import { Origin, Passage, startWorker } from "./support/edge.ts";
+
+const TIMEOUT_MS = 20_000;
+let origin: Origin;
+let passage: Passage;
+let address: string;
+/** Has hardly any patience, and looks every 200 ms for what was revoked. */
+let worker: Miniflare;
+let edge: URL;
+
+before(async () => {
+  origin = await Origin.start();
+  passage = new Passage(origin.about.url);
+  address = await passage.open();
+  ({ worker, url: edge } = await startWorker("impatient", bindings(address)));
+});
+
+after(async () => {
+  await worker?.dispose();
+  await passage?.close();
+  await origin?.stop();
+});
+
+beforeEach(() => {
+  passage.asked.length = 0;
+});
+
+/** The origin does not know the first of the keys, as while keys are rotated. */
+function bindings(url: string): Record<string, string> {
+  const { keys, third_key: third } = origin.about;
+  return { ORIGIN_URL: url, MEDIA_KEYS: JSON.stringify({ third, ...keys }) };
+}
+
+type Signed = keyof Origin["about"]["signed"];
+
+function ask(tail: string, signed: Signed = "good", headers: Record<string, string> = {}): Promise<Response> {
+  return fetch(new URL(origin.about.signed[signed] + tail, edge), { headers });
+}
+
+async function bytes(answer: Response | Promise<Response>): Promise<Buffer> {
+  return Buffer.from(await (await answer).arrayBuffer());
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + TIMEOUT_MS;
+  while (!(await holds())) {
+    assert.ok(Date.now() < deadline, what);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function api(method: string, path: string, body?: object): Promise<Response> {
+  const headers = { Authorization: `Bearer ${origin.about.listener_token}`, "Content-Type": "application/json" };
+  const init = body === undefined ? { method, headers } : { method, headers, body: JSON.stringify(body) };
+  return fetch(`${origin.about.url}/api/v1/audio${path}`, init);
+}
+
+/** A session of the listener: its id, and the path that its media lie below. */
+async function play(): Promise<{ id: string; base: string }> {
+  const answer = await api("POST", "/play", { script_id: origin.about.script_id });
+  const { session_id: id, stream_url: url } = (await answer.json()) as { session_id: string; stream_url: string };
+  return { id, base: new URL(url).pathname.replace(/master\.m3u8$/, "") };
+}
+
+async function status(base: string, tail: string, at: string | URL = edge): Promise<number> {
+  const answer = await fetch(new URL(base + tail, at));
+  await answer.arrayBuffer();
+  return answer.status;
+}
+
+test("a session's address ends with it, in the origin's words, also for what is kept; no other address does", async () => {
+  const session = await play();
+  for (const tail of ["master.m3u8", "low/0.m4s"]) assert.equal(await status(session.base, tail), 200);
+  assert.equal((await api("DELETE", `/session/${session.id}`)).status, 200);
+  await until("refused at the edge", async () => (await status(session.base, "low/0.m4s")) === 403);
+  await until("refused at the origin", async () => (await status(session.base, "low/0.m4s", origin.about.url)) === 403);
+  passage.asked.length = 0;
+  for (const tail of ["master.m3u8", "low/index.m3u8", "low/0.m4s", "low/1.m4s"]) {
+    const [here, there] = await Promise.all(
+      [edge, origin.about.url].map((at) => fetch(new URL(session.base + tail, at))),
+    );
+    assert.deepEqual([here?.status, there?.status], [403, 403], tail);
+    assert.equal(await here?.text(), await there?.text());
+  }
+  assert.deepEqual(passage.asked, [], "the origin is not asked for what is refused");
+  const next = await play();
+  assert.notEqual(next.id, session.id);
+  assert.equal(await status(next.base, "low/0.m4s"), 200, "the listener's next session");
+  for (const signed of ["good", "other"] as const) {
+    const answer = await ask("low/0.m4s", signed);
+    assert.equal(answer.headers.get("Cache-Status"), "playhead-edge; hit", "one key for everybody");
+    await bytes(answer);
+  }
+});
+
+test("an isolate that has just begun refuses what was revoked before it", async () => {
+  const session = await play();
+  await api("DELETE", `/session/${session.id}`);
+  await until("refused at the origin", async () => (await status(session.base, "low/0.m4s", origin.about.url)) === 403);
+  passage.asked.length = 0;
+  const fresh = await startWorker("worker", bindings(address));
+  try {
+    const asking = Array.from({ length: 5 }, () => status(session.base, "low/0.m4s", fresh.url));
+    assert.deepEqual(await Promise.all(asking), [403, 403, 403, 403, 403]);
+    assert.deepEqual(passage.asked, []);
+  } finally {
+    await fresh.worker.dispose();
+  }
+});
+
+test("while nobody says what was revoked, what is known stays refused, and all else opens", async () => {
+  const [ended, open] = [await play(), origin.about.signed.other];
+  await api("DELETE", `/session/${ended.id}`);
+  await until("refused at the edge", async () => (await status(ended.base, "low/0.m4s")) === 403);
+  assert.equal(await status(open, "low/0.m4s"), 200);
+  const later = await play();
+  assert.equal(await status(later.base, "low/0.m4s"), 200);
+  passage.away = true;
+  const before = passage.revokedAsked;
+  await until("asked in vain", async () => {
+    assert.equal(await status(open, "low/0.m4s"), 200);
+    return passage.revokedAsked > before + 1;
+  });
+  await api("DELETE", `/session/${later.id}`);
+  assert.equal(await status(ended.base, "low/0.m4s"), 403);
+  assert.equal(await status(open, "low/0.m4s"), 200);
+  assert.equal(await status(later.base, "low/0.m4s"), 200, "nobody has heard of its end");
+  passage.away = false;
+  await until("heard of", async () => (await status(later.base, "low/0.m4s")) === 403);
+});
+
+test("an isolate whose origin takes for ever to say what was revoked goes on without", async () => {
+  await bytes(ask("low/0.m4s"));
+  passage.silent = true;
+  const before = passage.revokedAsked;
+  const fresh = await startWorker("worker", bindings(address));
+  try {
+    assert.equal(await status(origin.about.signed.good, "low/0.m4s", fresh.url), 200);
+    assert.equal(await status(origin.about.signed.good, "low/0.m4s", fresh.url), 200);
+    assert.equal(passage.revokedAsked, before + 1);
+  } finally {
+    passage.silent = false;
+    await fresh.worker.dispose();
+  }
+});
+
+test("a refusal is for the one who asked: those who waited with him are served", async () => {
+  let open = (): void => undefined;
+  passage.gate = new Promise((resolve) => (open = resolve));
+  const refused = ask("medium/1.m4s", "third_key");
+  await until("under way", () => passage.asked.length === 1);
+  const waiting = Array.from({ length: 10 }, () => ask("medium/1.m4s"));
+  await until("all wait", () => passage.asked.length === 1);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  open();
+  assert.equal((await refused).status, 403);
+  for (const answer of await Promise.all(waiting)) assert.equal(answer.status, 200);
+  assert.equal(passage.asked.length, 2, "one of them went for all");
+});
+
+test("a fetch goes on when the request that began it has its answer", async () => {
+  let open = (): void => undefined;
+  passage.gate = new Promise((resolve) => (open = resolve));
+  assert.equal((await ask("medium/2.m4s", "good", { "X-Leave": "yes" })).status, 202);
+  await until("under way", () => passage.asked.length === 1);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  open();
+  const kept = new URL(origin.about.signed.good.replace(/^\/p\/[^/]+/, "") + "medium/2.m4s", `https://${edge.host}`);
+  const caches = await worker.getCaches();
+  await until("kept", async () => (await caches.default.match(String(kept))) !== undefined);
+  assert.equal(passage.asked.length, 1, "and it was fetched once");
+});
+
+test("what somebody else answers with 200 in the origin's name is neither kept nor passed on", async () => {
+  const good = { "Content-Type": "audio/mp4", "Cache-Control": "public, max-age=60", ETag: '"x"' };
+  for (const [tail, signed, wrong] of [
+    ["high/0.m4s", "good", { "Content-Type": "text/html" }],
+    ["high/0.m4s", "good", { "Cache-Control": "private" }],
+    ["high/0.m4s", "good", { "Content-Type": "application/json" }],
+    ["grid.json", "unknown_version", {}],
+    ["master.m3u8", "unknown_version", {}],
+  ] as const) {
+    passage.refusal = { status: 200, headers: { ...good, ...wrong }, body: "<h1>Maintenance</h1>" };
+    const answer = await ask(tail, signed);
+    assert.equal(answer.status, 503, JSON.stringify([tail, wrong]));
+    await bytes(answer);
+  }
+  passage.refusal = null;
+  const there = await fetch(`${origin.about.url}${origin.about.signed.good}high/0.m4s`);
+  assert.deepEqual(await bytes(ask("high/0.m4s")), await bytes(there));
+  assert.equal((await ask("master.m3u8", "unknown_version")).status, 404);
+});
