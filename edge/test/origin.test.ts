@@ -48,11 +48,11 @@ async function bytes(answer: Response | Promise<Response>): Promise<Buffer> {
   return Buffer.from(await (await answer).arrayBuffer());
 }
 
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+async function until(what: string, holds: () => boolean | Promise<boolean>, everyMs = 20): Promise<void> {
   const deadline = Date.now() + TIMEOUT_MS;
   while (!(await holds())) {
     assert.ok(Date.now() < deadline, what);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }
 
@@ -174,7 +174,7 @@ test("a fetch goes on when the request that began it has its answer", async () =
   open();
   const kept = new URL(origin.about.signed.good.replace(/^\/p\/[^/]+/, "") + "medium/2.m4s", `https://${edge.host}`);
   const caches = await worker.getCaches();
-  await until("kept", async () => (await caches.default.match(String(kept))) !== undefined);
+  await until("kept", async () => (await caches.default.match(String(kept))) !== undefined, 500);
   assert.equal(passage.asked.length, 1, "and it was fetched once");
 });
 
