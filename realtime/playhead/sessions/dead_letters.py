@@ -11,10 +11,10 @@ from typing import Any
 from redis.asyncio import Redis
 
 from playhead.runtime.redis_clients import client_of
+from playhead.sessions.failures import unavailable_when_down
 from playhead.sessions.journal import Entry
 from playhead.sessions.keys import PARTITIONS, dead_key, dead_letter_id, dead_letter_name, journal_key
 from playhead.sessions.redis_journal import ENTRY_ID_FIELD, REASON_FIELD, committed_at_ms, decoded
-from playhead.sessions.redis_store import unavailable_when_down
 from playhead.sessions.store import JOURNAL_LENGTH_MAX
 
 PAGE_SIZE = 500

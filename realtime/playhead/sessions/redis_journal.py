@@ -19,10 +19,10 @@ from redis.exceptions import ResponseError
 from redis.typing import EncodableT, FieldT
 
 from playhead.runtime.redis_clients import client_of
+from playhead.sessions.failures import unavailable_when_down
 from playhead.sessions.flushing import CLAIM_IDLE_MS, DEAD_LETTERS_MAX, Backlog, Taken
 from playhead.sessions.journal import Entry, decode_entry
 from playhead.sessions.keys import PARTITIONS, dead_key, epoch_key, journal_key
-from playhead.sessions.redis_store import unavailable_when_down
 
 log = structlog.get_logger(__name__)
 

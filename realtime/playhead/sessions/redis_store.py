@@ -4,8 +4,7 @@ On each new connection the epochs of the server's partitions are opened before a
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ import orjson
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.state import SessionState
@@ -27,6 +26,7 @@ from playhead.runtime.redis_urls import Address, cluster_url
 from playhead.runtime.slots import SlotMap
 from playhead.runtime.switches import Switches
 from playhead.sessions.epochs import Epochs, partitions_there
+from playhead.sessions.failures import FAILURES
 from playhead.sessions.journal import Entry, encode_extra
 from playhead.sessions.keys import CONFLICTS, MOVES, PARTITIONS, SESSION, ListenerKeys, deadlines_key, epoch_key
 from playhead.sessions.library import LIBRARY, is_lacking
@@ -58,19 +58,6 @@ from playhead.sessions.store import (
 )
 
 log = structlog.get_logger(__name__)
-FAILURES = (RedisError, OSError, TimeoutError)
-
-
-@asynccontextmanager
-async def unavailable_when_down(client: Redis) -> AsyncIterator[None]:
-    """Turns every failure to talk to the store into StoreUnavailable."""
-    try:
-        yield
-    except REFUSED_BY_REPLICA as error:
-        await leave_server(client)
-        raise StoreUnavailable(str(error)) from error
-    except FAILURES as error:
-        raise StoreUnavailable(str(error)) from error
 
 
 class RedisStore:

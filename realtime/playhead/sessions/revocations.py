@@ -18,8 +18,8 @@ from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.redis_clients import Calls
 from playhead.runtime.tasks import cancelled
+from playhead.sessions.failures import FAILURES
 from playhead.sessions.keys import PARTITIONS, partition_of, revoked_key, session_keys
-from playhead.sessions.redis_store import FAILURES
 from playhead.sessions.states import decode_state
 from playhead.sessions.store import REVOKED_PER_PARTITION_MAX, StoreUnavailable
 

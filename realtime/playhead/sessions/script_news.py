@@ -22,8 +22,8 @@ from playhead.runtime.redis_clients import client_of, subscriptions_of
 from playhead.runtime.subscriptions import NotConfirmed, Subscriptions
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.codec import prepare_payload
+from playhead.sessions.failures import FAILURES
 from playhead.sessions.keys import script_channel, script_of_channel
-from playhead.sessions.redis_store import FAILURES
 from playhead.sessions.store import StoreUnavailable
 
 log = structlog.get_logger(__name__)
