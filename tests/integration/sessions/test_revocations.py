@@ -11,7 +11,7 @@ from playhead.db import Database, Script, ScriptRepository
 from playhead.playback.commands import End
 from playhead.playback.state import SessionState
 from playhead.sessions import revocations
-from playhead.sessions.keys import PARTITIONS, revoked_key
+from playhead.sessions.keys import PARTITIONS, partition_of, revoked_key
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.revocations import RevocationFeed, find_session, revoke
@@ -34,6 +34,10 @@ async def known(line: Line) -> Revocations:
     feed = RevocationFeed(line.store.calls, SetClock())
     await feed.look()
     return feed.revocations
+
+
+def _of_partition(number: int) -> str:
+    return next(subject for subject in iter(new_id, "") if partition_of(subject) == number)
 
 
 def ended_of(copy: Revocations, states: Sequence[SessionState]) -> list[SessionState]:
@@ -77,7 +81,7 @@ class TestOnValkey:
         feed = RevocationFeed(store.calls, SetClock())
         await feed.look()
         for first in range(0, 40, 20):
-            ids = [new_id() for _ in range(20)]
+            ids = [_of_partition(7) for _ in range(20)]
             for subject in [*ids, "/t/one/", "/t/one/"]:
                 await revoke(store.calls, Revocation(subject=subject, at_ms=0, until_s=UNTIL_S))
             await feed.look()
