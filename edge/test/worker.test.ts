@@ -275,7 +275,7 @@ test("refusals are the origin's own, byte for byte, and are not kept", async () 
     }
   }
   assert.ok(passage.asked.length >= 8, "asked for again each time");
-  for (const path of ["/", "/t/x", "/metrics", "/api/v1/audio/scripts", "/healthz"]) {
+  for (const path of ["/", "/t/x", "/p/x/revoked", "/metrics", "/api/v1/audio/scripts", "/healthz"]) {
     assert.equal((await fetch(new URL(path, edge))).status, 404, path);
   }
 });
