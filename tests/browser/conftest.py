@@ -3,18 +3,16 @@
 Owns: finding the browser, opening tabs, closing everything. `running_system` is the program under test.
 """
 
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, async_playwright
 
 from tests.browser.tab import Tab
+from tests.support.chromium import CURE, chromium_path
 from tests.support.system import RunningSystem
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TIMEOUT_MS = 15_000
 
 OpenTab = Callable[..., Awaitable[Tab]]
@@ -24,9 +22,9 @@ OpenTab = Callable[..., Awaitable[Tab]]
 async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, else the one that Playwright has downloaded; skips with the cure when there is neither."""
     async with async_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None) or playwright.chromium.executable_path
-        if not Path(found).exists():
-            pytest.skip("needs Chromium: `apt install chromium`, or `python -m playwright install chromium`")
+        found = chromium_path(playwright)
+        if found is None:
+            pytest.skip(CURE)
         browser = await playwright.chromium.launch(executable_path=found)
         yield browser
         await browser.close()

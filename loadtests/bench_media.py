@@ -1,0 +1,205 @@
+"""How soon sound comes, also of what nobody has encoded, and how fast it is encoded: `dev.py bench media`.
+
+    python3 dev.py bench media [--rounds 7] [--crowds 40,100] [--quick] [--keep]
+
+A whole system on this machine: PostgreSQL, Valkey, one server, a flusher, and a worker where it is named. Sources are of
+an hour, in five formats. Measured in this order:
+
+| what | how |
+| ---- | --- |
+| ladder | ten minutes of mp3 prepared by the worker, and by one bare ffmpeg with its own HLS muxer, in turn |
+| first sound, seek; the worker busy elsewhere | over HTTP, while the worker prepares the five hours |
+| first sound, seek; cold and warm, no worker | over HTTP: until the last byte; in Chromium: until the sound moves |
+| demand | 2, 4, 8 clients who ask for random places that nobody has encoded, one after the other |
+| crowd | 40 and 100 listeners who come within 10 s, each to a random place of a script of its own, and listen on |
+
+Cold: nobody has encoded that segment before, each sample has a script of its own. The load shares the machine. How much
+of it an edge takes over is another benchmark's: `dev.py bench edge`.
+"""
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from loadtests.ending import run
+from loadtests.keeping import keep
+from loadtests.machine import Result
+from loadtests.media.browser import NoBrowser, chromium
+from loadtests.media.crowd import LISTEN_S, crowd
+from loadtests.media.demand import loop
+from loadtests.media.figures import FEW, MANY, Measured, figures_of, goals_of, rows_of
+from loadtests.media.firsts import CHROMIUM, HTTP, OpenPlayer, Sampler, http_player
+from loadtests.media.ladder import compare
+from loadtests.media.pictures import draw_media
+from loadtests.media.place import Place, running
+from loadtests.media.sources import KINDS, Maker, SourceFile
+from loadtests.media.watching import Watch, watching
+from playhead.transcode import find_programs
+
+SEED = 1
+LADDER_MINUTES, LADDER_SECONDS_MAX = 10, 120.0
+HTTP_SECONDS_MAX, BUSY_SECONDS_MAX, BROWSER_SECONDS_MAX = 90.0, 80.0, 200.0
+"""How long samples are taken, so that the whole run ends within twelve minutes."""
+LOAD_IDLE_MAX = 0.5
+CLIENTS = (2, 4, 8)
+QUICK = {"minutes": 5, "rounds": 1, "ladder_rounds": 1, "seconds": 2.0, "crowds": "5,10"}
+
+
+class Bench:
+    """One run on a system that is ready."""
+
+    def __init__(self, place: Place, watch: Watch, options: argparse.Namespace) -> None:
+        self.measured = Measured(peaks=watch.peaks)
+        self._place = place
+        self._watch = watch
+        self._options = options
+        self._chance = random.Random(SEED)
+
+    def note_load(self, load: float) -> None:
+        if load > LOAD_IDLE_MAX:
+            self._note(f"The machine was not idle before: its load was {load:.1f}.")
+
+    async def ladder(self, maker: Maker) -> None:
+        file = await maker.mp3(min(LADDER_MINUTES, self._options.minutes))
+        with self._watch.during("ladder"):
+            rounds, left_out = await compare(
+                self._place, maker.programs, file, self._options.ladder_rounds, LADDER_SECONDS_MAX
+            )
+        self.measured.rounds = rounds
+        self._note(left_out)
+        say(f"ladder: {', '.join(f'{each.ratio:.3f}' for each in rounds)} of the bare ffmpeg's speed")
+
+    async def busy(self, sources: dict[str, SourceFile]) -> None:
+        """Uploads the sources, which gives the worker enough to do."""
+        async with self._place.worker():
+            for kind, file in sources.items():
+                await self._place.know(kind, file)
+            say("uploaded")
+            await self._samples(HTTP, partial(http_player, self._place), BUSY_SECONDS_MAX, busy=True)
+
+    async def firsts(self) -> None:
+        await self._samples(HTTP, partial(http_player, self._place), HTTP_SECONDS_MAX)
+        try:
+            async with chromium(self._place) as browser:
+                await self._samples(CHROMIUM, browser.player, BROWSER_SECONDS_MAX)
+        except NoBrowser as error:
+            self._note(f"Not measured in Chromium: {error}")
+
+    async def _samples(self, client: str, player: OpenPlayer, seconds_max: float, *, busy: bool = False) -> None:
+        sampler = Sampler(
+            place=self._place,
+            client=client,
+            open_player=player,
+            samples=self.measured.samples,
+            chance=self._chance,
+            seconds_max=seconds_max,
+            busy=busy,
+        )
+        await sampler.warm_up(KINDS[0])
+        with self._watch.during("firsts_busy" if busy else f"firsts_{client}"):
+            self._note(await sampler.take(KINDS, self._options.rounds))
+        say(f"first sounds and seeks: {client}{', the worker busy' if busy else ''}")
+
+    async def demand(self) -> None:
+        for clients in CLIENTS:
+            with self._watch.during(f"demand_{clients}"):
+                done = await loop(self._place, KINDS, clients, self._options.seconds, self._chance)
+            self.measured.loops.append(done)
+            say(f"{clients} clients: {done.per_s:.1f} segments/s, {done.answers.refused} refused, {done.failed} failed")
+
+    async def crowds(self, sizes: Sequence[int]) -> None:
+        for listeners in sizes:
+            with self._watch.during(f"crowd_{listeners}"):
+                seen = await crowd(self._place, KINDS, listeners, self._chance, self._options.listen_s)
+            self.measured.crowds.append(seen)
+            say(
+                f"{listeners} listeners: {len(seen.first_ms)} play, {len(seen.segment_ms)} segments, "
+                f"{seen.answers.refused} refused, gave up: {seen.failed[:3] or 'none'}"
+            )
+
+    def _note(self, what: str | None) -> None:
+        if what is not None:
+            self.measured.notes.append(what)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@asynccontextmanager
+async def started(options: argparse.Namespace) -> AsyncIterator[tuple[Bench, Maker]]:
+    programs = find_programs(os.environ)
+    with tempfile.TemporaryDirectory(prefix="ph-media-") as name:
+        files = Path(name) / "files"
+        files.mkdir()
+        async with running(Path(name)) as place, watching(place.encoding) as watch:
+            yield Bench(place, watch, options), Maker(programs, files)
+
+
+async def measure(options: argparse.Namespace) -> Measured:
+    load = os.getloadavg()[0]
+    async with started(options) as (bench, maker):
+        say("ready")
+        bench.note_load(load)
+        await bench.ladder(maker)
+        began_s = time.monotonic()
+        sources = await maker.sources(options.minutes)
+        say(f"sources made in {time.monotonic() - began_s:.0f} s")
+        await bench.busy(sources)
+        await bench.firsts()
+        await bench.demand()
+        await bench.crowds([int(size) for size in options.crowds.split(",")])
+        return bench.measured
+
+
+def options_of(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="dev.py bench media", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="samples of each format and client")
+    parser.add_argument("--ladder-rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=int, default=60, help="of sound in a source")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each number of clients who ask all the time")
+    parser.add_argument("--crowds", default=f"{FEW},{MANY}", help="listeners that come within 10 s")
+    parser.add_argument("--listen-s", type=float, default=LISTEN_S, help="how long each of a crowd listens")
+    parser.add_argument("--quick", action="store_true", help="a little of everything, to see whether it works")
+    parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        vars(options).update(QUICK)
+    if options.minutes < 5:
+        parser.error("--minutes must be 5 or more: a cold place lies beyond what a player buffers")
+    return options
+
+
+def main() -> None:
+    options = options_of(sys.argv[1:])
+    measured = run(measure(options))
+    figures = figures_of(measured)
+    result = Result("media", figures, goals_of(figures))
+    rows = rows_of(measured)
+    for row in rows:
+        say(f"{row.name:<60} {row.count:>5} {row.failed:>4} {row.p50_ms:>9g} {row.p95_ms:>9g} {row.p99_ms:>9g} ms")
+    for what in measured.notes:
+        say(what)
+    if options.keep:
+        kept = keep(
+            result,
+            vars(options),
+            rows,
+            draw=lambda title, path: draw_media(measured, title, path),
+            notes=measured.notes,
+        )
+        say(f"Written: {', '.join(map(str, kept))}")
+    print(result.line())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""ffmpeg's processes and memory, and the server's memory, looked at all the time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+
+import psutil
+
+LOOK_S = 0.1
+NAME = "ffmpeg"
+
+
+@dataclass(slots=True)
+class Peak:
+    """The most that was seen at one look."""
+
+    looks: int = 0
+    processes: int = 0
+    ffmpeg_bytes: int = 0
+    """Resident memory of one ffmpeg."""
+    server_bytes: int = 0
+
+    def note(self, ffmpeg_bytes: list[int], server_bytes: int) -> None:
+        self.looks += 1
+        self.processes = max(self.processes, len(ffmpeg_bytes))
+        self.ffmpeg_bytes = max([self.ffmpeg_bytes, *ffmpeg_bytes])
+        self.server_bytes = max(self.server_bytes, server_bytes)
+
+
+class Watch:
+    """Looks at what the processes `pids` run, the first of which is the server. `peaks`: by the names given to `during`."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = pids
+        self._server = psutil.Process(pids[0])
+        self._now: list[Peak] = []
+        self.peaks: dict[str, Peak] = {}
+
+    @contextmanager
+    def during(self, name: str) -> Iterator[Peak]:
+        """The most of the block."""
+        peak = self.peaks.setdefault(name, Peak())
+        self._now.append(peak)
+        try:
+            yield peak
+        finally:
+            self._now.remove(peak)
+
+    async def look_for_ever(self) -> None:
+        while True:
+            began_s = time.monotonic()
+            with suppress(psutil.Error):
+                seen = await asyncio.to_thread(self._look)
+                for peak in self._now:
+                    peak.note(*seen)
+            await asyncio.sleep(max(0.0, LOOK_S - (time.monotonic() - began_s)))
+
+    def _look(self) -> tuple[list[int], int]:
+        sizes = []
+        for pid in tuple(self._pids):
+            with suppress(psutil.Error):
+                sizes += [int(process.memory_info().rss) for process in encoders(pid)]
+        return sizes, int(self._server.memory_info().rss)
+
+
+def encoders(pid: int) -> list[psutil.Process]:
+    """The ffmpeg processes that process `pid` has started. Raises psutil.Error when it is gone."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if child.name().startswith(NAME):
+                found.append(child)
+    return found
+
+
+@asynccontextmanager
+async def watching(pids: Sequence[int]) -> AsyncIterator[Watch]:
+    """Looks in the background until the end; `pids` may change meanwhile."""
+    watch = Watch(pids)
+    task = asyncio.create_task(watch.look_for_ever())
+    try:
+        yield watch
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
