@@ -2,8 +2,8 @@
 
     python3 dev.py bench media [--rounds 7] [--crowds 40,100] [--quick] [--keep]
 
-A whole system on this machine: PostgreSQL, Valkey, one server, a flusher, and a worker where it is named. Sources are of
-an hour, in five formats. Measured in this order:
+A whole system on this machine: PostgreSQL, Valkey, one server, a flusher, and a worker where it is named. Sources
+are of an hour, in five formats. Measured in this order:
 
 | what | how |
 | ---- | --- |
@@ -32,7 +32,7 @@ from loadtests.ending import run
 from loadtests.keeping import keep
 from loadtests.machine import Result
 from loadtests.media.browser import NoBrowser, chromium
-from loadtests.media.crowd import LISTEN_S, crowd
+from loadtests.media.crowd import ARRIVE_S, LISTEN_S, crowd
 from loadtests.media.demand import loop
 from loadtests.media.figures import FEW, MANY, Measured, figures_of, goals_of, rows_of
 from loadtests.media.firsts import CHROMIUM, HTTP, OpenPlayer, Sampler, http_player
@@ -46,8 +46,13 @@ from playhead.transcode import find_programs
 SEED = 1
 LADDER_MINUTES, LADDER_SECONDS_MAX = 10, 120.0
 HTTP_SECONDS_MAX, BUSY_SECONDS_MAX, BROWSER_SECONDS_MAX = 90.0, 80.0, 200.0
-"""How long samples are taken, so that the whole run ends within twelve minutes."""
+"""How long samples are taken."""
+SECONDS_MAX = 690.0
+"""Nothing is begun that would end later, so that a slow machine is done within twelve minutes as well."""
+SETTING_UP_S = 10.0
+"""What a crowd needs beside the time for which it listens: its scripts, and its last requests."""
 LOAD_IDLE_MAX = 0.5
+BEGAN_S = time.monotonic()
 CLIENTS = (2, 4, 8)
 QUICK = {"minutes": 5, "rounds": 1, "ladder_rounds": 1, "seconds": 2.0, "crowds": "5,10"}
 
@@ -61,6 +66,7 @@ class Bench:
         self._watch = watch
         self._options = options
         self._chance = random.Random(SEED)
+        self._until_s = time.monotonic() + SECONDS_MAX
 
     def note_load(self, load: float) -> None:
         if load > LOAD_IDLE_MAX:
@@ -99,7 +105,7 @@ class Bench:
             open_player=player,
             samples=self.measured.samples,
             chance=self._chance,
-            seconds_max=seconds_max,
+            seconds_max=min(seconds_max, self._until_s - time.monotonic()),
             busy=busy,
         )
         await sampler.warm_up(KINDS[0])
@@ -109,6 +115,8 @@ class Bench:
 
     async def demand(self) -> None:
         for clients in CLIENTS:
+            if not self._time_for(self._options.seconds, f"{clients} clients"):
+                return
             with self._watch.during(f"demand_{clients}"):
                 done = await loop(self._place, KINDS, clients, self._options.seconds, self._chance)
             self.measured.loops.append(done)
@@ -116,6 +124,8 @@ class Bench:
 
     async def crowds(self, sizes: Sequence[int]) -> None:
         for listeners in sizes:
+            if not self._time_for(ARRIVE_S + self._options.listen_s, f"{listeners} listeners"):
+                return
             with self._watch.during(f"crowd_{listeners}"):
                 seen = await crowd(self._place, KINDS, listeners, self._chance, self._options.listen_s)
             self.measured.crowds.append(seen)
@@ -124,13 +134,19 @@ class Bench:
                 f"{seen.answers.refused} refused, gave up: {seen.failed[:3] or 'none'}"
             )
 
+    def _time_for(self, seconds: float, what: str) -> bool:
+        """Whether `what` may begin; else it is noted as left out."""
+        enough = time.monotonic() + seconds + SETTING_UP_S < self._until_s
+        self._note(None if enough else f"{what}: not measured, as the time was over.")
+        return enough
+
     def _note(self, what: str | None) -> None:
         if what is not None:
             self.measured.notes.append(what)
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - BEGAN_S:5.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 @asynccontextmanager
@@ -186,7 +202,10 @@ def main() -> None:
     result = Result("media", figures, goals_of(figures))
     rows = rows_of(measured)
     for row in rows:
-        say(f"{row.name:<60} {row.count:>5} {row.failed:>4} {row.p50_ms:>9g} {row.p95_ms:>9g} {row.p99_ms:>9g} ms")
+        print(
+            f"{row.name:<60} {row.count:>5} {row.failed:>4} {row.p50_ms:>9g} {row.p95_ms:>9g} {row.p99_ms:>9g} ms",
+            file=sys.stderr,
+        )
     for what in measured.notes:
         say(what)
     if options.keep:

@@ -1,7 +1,7 @@
 """A benchmark that is told to end: what it has started is ended first, whoever tells it.
 
-Python's own handling of Ctrl-C does that for `asyncio.run`; SIGTERM would end the process at once, and leave servers and
-encoders behind.
+Python's own handling of Ctrl-C does that for `asyncio.run`; SIGTERM would end the process at once, and leave servers
+and encoders behind.
 """
 
 import asyncio

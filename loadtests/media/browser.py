@@ -1,7 +1,7 @@
 """Chromium with hls.js, in a page of its own: what a listener hears, and when.
 
-The page is the server's own origin, so that nothing but what a player does goes over the wire. Each player has a profile
-of its own, so no cache helps it.
+The page is the server's own origin, so that nothing but what a player does goes over the wire. Each player has a
+profile of its own, so no cache helps it.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from loadtests.media.listener import SEGMENT_S, NotPlayed
 from loadtests.media.place import API, Place
 from playhead.app.embedded.errors import EmbeddedError
 from playhead.app.player_build import PlayerBuildError, find_node, install, source_folder
-
 from tests.support.chromium import CURE, chromium_path
 
 PAGE = Path(__file__).with_name("page.js")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-
 from loadtests.media.firsts import random_segment
 from loadtests.media.listener import SEGMENT_S, Answers, Listener, NotPlayed, listening
 from loadtests.media.place import Place

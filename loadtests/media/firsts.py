@@ -2,7 +2,7 @@
 
 Each sample takes a script of its own that nobody has encoded, waits until the server is idle, and goes
 
-    first sound (cold) → seek to a place that nobody has encoded (cold) → another player: first sound → seek there (warm)
+    first sound (cold) → seek to a place nobody has encoded (cold) → another player: first sound → seek there (warm)
 """
 
 import random
@@ -106,9 +106,9 @@ class Sampler:
         for number in range(rounds):
             for kind in kinds:
                 if self.failures >= FAILURES_MAX:
-                    return f"{self.client}: broken off, as no sound came {FAILURES_MAX} times one after the other."
+                    return f"Samples of {self.client}: broken off, as no sound came {FAILURES_MAX} times one after the other."
                 if time.monotonic() > until_s:
-                    return f"{self.client}: {number} of {rounds} rounds in {self.seconds_max:g} s."
+                    return f"Samples of {self.client}: {number} of {rounds} rounds in {self.seconds_max:g} s."
                 await self._take_one(kind)
         return None
 

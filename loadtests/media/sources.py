@@ -16,7 +16,9 @@ PIECE_S = 60
 MP3, MP3_VBR, M4A, FLAC, OPUS = "mp3", "mp3, variable rate", "m4a", "flac", "opus"
 KINDS = (MP3, MP3_VBR, M4A, FLAC, OPUS)
 TIMEOUT_S = 120.0
-_VOICE = "(0.5+0.5*sin(2*PI*3.1*t))*(0.3*sin(2*PI*(170*t+9*sin(2*PI*0.9*t)))+0.15*sin(2*PI*(1300*t+40*sin(2*PI*1.7*t))))"
+_VOICE = (
+    "(0.5+0.5*sin(2*PI*3.1*t))*(0.3*sin(2*PI*(170*t+9*sin(2*PI*0.9*t)))+0.15*sin(2*PI*(1300*t+40*sin(2*PI*1.7*t))))"
+)
 SOUND = f"aevalsrc='{_VOICE}+0.004*random(0)|{_VOICE}*0.7+0.004*random(1)':s=44100:d={PIECE_S}"
 """A tone that moves as a voice does, with some noise, so that encoders have work to do."""
 
@@ -33,7 +35,7 @@ class Maker:
     """Makes files in `folder`, which exists."""
 
     def __init__(self, programs: Programs, folder: Path) -> None:
-        self._programs = programs
+        self.programs = programs
         self._folder = folder
 
     async def sources(self, minutes: int) -> dict[str, SourceFile]:
@@ -85,7 +87,7 @@ class Maker:
         return self._folder / f"sound.{suffix}"
 
     async def _ffmpeg(self, *arguments: str) -> None:
-        await run_ffmpeg(self._programs, arguments, TIMEOUT_S)
+        await run_ffmpeg(self.programs, arguments, TIMEOUT_S)
 
 
 _BARE_MP3 = ("-write_xing", "0", "-id3v2_version", "0")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import psutil
 
-LOOK_S = 0.1
+LOOK_S = 0.2
+"""A look takes a few ms of CPU: all processes of the machine are gone through."""
 NAME = "ffmpeg"
 
 
@@ -30,7 +31,7 @@ class Peak:
 
 
 class Watch:
-    """Looks at what the processes `pids` run, the first of which is the server. `peaks`: by the names given to `during`."""
+    """Looks at what `pids` run, the first of which is the server. `peaks`: by the names given to `during`."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self._pids = pids

@@ -32,7 +32,7 @@ def _goal(run: Kept, name: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.12g}"
+    return "-" if value is None else f"{value:,.12g}"
 
 
 def sounds() -> str:
@@ -65,7 +65,7 @@ def formats() -> str:
         for what in ("first_cold", "seek_cold"):
             for client_title in CLIENTS.values():
                 row = seen.get(f"{WHATS[what]}, {client_title}: {kind}")
-                cells.append("–" if row is None else f"{row['p50_ms']:,.0f} / {row['p95_ms']:,.0f}")
+                cells.append("-" if row is None else f"{row['p50_ms']:,.0f} / {row['p95_ms']:,.0f}")
         rows.append([kind, *cells])
     titles = [f"{WHATS[what]}, {title}" for what in ("first_cold", "seek_cold") for title in CLIENTS.values()]
     return markdown(["an hour of", *titles], rows)

@@ -4,6 +4,7 @@ To renew them: python -m tests.unit.loadtests.test_bench_media"""
 
 import random
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,9 @@ def measured() -> Measured:
     found.samples.times_ms[FIRST_COLD, HTTP, FLAC] = [200.0]
     found.samples.times_ms[SEEK_COLD, HTTP, MP3] = [400.0]
     found.samples.failed[SEEK_COLD, HTTP] = 1
-    crowd = Crowd(listeners=100, first_ms=[900.0, 19_999.0], segment_ms=[900.0, 950.0, 19_000.0], stalled_ms=[0.0, 500.0])
+    crowd = Crowd(
+        listeners=100, first_ms=[900.0, 19_999.0], segment_ms=[900.0, 950.0, 19_000.0], stalled_ms=[0.0, 500.0]
+    )
     crowd.answers.times_ms, crowd.answers.refused = [900.0, 5_000.0], 7
     found.crowds = [crowd]
     return found
@@ -110,7 +113,7 @@ def test_a_buffer_is_filled_and_then_as_it_is_played_and_knows_how_long_it_was_e
 def test_places_of_a_script_lie_apart_and_beyond_what_a_player_buffers_at_first() -> None:
     found = sorted(segment for _, segment in places([SCRIPT], random.Random(7)))
     assert len(found) > 30 and found[0] >= SEEK_FIRST_SEGMENT and found[-1] < GRID.segments
-    assert min(later - earlier for earlier, later in zip(found, found[1:], strict=False)) >= APART_SEGMENTS
+    assert min(later - earlier for earlier, later in pairwise(found)) >= APART_SEGMENTS
     chance = random.Random(7)
     assert all(SEEK_FIRST_SEGMENT <= random_segment(SCRIPT, chance) < GRID.segments - 1 for _ in range(200))
 
