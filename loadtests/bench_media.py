@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 
 from loadtests.ending import run
-from loadtests.keeping import keep
+from loadtests.keeping import RESULTS, keep
 from loadtests.machine import Result
 from loadtests.media.browser import NoBrowser, chromium
 from loadtests.media.crowd import ARRIVE_S, LISTEN_S, crowd
@@ -187,6 +187,7 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--listen-s", type=float, default=LISTEN_S, help="how long each of a crowd listens")
     parser.add_argument("--quick", action="store_true", help="a little of everything, to see whether it works")
     parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the plot")
     options = parser.parse_args(arguments)
     if options.quick:
         vars(options).update(QUICK)
@@ -211,8 +212,9 @@ def main() -> None:
     if options.keep:
         kept = keep(
             result,
-            vars(options),
+            {name: given for name, given in vars(options).items() if name != "results"},
             rows,
+            options.results,
             draw=lambda title, path: draw_media(measured, title, path),
             notes=measured.notes,
         )

@@ -106,9 +106,9 @@ class Sampler:
         for number in range(rounds):
             for kind in kinds:
                 if self.failures >= FAILURES_MAX:
-                    return f"Samples of {self.client}: broken off, as no sound came {FAILURES_MAX} times one after the other."
+                    return f"Samples of {self.client}: broken off, as no sound came {FAILURES_MAX} times in a row."
                 if time.monotonic() > until_s:
-                    return f"Samples of {self.client}: {number} of {rounds} rounds in {self.seconds_max:g} s."
+                    return f"Samples of {self.client}: {number} of {rounds} rounds in {self.seconds_max:.0f} s."
                 await self._take_one(kind)
         return None
 

@@ -57,14 +57,18 @@ async def compare(
         for number in range(rounds):
             if time.monotonic() > until_s:
                 return done, f"The ladder: {number} of {rounds} rounds in {seconds_max:g} s."
-            if number % 2:
-                bare = await bare_run(programs, file.path)
-                sound_s, prepared = await prepared_run(place, worker, file)
-            else:
-                sound_s, prepared = await prepared_run(place, worker, file)
-                bare = await bare_run(programs, file.path)
-            done.append(Round(sound_s, prepared, bare))
+            try:
+                done.append(await _round(place, programs, worker, file, bare_first=bool(number % 2)))
+            except TimeoutError:
+                return done, f"The ladder: broken off after {number} rounds, as the next one took too long."
     return done, None
+
+
+async def _round(place: Place, programs: Programs, worker: Process, file: SourceFile, *, bare_first: bool) -> Round:
+    """Raises TimeoutError."""
+    before = await bare_run(programs, file.path) if bare_first else None
+    sound_s, prepared = await prepared_run(place, worker, file)
+    return Round(sound_s, prepared, before or await bare_run(programs, file.path))
 
 
 async def prepared_run(place: Place, worker: Process, file: SourceFile) -> tuple[float, Run]:
