@@ -80,7 +80,7 @@ class Bench:
             )
         self.measured.rounds = rounds
         self._note(left_out)
-        say(f"ladder: {', '.join(f'{each.ratio:.3f}' for each in rounds)} of the bare ffmpeg's speed")
+        say(f"ladder: {', '.join(f'{each.ratio:.3f}' for each in rounds) or 'none'} of the bare ffmpeg's speed")
 
     async def busy(self, sources: dict[str, SourceFile]) -> None:
         """Uploads the sources, which gives the worker enough to do."""
