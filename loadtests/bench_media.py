@@ -40,7 +40,7 @@ from loadtests.media.ladder import compare
 from loadtests.media.pictures import draw_media
 from loadtests.media.place import Place, running
 from loadtests.media.sources import KINDS, Maker, SourceFile
-from loadtests.media.watching import Watch, watching
+from loadtests.media.watching import Others, Watch, watching
 from playhead.transcode import find_programs
 
 SEED = 1
@@ -51,7 +51,7 @@ SECONDS_MAX = 690.0
 """Nothing is begun that would end later, so that a slow machine is done within twelve minutes as well."""
 SETTING_UP_S = 10.0
 """What a crowd needs beside the time for which it listens: its scripts, and its last requests."""
-LOAD_IDLE_MAX = 0.5
+OTHERS_CORES_MAX = 0.1
 BEGAN_S = time.monotonic()
 CLIENTS = (2, 4, 8)
 QUICK = {"minutes": 5, "rounds": 1, "ladder_rounds": 1, "seconds": 2.0, "crowds": "5,10"}
@@ -68,9 +68,13 @@ class Bench:
         self._chance = random.Random(SEED)
         self._until_s = time.monotonic() + SECONDS_MAX
 
-    def note_load(self, load: float) -> None:
-        if load > LOAD_IDLE_MAX:
-            self._note(f"The machine was not idle before: its load was {load:.1f}.")
+    def note_others(self, others: Others) -> None:
+        """How far the figures are those of an idle machine."""
+        self.measured.others_cores = others.cores()
+        if self.measured.others_cores > OTHERS_CORES_MAX:
+            self._note(
+                f"The machine was not idle: others used {self.measured.others_cores:.1f} of its cores meanwhile."
+            )
 
     async def ladder(self, maker: Maker) -> None:
         file = await maker.mp3(min(LADDER_MINUTES, self._options.minutes))
@@ -160,10 +164,9 @@ async def started(options: argparse.Namespace) -> AsyncIterator[tuple[Bench, Mak
 
 
 async def measure(options: argparse.Namespace) -> Measured:
-    load = os.getloadavg()[0]
+    others = Others()
     async with started(options) as (bench, maker):
         say("ready")
-        bench.note_load(load)
         await bench.ladder(maker)
         began_s = time.monotonic()
         sources = await maker.sources(options.minutes)
@@ -172,6 +175,7 @@ async def measure(options: argparse.Namespace) -> Measured:
         await bench.firsts()
         await bench.demand()
         await bench.crowds([int(size) for size in options.crowds.split(",")])
+        bench.note_others(others)
         return bench.measured
 
 

