@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -140,7 +140,8 @@ class Place:
     async def know(self, kind: str, file: SourceFile) -> None:
         """Uploads a source of which `fresh` then makes scripts."""
         script = await self.upload(file)
-        self._uploaded[kind] = Source(**{field.name: getattr(script, field.name) for field in fields(Source)})
+        measures = [field.name for field in fields(Source) if field.default is MISSING]
+        self._uploaded[kind] = Source(**{name: getattr(script, name) for name in measures})
 
     async def fresh(self, kind: str) -> Script:
         """A script of that source, which nobody has encoded, and no worker has heard of."""
