@@ -144,6 +144,33 @@ async def test_many_who_ask_for_segments_of_one_block_share_a_run(
     assert metrics.segments.labels(FIRST_RUNG.name)._value.get() == BLOCK_SEGMENTS
 
 
+async def test_what_nobody_waits_for_gives_way_to_who_hears_nothing(
+    encoder: Encoder, storage: LocalStorage, script: Script, metrics: Metrics
+) -> None:
+    demand = Demand(encoder, storage, OwnClaims(), metrics, slots=1)
+    await demand.segment(script, FIRST_RUNG, 0)
+    await demand.segment(script, FIRST_RUNG, BLOCK_SEGMENTS)
+    assert ended(metrics, "gave_way") == 1
+    assert await demand.segment(script, FIRST_RUNG, BLOCK_SEGMENTS - 1), "which is made when it is asked for"
+    await until_ended(metrics, "encoded", 1)
+    await demand.stop()
+
+
+async def test_who_fills_a_buffer_waits_for_who_hears_nothing(hanging: Demand, script: Script) -> None:
+    hanging._lately.put((script.script_id, VERSION, FIRST_RUNG.name, 4), hanging._now_s())
+    hanging._wait_s = ENDED_S
+    asked = [asyncio.ensure_future(hanging.segment(script, FIRST_RUNG, segment)) for segment in (0, 10)]
+    async with asyncio.timeout(ENDED_S):
+        while not hanging._slots.urgent_waiting:
+            await asyncio.sleep(0.01)
+    asked.append(asyncio.ensure_future(hanging.segment(script, FIRST_RUNG, 5)))
+    await asyncio.sleep(SOON_S)
+    run = hanging._runs[script.script_id, VERSION, FIRST_RUNG.name, 5]
+    assert not run.urgent and run.encoding is None, "the one slot of urgent ones is taken, and one of them waits"
+    await hanging.stop()
+    await asyncio.gather(*asked, return_exceptions=True)
+
+
 async def test_who_jumps_back_in_a_block_gets_a_run_that_ends_where_the_other_began(
     demand: Demand, script: Script, metrics: Metrics
 ) -> None:

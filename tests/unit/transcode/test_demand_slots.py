@@ -2,7 +2,7 @@
 
 import asyncio
 
-from playhead.transcode.demand_slots import URGENT_SHARE, DemandSlots
+from playhead.transcode.demand_slots import DemandSlots
 
 SLOTS = 2
 
@@ -47,16 +47,23 @@ async def test_no_more_run_at_once_than_there_are_slots_and_in_the_order_they_ca
     assert runs.begun == ["a", "b", "c", "d"]
 
 
-async def test_urgent_ones_run_beside_the_others_up_to_their_share_and_before_who_waits() -> None:
+async def test_urgent_ones_run_beside_the_others_and_none_of_these_begins_while_one_waits() -> None:
     runs = Runs()
-    await runs.ask("a", "b", "c", *(f"u{n}" for n in range(SLOTS * URGENT_SHARE)))
-    assert runs.begun == ["a", "b", "u0", "u1"]
-    await runs.let_go("a")
-    assert runs.begun[-1] == "u2"
-    await runs.let_go("b", "u0")
-    assert runs.begun[-1] == "u3" and "c" not in runs.begun
-    await runs.let_go("u1", "u2")
-    assert runs.begun[-1] == "c"
+    await runs.ask("a", "b", "c", "u0", "u1", "u2")
+    assert runs.begun == ["a", "b", "u0", "u1"] and runs.slots.urgent_waiting == 1
+    await runs.let_go("a", "b")
+    assert "c" not in runs.begun
+    await runs.let_go("u0")
+    assert runs.begun[4:] == ["u2", "c"] and runs.slots.urgent_waiting == 0
+
+
+async def test_an_urgent_one_that_stops_waiting_holds_nobody_up() -> None:
+    runs = Runs()
+    await runs.ask("u0", "u1", "u2", "a")
+    assert runs.begun == ["u0", "u1"]
+    await runs.cancel("u2")
+    await asyncio.sleep(0)
+    assert runs.begun == ["u0", "u1", "a"]
 
 
 async def test_who_stops_waiting_leaves_no_gap_and_takes_no_slot() -> None:

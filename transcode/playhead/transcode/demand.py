@@ -5,8 +5,9 @@
                                                                      else encode, store, answer, one after the other
 
 A run goes on behind the segment that was asked for, to the end of its block: a player asks for those next, and an
-encoder that runs has already found its place in the source. Who cannot have a segment soon is told so, and not kept
-waiting. An encoding that two processes make at once is stored once; the copies are interchangeable.
+encoder that runs has already found its place in the source. It gives way as soon as nobody waits for any of it and
+somebody else has nothing to listen to. Who cannot have a segment soon is told so, and not kept waiting.
+An encoding that two processes make at once is stored once; the copies are interchangeable.
 """
 
 import asyncio
@@ -45,7 +46,10 @@ BUSY_RETRY_S = (1, 3)
 FAILED_RETRY_S = 10
 """For so long a place that could not be encoded is not tried again."""
 SOURCE_GONE = "The script's source is gone."
-LATELY_S = 60.0
+LATELY_S = 4.0
+"""Who asks for a segment so soon after the one before was made fills a buffer; who asks later may have played it."""
+BUFFERED_NICENESS = 5
+"""Of what is made for somebody who has something to listen to."""
 KNOWN_MAX = 10_000
 
 log = structlog.get_logger(__name__)
@@ -67,7 +71,7 @@ def _wanted() -> bool:
 
 
 class Demand:
-    """Encodes what is asked for, `slots` runs at once and as many urgent ones beside them. Ended by `stop`."""
+    """Encodes what is asked for: `slots` urgent runs at once and as many others. Ended by `stop`."""
 
     def __init__(
         self,
@@ -133,13 +137,24 @@ class Demand:
             raise SegmentNotNow(reason, FAILED_RETRY_S)
         run = self._runs.get(name) or self._begin(script, rung, segment)
         try:
-            return await run.wait(segment, wanted, self._wait_s)
+            body = await run.wait(segment, wanted, self._wait_s)
         except TimeoutError:
             raise _busy() from None
         except EncodeFailed as error:
             raise SegmentNotNow(str(error), FAILED_RETRY_S) from None
         except ObjectMissing:
             raise SegmentNotNow(SOURCE_GONE, FAILED_RETRY_S) from None
+        self._make_room()
+        return body
+
+    def _make_room(self) -> None:
+        """While somebody has nothing to listen to, nothing is made that nobody waits for."""
+        if not self._slots.urgent_waiting:
+            return
+        for run in {*self._runs.values()}:
+            if run.encoding is not None and run.idle and run.unmade:
+                run.give_way()
+                self._forget(run)  # who asks from now on gets a run that is not about to end
 
     def _begin(self, script: Script, rung: Rung, segment: int) -> DemandRun:
         before_s = self._lately.get(_name(script, rung, segment - 1))
@@ -192,6 +207,7 @@ class Demand:
         finally:
             run.failed(_busy())  # whatever is left of it
             self._forget(run)
+            self._under_way[run.urgent] -= 1
             self._metrics.runs.labels(ended).inc()
 
     async def _made(self, run: DemandRun) -> str:
@@ -200,16 +216,16 @@ class Demand:
         key = _claim_key(run)
         async with self._storage.local_file(run.script.source_key) as source:  # which may have to be fetched first
             while True:
+                asyncio.get_running_loop().call_soon(self._make_room)  # as soon as it waits
                 async with self._slots.turn(run.urgent):
                     if not run.wanted or await self._there_already(run):
                         return "unneeded"
                     ours, theirs = await self._claim(key, run.segments)
                     if ours or run.segments.start not in theirs:
                         try:
-                            await self._encode(run, source)
+                            return await self._encoded_unless_it_gave_way(run, source)
                         finally:
                             await self._give_up(key, ours)
-                        return "encoded"
                 if await self._followed(run, key):
                     return "followed"
 
@@ -256,6 +272,16 @@ class Demand:
             await asyncio.sleep(POLL_S)
         return True
 
+    async def _encoded_unless_it_gave_way(self, run: DemandRun, source: Path) -> str:
+        run.encoding = asyncio.create_task(self._encode(run, source), name="demand-encoding")
+        try:
+            await run.encoding
+        except asyncio.CancelledError:
+            if not run.gave_way:
+                raise
+            return "gave_way"
+        return "encoded"
+
     async def _encode(self, run: DemandRun, source: Path) -> None:
         async def take(_rung: Rung, segment: int, body: bytes) -> None:
             run.made(segment, await self._stored(run.key(segment), body))
@@ -263,7 +289,8 @@ class Demand:
             self._encoded.labels(run.rung.name).inc()
 
         what = EncoderSource(path=source, grid=_grid(run.script), start_s=run.script.source_start_s)
-        await self._encoder.encode(what, run.segments.start, run.segments.stop, [run.rung], take)
+        niceness = 0 if run.urgent or run.read_ahead else BUFFERED_NICENESS
+        await self._encoder.encode(what, run.segments.start, run.segments.stop, [run.rung], take, niceness=niceness)
 
     async def _stored(self, key: str, body: bytes) -> bytes:
         """The segment as everybody gets it. One that cannot be stored is heard all the same."""
@@ -281,7 +308,6 @@ class Demand:
         run.failed(error)
 
     def _forget(self, run: DemandRun) -> None:
-        self._under_way[run.urgent] -= 1
         for segment in run.segments:
             name = _name(run.script, run.rung, segment)
             if self._runs.get(name) is run:

@@ -21,7 +21,9 @@ class DemandRun:
         self.rung = rung
         self.segments = segments
         self.urgent = urgent
-        self._read_ahead = read_ahead
+        self.encoding: asyncio.Task[None] | None = None
+        self.gave_way = False
+        self.read_ahead = read_ahead
         self._waiting: dict[object, tuple[int, Wanted]] = {}
         loop = asyncio.get_running_loop()
         self._made: dict[int, asyncio.Future[bytes]] = {segment: loop.create_future() for segment in segments}
@@ -31,7 +33,18 @@ class DemandRun:
     @property
     def wanted(self) -> bool:
         """Whether it is worth its work, before that has begun."""
-        return self._read_ahead or any(wanted() for _, wanted in self._waiting.values())
+        return self.read_ahead or not self.idle
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for any of it."""
+        return not any(wanted() for _, wanted in self._waiting.values())
+
+    def give_way(self) -> None:
+        """Ends the encoding, for others."""
+        self.gave_way = True
+        if self.encoding is not None:
+            self.encoding.cancel()
 
     @property
     def awaited(self) -> Sequence[int]:
