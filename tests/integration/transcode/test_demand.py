@@ -17,6 +17,7 @@ from playhead.runtime.redis import connect
 from playhead.storage import LocalStorage
 from playhead.transcode import Demand, Encoder, EncoderSource, Programs, SegmentNotNow
 from playhead.transcode.demand import BLOCK_SEGMENTS, CLAIM_S, FAILED_RETRY_S, RUNS_PER_SLOT
+from playhead.transcode.demand_slots import Need
 from tests.integration.transcode.conftest import SourceMaker
 from tests.support.audio import Kind
 
@@ -161,12 +162,12 @@ async def test_who_fills_a_buffer_waits_for_who_hears_nothing(hanging: Demand, s
     hanging._wait_s = ENDED_S
     asked = [asyncio.ensure_future(hanging.segment(script, FIRST_RUNG, segment)) for segment in (0, 10)]
     async with asyncio.timeout(ENDED_S):
-        while not hanging._slots.urgent_waiting:
+        while not hanging._slots.newcomers_waiting:
             await asyncio.sleep(0.01)
     asked.append(asyncio.ensure_future(hanging.segment(script, FIRST_RUNG, 5)))
     await asyncio.sleep(SOON_S)
     run = hanging._runs[script.script_id, VERSION, FIRST_RUNG.name, 5]
-    assert not run.urgent and run.encoding is None, "the one slot of urgent ones is taken, and one of them waits"
+    assert run.need is Need.FILLING and run.encoding is None, "the newcomers' slot is taken, and one of them waits"
     await hanging.stop()
     await asyncio.gather(*asked, return_exceptions=True)
 

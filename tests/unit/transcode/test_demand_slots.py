@@ -2,9 +2,12 @@
 
 import asyncio
 
-from playhead.transcode.demand_slots import DemandSlots
+import pytest
+
+from playhead.transcode.demand_slots import DemandSlots, Need
 
 SLOTS = 2
+NEEDS = {"n": Need.NEWCOMER, "s": Need.STARVED, "f": Need.FILLING}
 
 
 class Runs:
@@ -17,14 +20,14 @@ class Runs:
         self._let_go: dict[str, asyncio.Event] = {}
 
     async def ask(self, *names: str) -> None:
-        """Names that begin with `u` are urgent."""
+        """What it needs is the first letter of its name."""
         for name in names:
             self._let_go[name] = asyncio.Event()
             self._tasks[name] = asyncio.create_task(self._run(name))
             await asyncio.sleep(0)
 
     async def _run(self, name: str) -> None:
-        async with self.slots.turn(name.startswith("u")):
+        async with self.slots.turn(NEEDS[name[0]]):
             self.begun.append(name)
             await self._let_go[name].wait()
 
@@ -39,54 +42,46 @@ class Runs:
         await asyncio.gather(self._tasks[name], return_exceptions=True)
 
 
-async def test_no_more_run_at_once_than_there_are_slots_and_in_the_order_they_came() -> None:
+@pytest.mark.parametrize("need", NEEDS)
+async def test_no_more_run_at_once_than_there_are_slots_and_in_the_order_they_came(need: str) -> None:
+    runs, names = Runs(), [f"{need}{n}" for n in range(4)]
+    await runs.ask(*names)
+    assert runs.begun == names[:2]
+    await runs.let_go(names[1], names[0])
+    assert runs.begun == names
+
+
+async def test_newcomers_have_slots_of_their_own_and_the_starved_go_before_who_fills_a_buffer() -> None:
     runs = Runs()
-    await runs.ask("a", "b", "c", "d")
-    assert runs.begun == ["a", "b"]
-    await runs.let_go("b", "a")
-    assert runs.begun == ["a", "b", "c", "d"]
+    await runs.ask("f0", "f1", "f2", "s0", "s1", "s2", "n0", "n1", "n2")
+    assert runs.begun == ["f0", "f1", "n0", "n1"] and runs.slots.newcomers_waiting == 1
+    await runs.let_go("f0", "f1", "s0", "s1")
+    assert runs.begun[4:] == ["s0", "s1", "s2"], "and the third of those who fill waits for the third newcomer"
+    await runs.let_go("n0")
+    assert runs.begun[7:] == ["n2", "f2"] and runs.slots.newcomers_waiting == 0
 
 
-async def test_urgent_ones_run_beside_the_others_and_none_of_these_begins_while_one_waits() -> None:
+async def test_one_that_stops_waiting_holds_nobody_up_and_takes_no_slot() -> None:
     runs = Runs()
-    await runs.ask("a", "b", "c", "u0", "u1", "u2")
-    assert runs.begun == ["a", "b", "u0", "u1"] and runs.slots.urgent_waiting == 1
-    await runs.let_go("a", "b")
-    assert "c" not in runs.begun
-    await runs.let_go("u0")
-    assert runs.begun[4:] == ["u2", "c"] and runs.slots.urgent_waiting == 0
-
-
-async def test_an_urgent_one_that_stops_waiting_holds_nobody_up() -> None:
-    runs = Runs()
-    await runs.ask("u0", "u1", "u2", "a")
-    assert runs.begun == ["u0", "u1"]
-    await runs.cancel("u2")
+    await runs.ask("n0", "n1", "n2", "f0", "f1", "f2")
+    assert runs.begun == ["n0", "n1"]
+    await runs.cancel("n2")
     await asyncio.sleep(0)
-    assert runs.begun == ["u0", "u1", "a"]
-
-
-async def test_who_stops_waiting_leaves_no_gap_and_takes_no_slot() -> None:
-    runs = Runs()
-    await runs.ask("a", "b", "c", "d")
-    await runs.cancel("c")
-    await runs.let_go("a")
-    assert runs.begun == ["a", "b", "d"]
-    await runs.cancel("b")
-    await runs.let_go("d")
+    assert runs.begun == ["n0", "n1", "f0", "f1"]
+    await runs.cancel("f1")
+    await asyncio.sleep(0)
+    assert runs.begun[4:] == ["f2"]
+    await runs.let_go("n0", "n1", "f0", "f2")
     assert runs.slots.idle
-    await runs.ask("e", "f")
-    assert runs.begun[-2:] == ["e", "f"]
 
 
 async def test_one_that_is_given_a_slot_in_the_moment_of_its_end_passes_it_on() -> None:
     runs = Runs()
-    await runs.ask("a", "b", "c", "d")
-    runs._let_go["a"].set()
-    await asyncio.sleep(0)  # a has ended and its slot is c's, which has not run yet
-    await runs._tasks["a"]  # its slot has been given to c, which has not run yet
-    await runs.cancel("c")
+    await runs.ask("n0", "n1", "n2", "n3")
+    runs._let_go["n0"].set()
+    await asyncio.sleep(0)  # n0 has ended and its slot is n2's, which has not run yet
+    await runs.cancel("n2")
     await asyncio.sleep(0)
-    assert runs.begun == ["a", "b", "d"]
-    await runs.let_go("b", "d")
+    assert runs.begun == ["n0", "n1", "n3"]
+    await runs.let_go("n1", "n3")
     assert runs.slots.idle

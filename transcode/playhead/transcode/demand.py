@@ -25,7 +25,7 @@ from playhead.media import Grid, Rung
 from playhead.runtime.metrics import Metrics
 from playhead.storage import ObjectMissing, Storage, StorageFailed
 from playhead.transcode.demand_run import DemandRun, Wanted
-from playhead.transcode.demand_slots import DemandSlots
+from playhead.transcode.demand_slots import DemandSlots, Need
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
 
 BLOCK_SEGMENTS = 5
@@ -48,8 +48,8 @@ FAILED_RETRY_S = 10
 SOURCE_GONE = "The script's source is gone."
 LATELY_S = 4.0
 """Who asks for a segment so soon after the one before was made fills a buffer; who asks later may have played it."""
-BUFFERED_NICENESS = 5
-"""Of what is made for somebody who has something to listen to."""
+LISTENING_NICENESS = 5
+"""Of what is made for somebody who has heard something already: a third of the weight."""
 KNOWN_MAX = 10_000
 
 log = structlog.get_logger(__name__)
@@ -71,7 +71,7 @@ def _wanted() -> bool:
 
 
 class Demand:
-    """Encodes what is asked for: `slots` urgent runs at once and as many others. Ended by `stop`."""
+    """Encodes what is asked for: `slots` runs for newcomers at once and as many others. Ended by `stop`."""
 
     def __init__(
         self,
@@ -96,8 +96,7 @@ class Demand:
         self._runs: dict[_Segment, DemandRun] = {}
         """By the segments that they will make."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._under_way: Counter[bool] = Counter()
-        """How many runs there are, by whether they are urgent."""
+        self._under_way: Counter[Need] = Counter()
         self._failed: BoundedMap[_Segment, tuple[float, str]] = BoundedMap(KNOWN_MAX, 0, lambda _entry: 0)
         """Until when a segment is not tried again, and why."""
         self._lately: BoundedMap[_Segment, float] = BoundedMap(KNOWN_MAX, 0, lambda _entry: 0)
@@ -129,7 +128,7 @@ class Demand:
         """Makes the segment if there is nothing better to do, as somebody will soon ask for it."""
         name = _name(script, rung, segment)
         if self._slots.idle and name not in self._runs and self._failure(name) is None:
-            self._start(script, rung, segment, urgent=False, read_ahead=True)
+            self._start(script, rung, segment, need=Need.FILLING, read_ahead=True)
 
     async def _awaited(self, script: Script, rung: Rung, segment: int, wanted: Wanted) -> bytes:
         name = _name(script, rung, segment)
@@ -148,26 +147,32 @@ class Demand:
         return body
 
     def _make_room(self) -> None:
-        """While somebody has nothing to listen to, nothing is made that nobody waits for."""
-        if not self._slots.urgent_waiting:
+        """While a newcomer waits, nothing is made for one who has heard the first of it, or who may come.
+
+        Whoever listens keeps what was begun for them: runs of one segment would keep up with nobody.
+        """
+        if not self._slots.newcomers_waiting:
             return
         for run in {*self._runs.values()}:
-            if run.encoding is not None and run.idle and run.unmade:
+            may_end = run.read_ahead or run.need is Need.NEWCOMER
+            if may_end and run.encoding is not None and run.idle and run.unmade:
                 run.give_way()
                 self._forget(run)  # who asks from now on gets a run that is not about to end
 
     def _begin(self, script: Script, rung: Rung, segment: int) -> DemandRun:
         before_s = self._lately.get(_name(script, rung, segment - 1))
-        urgent = before_s is None or self._now_s() - before_s > LATELY_S
-        if self._under_way[urgent] >= self._runs_max:
+        need = Need.NEWCOMER
+        if before_s is not None:
+            need = Need.FILLING if self._now_s() - before_s < LATELY_S else Need.STARVED
+        if self._under_way[need] >= self._runs_max:
             raise _busy()
-        return self._start(script, rung, segment, urgent=urgent, read_ahead=False)
+        return self._start(script, rung, segment, need=need, read_ahead=False)
 
-    def _start(self, script: Script, rung: Rung, segment: int, *, urgent: bool, read_ahead: bool) -> DemandRun:
-        run = DemandRun(script, rung, self._block_from(script, rung, segment), urgent=urgent, read_ahead=read_ahead)
+    def _start(self, script: Script, rung: Rung, segment: int, *, need: Need, read_ahead: bool) -> DemandRun:
+        run = DemandRun(script, rung, self._block_from(script, rung, segment), need=need, read_ahead=read_ahead)
         for each in run.segments:
             self._runs[_name(script, rung, each)] = run
-        self._under_way[urgent] += 1
+        self._under_way[need] += 1
         task = asyncio.create_task(self._carry_out(run), name="demand-run")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -207,7 +212,7 @@ class Demand:
         finally:
             run.failed(_busy())  # whatever is left of it
             self._forget(run)
-            self._under_way[run.urgent] -= 1
+            self._under_way[run.need] -= 1
             self._metrics.runs.labels(ended).inc()
 
     async def _made(self, run: DemandRun) -> str:
@@ -217,7 +222,7 @@ class Demand:
         async with self._storage.local_file(run.script.source_key) as source:  # which may have to be fetched first
             while True:
                 asyncio.get_running_loop().call_soon(self._make_room)  # as soon as it waits
-                async with self._slots.turn(run.urgent):
+                async with self._slots.turn(run.need):
                     if not run.wanted or await self._there_already(run):
                         return "unneeded"
                     ours, theirs = await self._claim(key, run.segments)
@@ -289,7 +294,7 @@ class Demand:
             self._encoded.labels(run.rung.name).inc()
 
         what = EncoderSource(path=source, grid=_grid(run.script), start_s=run.script.source_start_s)
-        niceness = 0 if run.urgent or run.read_ahead else BUFFERED_NICENESS
+        niceness = 0 if run.read_ahead or run.need is Need.NEWCOMER else LISTENING_NICENESS
         await self._encoder.encode(what, run.segments.start, run.segments.stop, [run.rung], take, niceness=niceness)
 
     async def _stored(self, key: str, body: bytes) -> bytes:

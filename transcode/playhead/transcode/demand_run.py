@@ -5,22 +5,20 @@ from collections.abc import Callable, Sequence
 
 from playhead.db import Script
 from playhead.media import Rung, segment_key
+from playhead.transcode.demand_slots import Need
 
 Wanted = Callable[[], bool]
 """Whether somebody who asked for a segment is still there to get it."""
 
 
 class DemandRun:
-    """Segments `segments` of one rung. `urgent`: somebody has nothing to listen to until the first one is there.
+    """Segments `segments` of one rung, whose first one somebody needs; `read_ahead`: or may soon, though nobody waits."""
 
-    `read_ahead`: made although nobody waits, as somebody soon may.
-    """
-
-    def __init__(self, script: Script, rung: Rung, segments: range, *, urgent: bool, read_ahead: bool) -> None:
+    def __init__(self, script: Script, rung: Rung, segments: range, *, need: Need, read_ahead: bool) -> None:
         self.script = script
         self.rung = rung
         self.segments = segments
-        self.urgent = urgent
+        self.need = need
         self.encoding: asyncio.Task[None] | None = None
         self.gave_way = False
         self.read_ahead = read_ahead

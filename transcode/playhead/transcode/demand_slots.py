@@ -1,66 +1,77 @@
-"""Who encodes next of those that somebody waits for: whoever has heard nothing yet goes before whoever has a buffer.
+"""Who encodes next of those that somebody waits for.
 
-urgent       up to the slots at once
-not urgent   up to the slots beside them, but none begins while an urgent one waits: the next segments of somebody
-             who listens, and what may be wanted soon
+NEWCOMER   has nothing to listen to yet: up to the slots at once, for themselves
+STARVED    listens, and may have played what there was   ┐ up to the slots at once beside them, at less weight
+FILLING    listens, and fills a buffer                   ┘ and the filling only while nobody else waits
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import IntEnum
+
+
+class Need(IntEnum):
+    """How much somebody needs what is to be encoded: the first most."""
+
+    NEWCOMER = 0
+    STARVED = 1
+    FILLING = 2
 
 
 class DemandSlots:
-    """Turns for at most `slots` urgent runs and as many others."""
+    """Turns for at most `slots` runs for newcomers, and as many others."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._running: Counter[bool] = Counter()
-        """By whether they are urgent."""
-        self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}
+        """By whether they are for newcomers."""
+        self._waiting: dict[Need, deque[asyncio.Future[None]]] = {need: deque() for need in Need}
 
     @property
-    def urgent_waiting(self) -> int:
-        return len(self._waiting[True])
+    def newcomers_waiting(self) -> int:
+        return len(self._waiting[Need.NEWCOMER])
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs or waits that somebody could be waiting for."""
+        """Whether nothing runs or waits."""
         return not any(self._running.values()) and not any(self._waiting.values())
 
     @asynccontextmanager
-    async def turn(self, urgent: bool) -> AsyncIterator[None]:
+    async def turn(self, need: Need) -> AsyncIterator[None]:
         """Waits for a slot, and has it for the block."""
-        await self._wait(urgent)
+        await self._wait(need)
         try:
             yield
         finally:
-            self._end(urgent)
+            self._end(need)
 
-    async def _wait(self, urgent: bool) -> None:
+    async def _wait(self, need: Need) -> None:
         """Counted as running when it returns."""
         turn = asyncio.get_running_loop().create_future()
-        self._waiting[urgent].append(turn)
+        self._waiting[need].append(turn)
         self._begin()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it had been given a slot in the same moment
-                self._end(urgent)
+                self._end(need)
             else:
-                self._waiting[urgent].remove(turn)
+                self._waiting[need].remove(turn)
                 self._begin()
             raise
 
-    def _end(self, urgent: bool) -> None:
-        self._running[urgent] -= 1
+    def _end(self, need: Need) -> None:
+        self._running[need is Need.NEWCOMER] -= 1
         self._begin()
 
     def _begin(self) -> None:
-        for urgent in (True, False):
-            while self._waiting[urgent] and self._running[urgent] < self._slots:
-                self._running[urgent] += 1
-                self._waiting[urgent].popleft().set_result(None)
-            if self._waiting[urgent]:
-                return
+        for need in Need:
+            group = need is Need.NEWCOMER
+            while self._waiting[need] and self._running[group] < self._slots and self._may_begin(need):
+                self._running[group] += 1
+                self._waiting[need].popleft().set_result(None)
+
+    def _may_begin(self, need: Need) -> bool:
+        return need is not Need.FILLING or not (self._waiting[Need.NEWCOMER] or self._waiting[Need.STARVED])
