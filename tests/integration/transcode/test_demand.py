@@ -167,7 +167,9 @@ async def test_who_fills_a_buffer_waits_for_who_hears_nothing(hanging: Demand, s
     asked.append(asyncio.ensure_future(hanging.segment(script, FIRST_RUNG, 5)))
     await asyncio.sleep(SOON_S)
     run = hanging._runs[script.script_id, VERSION, FIRST_RUNG.name, 5]
-    assert run.need is Need.FILLING and run.encoding is None, "the newcomers' slot is taken, and one of them waits"
+    assert run.ticket.need is Need.FILLING and run.encoding is None, (
+        "the newcomers' slot is taken, and one of them waits"
+    )
     await hanging.stop()
     await asyncio.gather(*asked, return_exceptions=True)
 
@@ -256,21 +258,26 @@ async def test_who_would_wait_too_long_is_told_when_to_ask_again(
     assert metrics.demand.answers.labels("not_now")._value.get() == 1
 
 
-async def test_beyond_the_limit_nobody_is_kept_waiting(hanging: Demand, storage: LocalStorage, script: Script) -> None:
-    rungs_and_blocks = [(rung, block * BLOCK_SEGMENTS) for block in range(3) for rung in LADDER]
-    scripts = [script, await stored_script(storage, b"another one")]
-    waiting = [asyncio.ensure_future(hanging.segment(scripts[0], rung, segment)) for rung, segment in rungs_and_blocks]
-    waiting += [asyncio.ensure_future(hanging.segment(scripts[0], LADDER[0], 1))]  # joins the first run
-    await asyncio.sleep(0)
-    assert len(rungs_and_blocks) == RUNS_PER_SLOT - 1
-    one_more = asyncio.ensure_future(hanging.segment(scripts[0], LADDER[1], 4))
-    await asyncio.sleep(0)
-    assert not one_more.done(), "it belongs to a run that is under way"
-    last = asyncio.ensure_future(hanging.segment(scripts[1], LADDER[0], 0))
-    await asyncio.sleep(0)
+async def test_beyond_the_limits_of_a_script_and_of_all_nobody_is_kept_waiting(
+    hanging: Demand, storage: LocalStorage, script: Script
+) -> None:
+    hanging._wait_s = ENDED_S
+    places = [(rung, block * BLOCK_SEGMENTS) for block in range(2) for rung in LADDER][: RUNS_PER_SLOT // 2]
+    scripts = [script, await stored_script(storage, b"another one"), await stored_script(storage, b"a third")]
+    asked: list[asyncio.Future[bytes]] = []
+    for each in scripts[:2]:
+        asked += [asyncio.ensure_future(hanging.segment(each, rung, segment)) for rung, segment in places]
+        asked.append(asyncio.ensure_future(hanging.segment(each, LADDER[0], 4)))  # of a run that is under way
+        await asyncio.sleep(0)
+        with pytest.raises(SegmentNotNow):  # the script has its share
+            await asyncio.wait_for(hanging.segment(each, LADDER[2], BLOCK_SEGMENTS), SOON_S)
     with pytest.raises(SegmentNotNow):
-        await asyncio.wait_for(hanging.segment(scripts[1], LADDER[1], 0), SOON_S / 2)
-    await asyncio.gather(*waiting, one_more, last, return_exceptions=True)
+        await asyncio.wait_for(hanging.segment(scripts[2], LADDER[1], 0), SOON_S)
+    assert not any(task.done() for task in asked)
+    await hanging.stop()
+    with pytest.raises(SegmentNotNow):
+        await hanging.segment(scripts[2], LADDER[1], 0)
+    await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def test_what_nobody_waits_for_any_more_is_not_begun(hanging: Demand, script: Script, metrics: Metrics) -> None:

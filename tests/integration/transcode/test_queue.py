@@ -56,14 +56,19 @@ async def test_of_two_workers_one_gets_the_job(database: Database, queue: Prepar
     assert sum(job is not None for job in jobs) == 1
 
 
-async def test_a_fresh_script_goes_before_one_that_can_already_be_started(queue: PrepareQueue) -> None:
-    started, fresh = some_id(), some_id()
-    await queue.enqueue(started, STARTED)
-    assert not await queue.fresh_waiting()
+async def test_one_in_work_makes_way_for_fresh_ones_unless_somebody_listens_to_it(queue: PrepareQueue) -> None:
+    begun, wanted, fresh = some_id(), some_id(), some_id()
+    await queue.enqueue(begun, STARTED)
+    job = await taken(queue)
+    assert not await queue.goes_before(job), "nobody waits"
     await queue.enqueue(fresh)
-    assert await queue.fresh_waiting()
-    assert (await taken(queue)).script_id == fresh
-    assert not await queue.fresh_waiting(), "it is in work"
+    assert await queue.goes_before(job)
+    await queue.hurry(wanted)
+    listened_to = await taken(queue)
+    assert listened_to.script_id == wanted
+    assert not await queue.goes_before(listened_to)
+    await taken(queue)
+    assert not await queue.goes_before(job), "the fresh one is in work"
 
 
 async def test_a_job_put_behind_comes_after_a_fresh_one_that_was_enqueued_later(queue: PrepareQueue) -> None:

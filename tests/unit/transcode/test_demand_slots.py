@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from playhead.transcode.demand_slots import DemandSlots, Need
+from playhead.transcode.demand_slots import DemandSlots, Need, Ticket
 
 SLOTS = 2
 NEEDS = {"n": Need.NEWCOMER, "s": Need.STARVED, "f": Need.FILLING}
@@ -27,7 +27,7 @@ class Runs:
             await asyncio.sleep(0)
 
     async def _run(self, name: str) -> None:
-        async with self.slots.turn(NEEDS[name[0]]):
+        async with self.slots.turn(Ticket(NEEDS[name[0]])):
             self.begun.append(name)
             await self._let_go[name].wait()
 
@@ -73,6 +73,27 @@ async def test_one_that_stops_waiting_holds_nobody_up_and_takes_no_slot() -> Non
     assert runs.begun[4:] == ["f2"]
     await runs.let_go("n0", "n1", "f0", "f2")
     assert runs.slots.idle
+
+
+async def test_one_that_is_needed_more_than_before_goes_to_the_other_queue() -> None:
+    slots, begun = DemandSlots(1), []
+    tickets = {name: Ticket(NEEDS[name[0]]) for name in ("f0", "f1", "f2")}
+
+    async def run(name: str) -> None:
+        async with slots.turn(tickets[name]):
+            begun.append(name)
+            await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(run(name)) for name in tickets]
+    await asyncio.sleep(0)
+    slots.promote(tickets["f2"], Need.NEWCOMER)
+    slots.promote(tickets["f0"], Need.NEWCOMER)
+    await asyncio.sleep(0)
+    assert begun == ["f0", "f2"] and tickets["f0"].need is Need.FILLING, "what runs is what it was"
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert slots.idle
 
 
 async def test_one_that_is_given_a_slot_in_the_moment_of_its_end_passes_it_on() -> None:

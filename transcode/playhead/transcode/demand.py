@@ -36,7 +36,8 @@ DEMAND_WAIT_S = 4.0
 DEMAND_TIMEOUT_S = 20.0
 """For one run of the encoder, which takes half a second on an idle core."""
 RUNS_PER_SLOT = 10
-"""Runs under way of each kind, those that wait included: what can be begun within DEMAND_WAIT_S, and a little more."""
+"""Runs under way for each need, those that wait included: what can be begun within DEMAND_WAIT_S, and a little more. Of
+one script half as many in all, so that nobody's jumping about leaves no room for others."""
 CLAIM_S = 6.0
 """Longer than most runs, so that they are claimed once; not much longer, as nobody makes what a killed process had."""
 POLL_S = 0.1
@@ -91,11 +92,13 @@ class Demand:
         self._encoded = metrics.segments
         self._slots = DemandSlots(slots)
         self._runs_max = RUNS_PER_SLOT * slots
+        self._script_runs_max = self._runs_max // 2
         self._wait_s = wait_s
         self._now_s = now_s
         self._runs: dict[_Segment, DemandRun] = {}
         """By the segments that they will make."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._under_way: Counter[Need] = Counter()
         self._failed: BoundedMap[_Segment, tuple[float, str]] = BoundedMap(KNOWN_MAX, 0, lambda _entry: 0)
         """Until when a segment is not tried again, and why."""
@@ -103,7 +106,8 @@ class Demand:
         """When a segment was made here: who asks for the one behind it has something to listen to."""
 
     async def stop(self) -> None:
-        """Ends all runs; who waits is told to ask again."""
+        """Ends all runs; who waits is told to ask again, and so is who asks from now on."""
+        self._stopped = True
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -127,14 +131,15 @@ class Demand:
     def warm(self, script: Script, rung: Rung, segment: int) -> None:
         """Makes the segment if there is nothing better to do, as somebody will soon ask for it."""
         name = _name(script, rung, segment)
-        if self._slots.idle and name not in self._runs and self._failure(name) is None:
+        idle = self._slots.idle and not self._tasks  # some may still fetch their source
+        if idle and not self._stopped and name not in self._runs and self._failure(name) is None:
             self._start(script, rung, segment, need=Need.FILLING, read_ahead=True)
 
     async def _awaited(self, script: Script, rung: Rung, segment: int, wanted: Wanted) -> bytes:
         name = _name(script, rung, segment)
         if (reason := self._failure(name)) is not None:
             raise SegmentNotNow(reason, FAILED_RETRY_S)
-        run = self._runs.get(name) or self._begin(script, rung, segment)
+        run = self._under_way_or_begun(script, rung, segment)
         try:
             body = await run.wait(segment, wanted, self._wait_s)
         except TimeoutError:
@@ -154,25 +159,36 @@ class Demand:
         if not self._slots.newcomers_waiting:
             return
         for run in {*self._runs.values()}:
-            may_end = run.read_ahead or run.need is Need.NEWCOMER
+            may_end = run.read_ahead or run.ticket.need is Need.NEWCOMER
             if may_end and run.encoding is not None and run.idle and run.unmade:
                 run.give_way()
                 self._forget(run)  # who asks from now on gets a run that is not about to end
 
-    def _begin(self, script: Script, rung: Rung, segment: int) -> DemandRun:
-        before_s = self._lately.get(_name(script, rung, segment - 1))
-        need = Need.NEWCOMER
-        if before_s is not None:
-            need = Need.FILLING if self._now_s() - before_s < LATELY_S else Need.STARVED
-        if self._under_way[need] >= self._runs_max:
+    def _under_way_or_begun(self, script: Script, rung: Rung, segment: int) -> DemandRun:
+        need = self._need(script, rung, segment)
+        run = self._runs.get(_name(script, rung, segment))
+        if run is not None:
+            self._slots.promote(run.ticket, need)
+            return run
+        if self._stopped or self._under_way[need] >= self._runs_max or self._is_hogging(script):
             raise _busy()
         return self._start(script, rung, segment, need=need, read_ahead=False)
+
+    def _need(self, script: Script, rung: Rung, segment: int) -> Need:
+        before_s = self._lately.get(_name(script, rung, segment - 1))
+        if before_s is None:
+            return Need.NEWCOMER
+        return Need.FILLING if self._now_s() - before_s < LATELY_S else Need.STARVED
+
+    def _is_hogging(self, script: Script) -> bool:
+        """Whether so much of this script is under way that others would have no room."""
+        return sum(run.script.script_id == script.script_id for run in {*self._runs.values()}) >= self._script_runs_max
 
     def _start(self, script: Script, rung: Rung, segment: int, *, need: Need, read_ahead: bool) -> DemandRun:
         run = DemandRun(script, rung, self._block_from(script, rung, segment), need=need, read_ahead=read_ahead)
         for each in run.segments:
             self._runs[_name(script, rung, each)] = run
-        self._under_way[need] += 1
+        self._under_way[run.counted_as] += 1
         task = asyncio.create_task(self._carry_out(run), name="demand-run")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -212,7 +228,7 @@ class Demand:
         finally:
             run.failed(_busy())  # whatever is left of it
             self._forget(run)
-            self._under_way[run.need] -= 1
+            self._under_way[run.counted_as] -= 1
             self._metrics.runs.labels(ended).inc()
 
     async def _made(self, run: DemandRun) -> str:
@@ -222,22 +238,24 @@ class Demand:
         async with self._storage.local_file(run.script.source_key) as source:  # which may have to be fetched first
             while True:
                 asyncio.get_running_loop().call_soon(self._make_room)  # as soon as it waits
-                async with self._slots.turn(run.need):
+                async with self._slots.turn(run.ticket):
                     if not run.wanted or await self._there_already(run):
                         return "unneeded"
+                    claimed_s = self._now_s()
                     ours, theirs = await self._claim(key, run.segments)
                     if ours or run.segments.start not in theirs:
                         try:
                             return await self._encoded_unless_it_gave_way(run, source)
                         finally:
-                            await self._give_up(key, ours)
+                            await self._give_up(key, ours and self._now_s() - claimed_s < CLAIM_S)
                 if await self._followed(run, key):
                     return "followed"
 
     async def _there_already(self, run: DemandRun) -> bool:
         """Whether somebody has made in the meantime what is waited for, or what it begins with."""
         await self._take_stored(run)
-        return not run.awaited and await self._storage.exists(run.key(run.segments.start))
+        there = await self._storage.exists(run.key(run.segments.start))
+        return there and not run.awaited  # somebody may have come meanwhile
 
     async def _take_stored(self, run: DemandRun) -> None:
         for segment in run.awaited:
@@ -294,7 +312,7 @@ class Demand:
             self._encoded.labels(run.rung.name).inc()
 
         what = EncoderSource(path=source, grid=_grid(run.script), start_s=run.script.source_start_s)
-        niceness = 0 if run.read_ahead or run.need is Need.NEWCOMER else LISTENING_NICENESS
+        niceness = 0 if run.read_ahead or run.ticket.need is Need.NEWCOMER else LISTENING_NICENESS
         await self._encoder.encode(what, run.segments.start, run.segments.stop, [run.rung], take, niceness=niceness)
 
     async def _stored(self, key: str, body: bytes) -> bytes:

@@ -5,20 +5,21 @@ from collections.abc import Callable, Sequence
 
 from playhead.db import Script
 from playhead.media import Rung, segment_key
-from playhead.transcode.demand_slots import Need
+from playhead.transcode.demand_slots import Need, Ticket
 
 Wanted = Callable[[], bool]
 """Whether somebody who asked for a segment is still there to get it."""
 
 
 class DemandRun:
-    """Segments `segments` of one rung, whose first one somebody needs; `read_ahead`: or may soon, though nobody waits."""
+    """Segments of one rung, of which somebody needs the first; `read_ahead`: or soon may, and nobody waits."""
 
     def __init__(self, script: Script, rung: Rung, segments: range, *, need: Need, read_ahead: bool) -> None:
         self.script = script
         self.rung = rung
         self.segments = segments
-        self.need = need
+        self.ticket = Ticket(need)
+        self.counted_as = need
         self.encoding: asyncio.Task[None] | None = None
         self.gave_way = False
         self.read_ahead = read_ahead

@@ -20,6 +20,14 @@ class Need(IntEnum):
     FILLING = 2
 
 
+class Ticket:
+    """One that waits for its turn, or has it."""
+
+    def __init__(self, need: Need) -> None:
+        self.need = need
+        self.turn: asyncio.Future[None] | None = None
+
+
 class DemandSlots:
     """Turns for at most `slots` runs for newcomers, and as many others."""
 
@@ -39,26 +47,36 @@ class DemandSlots:
         return not any(self._running.values()) and not any(self._waiting.values())
 
     @asynccontextmanager
-    async def turn(self, need: Need) -> AsyncIterator[None]:
+    async def turn(self, ticket: Ticket) -> AsyncIterator[None]:
         """Waits for a slot, and has it for the block."""
-        await self._wait(need)
+        await self._wait(ticket)
         try:
             yield
         finally:
-            self._end(need)
+            self._end(ticket.need)
 
-    async def _wait(self, need: Need) -> None:
+    def promote(self, ticket: Ticket, need: Need) -> None:
+        """Somebody needs it more than those who asked before; what has its turn has it."""
+        if need >= ticket.need or (ticket.turn is not None and ticket.turn.done()):
+            return
+        if ticket.turn is not None:
+            self._waiting[ticket.need].remove(ticket.turn)
+            self._waiting[need].append(ticket.turn)
+        ticket.need = need
+        self._begin()
+
+    async def _wait(self, ticket: Ticket) -> None:
         """Counted as running when it returns."""
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting[need].append(turn)
+        turn = ticket.turn = asyncio.get_running_loop().create_future()
+        self._waiting[ticket.need].append(turn)
         self._begin()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it had been given a slot in the same moment
-                self._end(need)
-            else:
-                self._waiting[need].remove(turn)
+                self._end(ticket.need)
+            elif turn in self._waiting[ticket.need]:
+                self._waiting[ticket.need].remove(turn)
                 self._begin()
             raise
 
@@ -70,8 +88,10 @@ class DemandSlots:
         for need in Need:
             group = need is Need.NEWCOMER
             while self._waiting[need] and self._running[group] < self._slots and self._may_begin(need):
-                self._running[group] += 1
-                self._waiting[need].popleft().set_result(None)
+                turn = self._waiting[need].popleft()
+                if not turn.done():  # else its task is being cancelled
+                    self._running[group] += 1
+                    turn.set_result(None)
 
     def _may_begin(self, need: Need) -> bool:
         return need is not Need.FILLING or not (self._waiting[Need.NEWCOMER] or self._waiting[Need.STARVED])

@@ -74,8 +74,11 @@ class PrepareQueue:
             )
         return TakenJob((jobs[0].payload or b"").decode(), jobs[0]) if jobs else None
 
-    async def fresh_waiting(self) -> bool:
-        """Whether a script waits that somebody listens to, or whose beginning is not encoded yet."""
+    async def goes_before(self, job: TakenJob) -> bool:
+        """Whether a script waits that somebody listens to, or whose beginning is not encoded yet, and `job`'s is none
+        that somebody listens to."""
+        if job.record.priority >= WANTED:
+            return False
         with translated():
             counted = await self._jobs.queue_size()
         return any(row.status == "queued" and row.priority >= FRESH for row in counted)

@@ -144,7 +144,7 @@ class Worker:
 
     async def _attempt(self, job: TakenJob, script: Script, attempt: int, stop: asyncio.Event) -> None:
         try:
-            finished = await _unless(stop, self._prepare(script, attempt))
+            finished = await _unless(stop, self._prepare(job, script, attempt))
             await (self._queue.done(job) if finished else self._give_back(job, attempt))
         except _Overtaken:
             self._overtaken()
@@ -159,13 +159,13 @@ class Worker:
         except Exception as error:
             await self._failed_once(job, script, attempt, error)
 
-    async def _prepare(self, script: Script, attempt: int) -> None:
+    async def _prepare(self, job: TakenJob, script: Script, attempt: int) -> None:
         """Every segment of the script into storage, and its status to ready."""
         assert script.source_key is not None
         grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
 
         async def told(fraction: float) -> None:
-            await self._tell(script.script_id, fraction, attempt)
+            await self._tell(job, script.script_id, fraction, attempt)
 
         async with self._storage.local_file(script.source_key) as path:
             source = EncoderSource(path=path, grid=grid, start_s=script.source_start_s)
@@ -178,12 +178,12 @@ class Worker:
         self._count("ready")
         log.info("The script is ready.", action="script_ready")
 
-    async def _tell(self, script_id: str, fraction: float, attempt: int) -> None:
+    async def _tell(self, job: TakenJob, script_id: str, fraction: float, attempt: int) -> None:
         """Writes the progress. The work goes on while PostgreSQL is away: segments need only the storage."""
         try:
             if not await self._scripts.progress(script_id, fraction, attempt=attempt):
                 raise _Overtaken
-            if fraction < 1 and await self._queue.fresh_waiting():
+            if fraction < 1 and await self._queue.goes_before(job):
                 raise _Interrupted
         except DatabaseUnavailable as error:
             log.warning("Progress could not be written.", action="progress_unwritten", error=str(error))
