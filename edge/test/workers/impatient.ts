@@ -10,6 +10,7 @@ import { TokenVerifier } from "../../src/tokens.ts";
 
 const FLIGHT_TIMEOUT_MS = 1_000;
 const REFRESH_MS = 200;
+const LEAVES_AFTER_MS = 1_500;
 let media: Media | undefined;
 
 export default {
@@ -22,6 +23,9 @@ export default {
     );
     const { pathname, host } = new URL(request.url);
     const served = media.serve(request, pathname, host, context);
-    return request.headers.has("X-Leave") ? new Response(null, { status: 202 }) : served;
+    if (!request.headers.has("X-Leave")) return served;
+    // by then what was revoked is known, and the origin asked for the rest
+    await Promise.race([served, scheduler.wait(LEAVES_AFTER_MS)]);
+    return new Response(null, { status: 202 });
   },
 } satisfies ExportedHandler<{ ORIGIN_URL: string; MEDIA_KEYS: string }>;
