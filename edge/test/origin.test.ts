@@ -165,19 +165,6 @@ test("a refusal is for the one who asked: those who waited with him are served",
   assert.equal(passage.asked.length, 2, "one of them went for all");
 });
 
-test("a fetch goes on when the request that began it has its answer", async () => {
-  let open = (): void => undefined;
-  passage.gate = new Promise((resolve) => (open = resolve));
-  assert.equal((await ask("medium/2.m4s", "good", { "X-Leave": "yes" })).status, 202);
-  await until("under way", () => passage.asked.length === 1);
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  open();
-  const kept = new URL(origin.about.signed.good.replace(/^\/p\/[^/]+/, "") + "medium/2.m4s", `https://${edge.host}`);
-  const caches = await worker.getCaches();
-  await until("kept", async () => (await caches.default.match(String(kept))) !== undefined, 500);
-  assert.equal(passage.asked.length, 1, "and it was fetched once");
-});
-
 test("what somebody else answers with 200 in the origin's name is neither kept nor passed on", async () => {
   const good = { "Content-Type": "audio/mp4", "Cache-Control": "public, max-age=60", ETag: '"x"' };
   for (const [tail, signed, wrong] of [
