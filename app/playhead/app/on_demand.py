@@ -50,7 +50,6 @@ class OnDemand:
         self._woken = asyncio.Event()
         self._known: BoundedMap[str, tuple[float, Script | None]] = BoundedMap(KNOWN_MAX, 0, lambda _known: 0)
         """Rows of scripts, None for one of which nothing is to be made, and until when they are believed."""
-
         self._hurried: BoundedMap[str, float] = BoundedMap(KNOWN_MAX, 0, lambda _until_s: 0)
 
     @asynccontextmanager
@@ -85,6 +84,8 @@ class OnDemand:
         """Somebody listens to what the workers have not made."""
         now_s = time.monotonic()
         if script.status == "ready" or now_s < (self._hurried.get(script.script_id) or 0.0):
+            return
+        if len(self._wanted) >= WANTED_MAX:
             return
         self._hurried.put(script.script_id, now_s + HURRY_EVERY_S)
         self._wanted[script.script_id, HURRY] = None
