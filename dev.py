@@ -145,7 +145,10 @@ COMMANDS = {"run": run, "test": test, "check": check, "bench": bench, "lock": lo
 
 def environment() -> dict[str, str]:
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "VIRTUAL_ENV": str(VENV)}
+    made = {**os.environ, "PATH": path, "VIRTUAL_ENV": str(VENV)}
+    # Images for CI often forbid to keep what was compiled; here hundreds of processes would compile the same again.
+    made.pop("PYTHONDONTWRITEBYTECODE", None)
+    return made
 
 
 def become(command: list[str]) -> NoReturn:

@@ -12,6 +12,8 @@ const ROOT = path.dirname(fileURLToPath(import.meta.url));
 const BUNDLES = path.join(ROOT, "node_modules", ".cache", "playhead-tests");
 const VECTORS = path.join(ROOT, "..", "tests", "vectors");
 
+const FILE_TIMEOUT_MS = 300_000;
+
 const names = (await readdir(path.join(ROOT, "test"))).filter(
   (name) => name.endsWith(".test.ts") && (process.argv.length < 3 || process.argv.includes(name.replace(".test.ts", ""))),
 );
@@ -43,7 +45,8 @@ await build({
   },
 });
 const files = names.map((name) => path.join(BUNDLES, name.replace(/\.ts$/, ".mjs")));
-const tests = run({ files, concurrency: true });
+// What a test file leaves open keeps nobody waiting; one that hangs is named.
+const tests = run({ files, concurrency: true, forceExit: true, timeout: FILE_TIMEOUT_MS });
 tests.on("test:fail", () => (process.exitCode = 1));
 let passed = 0;
 tests.on("test:pass", () => (passed += 1));

@@ -14,7 +14,6 @@ killed before; the seed is in the line of JSON.
 """
 
 import argparse
-import asyncio
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from loadtests import ending
 from loadtests.chaos.drill import Drill, drilling
 from loadtests.chaos.faults import LOSS_S_MAX, Kill
 from loadtests.chaos.system import System, running
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the plot")
     options = parser.parse_args()
-    seen = asyncio.run(measure(options))
+    seen = ending.run(measure(options))
     told = figures(seen)
     result = Result("chaos", told, goals(told))
     arguments = {name: value for name, value in vars(options).items() if name != "results"}

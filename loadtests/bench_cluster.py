@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from loadtests import ending
 from loadtests.bench_sockets import UNDER_WAY, WARM_S, figure_name, latency_row, pairs, used_per
 from loadtests.keeping import Latency, keep, percentile
 from loadtests.machine import Goal, Result
@@ -172,7 +173,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=200, help="listeners with two devices")
     parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
     options = parser.parse_args()
-    measured = asyncio.run(measure(options.seconds, options.pairs))
+    measured = ending.run(measure(options.seconds, options.pairs))
     result = Result("cluster", measured.figures, goals(measured.figures))
     print(table(measured.figures), file=sys.stderr)
     for name, why in measured.missing.items():

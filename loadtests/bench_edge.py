@@ -32,6 +32,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from loadtests import ending
 from loadtests.keeping import RESULTS, Latency, keep, percentile
 from loadtests.machine import Goal, Result
 from playhead.app.player_build import find_node, install, source_folder
@@ -271,7 +272,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=120, help="of an hour's segments every so-many-th is asked for")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the plot")
     options = parser.parse_args()
-    rounds, seconds, asked = asyncio.run(measure(options))
+    rounds, seconds, asked = ending.run(measure(options))
     figures = figures_of(rounds, seconds, asked)
     value = figures["hit_percent"]
     goals = {

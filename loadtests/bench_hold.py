@@ -19,6 +19,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from loadtests import ending
 from loadtests.holding.crowd import REPORT_EVERY_S
 from loadtests.holding.figures import COMMANDS, Held, figures_of, goals_of, rows_of
 from loadtests.holding.files import RESERVED, raise_file_limit
@@ -188,7 +189,7 @@ def main() -> None:
     options = parser.parse_args()
     notes = [f"Not sampled: {row}" for row in NOT_SAMPLED]
     pace = (options.commands_per_s, options.open_per_s, options.report_every_s)
-    found = asyncio.run(held(options.sockets, options.minutes, *pace, notes))
+    found = ending.run(held(options.sockets, options.minutes, *pace, notes))
     name = "hold" if options.sockets == 50_000 else f"hold_{options.sockets}"
     if options.report_every_s != REPORT_EVERY_S:
         name += f"_every_{options.report_every_s:g}s"

@@ -25,6 +25,7 @@ from pathlib import Path
 import redis.asyncio
 from msgspec.structs import replace
 
+from loadtests import ending
 from loadtests.journal_traffic import Machine, Traffic, machine_under_test, sessions_of
 from loadtests.keeping import RESULTS, Latency, keep, percentile
 from loadtests.machine import Goal, Result
@@ -260,7 +261,7 @@ def main() -> None:
     parser.add_argument("--flushers", type=int, default=1, help="processes that drain the backlog")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the plot")
     options = parser.parse_args()
-    result = asyncio.run(measure(options))
+    result = ending.run(measure(options))
     arguments = {name: value for name, value in vars(options).items() if name != "results"}
     kept = keep(result, arguments, [lag_row(result.figures, options.seconds)], options.results)
     print(f"Kept in {' and '.join(str(path) for path in kept)}", file=sys.stderr)

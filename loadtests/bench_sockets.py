@@ -16,11 +16,11 @@ stores and the flusher use is told beside. Times are those of the client, which 
 """
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from loadtests import ending
 from loadtests.keeping import Latency, keep, percentile
 from loadtests.machine import Goal, Result
 from loadtests.sockets.clients import LoadFailed, Record
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
-    measured = asyncio.run(measure(kinds, arguments.seconds, arguments.sockets))
+    measured = ending.run(measure(kinds, arguments.seconds, arguments.sockets))
     result = Result("sockets", measured.figures, goals(measured.figures))
     print(table(measured.figures, kinds), file=sys.stderr)
     for kind, why in measured.missing.items():

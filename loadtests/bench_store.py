@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 from msgspec.structs import replace
 
+from loadtests import ending
 from loadtests.journal_traffic import Traffic, sessions_of
 from loadtests.keeping import RESULTS, Latency, keep, percentile
 from loadtests.machine import Goal, Result
@@ -194,7 +195,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the plot")
     options = parser.parse_args()
-    figures, rows = asyncio.run(measure(options))
+    figures, rows = ending.run(measure(options))
     value = figures[f"multiplexed_call_{GOAL_TASKS}_cpu_us"]
     goals = {f"cpu_us_per_call_{GOAL_TASKS}_tasks": Goal(f"<= {GOAL_US:g}", value, value <= GOAL_US)}
     result = Result("store", figures, goals)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests import ending
 from loadtests.bench_hold import OPEN_PER_S, SETTLE_S, affordable, opened, say, server_processes, warm
 from loadtests.holding.crowd import REPORT_EVERY_S
 from loadtests.holding.figures import row
@@ -31,7 +32,7 @@ KILL, ROLLING = "kill", "rolling"
 BACK_TIMEOUT_S = 420.0
 AFTER_S = 25.0
 """Longer than the 10 s after which a session pauses whose device stays away: then it would have shown."""
-REPLACED_TIMEOUT_S = 300.0
+REPLACED_TIMEOUT_S = 900.0
 BACK_GOAL_S = 60.0
 
 
@@ -144,7 +145,7 @@ def main() -> None:
     if not set(order) <= {KILL, ROLLING}:
         parser.error(f"--order takes {KILL} and {ROLLING}")
     pace = (options.commands_per_s, options.open_per_s, options.report_every_s)
-    found, loads = asyncio.run(storms(options.sockets, *pace, order, notes))
+    found, loads = ending.run(storms(options.sockets, *pace, order, notes))
     name = "storm" if options.sockets == 50_000 else f"storm_{options.sockets}"
     if options.report_every_s != REPORT_EVERY_S:
         name += f"_every_{options.report_every_s:g}s"

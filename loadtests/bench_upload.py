@@ -25,6 +25,7 @@ from typing import Any
 import aiohttp
 import psutil
 
+from loadtests import ending
 from loadtests.keeping import keep
 from loadtests.machine import Goal, Result
 from playhead.app.embedded import EmbeddedPostgres
@@ -196,7 +197,7 @@ def main() -> None:
             )
             try:
                 system.start()
-                took = asyncio.run(run(system, folder, options.bytes))
+                took = ending.run(run(system, folder, options.bytes))
             finally:
                 system.stop()
     result = result_of(took)

@@ -118,9 +118,11 @@ class Listener(HttpUser):
             if not state["playing"] or state["active_device"] != self.phone.id:
                 continue
             self.seq += 1
-            ran_s = max(0.0, time.time() - state["anchored_at"] / 1000) * state["rate"]
+            now_s = time.time()
+            ran_s = max(0.0, now_s - state["anchored_at"] / 1000) * state["rate"]
             place = min(self.duration_s, state["position"] + ran_s)
-            report = {"position": place, "revision": state["revision"], "seq": self.seq, "playing": True}
+            told = {"position": place, "at": round(now_s * 1000), "playing": True}
+            report = {**told, "revision": state["revision"], "seq": self.seq}
             self.phone.send("progress", {"session_id": self.session_id, **report})
 
     def _command(self, sender: Device, witness: Device, event: str, payload: dict[str, Any]) -> None:

@@ -23,6 +23,8 @@ from playhead.app.embedded.postgres_programs import find_postgres
 from tests.support.clusters import Cluster, cluster_in
 from tests.support.postgres import Databases
 
+PORTS_IN_A_ROW_MAX = 8
+
 pytest_plugins = ["tests.support.skips", "tests.support.examples", "tests.support.running", "tests.support.systems"]
 
 
@@ -116,8 +118,9 @@ def start_valkey(run_folder: Path) -> Iterator[Callable[..., EmbeddedValkey]]:
 
 
 @pytest.fixture(scope="session")
-def free_ports() -> Callable[[], int]:
-    """`free_ports()`: a TCP port on 127.0.0.1 that nobody listens on, another one at each call.
+def free_ports() -> Callable[..., int]:
+    """`free_ports()`: a TCP port on 127.0.0.1 that nobody listens on, another one at each call; `free_ports(3)`: the
+    first of three in a row.
 
     Test processes that run beside each other take different ones.
     """
@@ -125,17 +128,28 @@ def free_ports() -> Callable[[], int]:
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
-    def take() -> int:
+    def take(in_a_row: int = 1) -> int:
         while True:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port: int = probe.getsockname()[1]
-            # by halves, as Linux gives odd ports alone to whoever asks for any
-            if port not in given and port // 2 % processes == mine:
-                given.add(port)
+            row = range(port, port + in_a_row)
+            # by rows, as Linux gives odd ports alone to whoever asks for any
+            mine_alone = all(each // PORTS_IN_A_ROW_MAX % processes == mine for each in row)
+            if mine_alone and given.isdisjoint(row) and all(map(_is_free, row)):
+                given.update(row)
                 return port
 
     return take
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @pytest.fixture

@@ -3,9 +3,13 @@
 import { BEYOND, respond } from "./problems.ts";
 import { byteRange, isKnown } from "./ranges.ts";
 
-/** A whole body. `etag` with its quotes; `compressible`: sent in gzip to who takes it, and then without ranges. */
+/**
+ * A whole body, or for a HEAD what is said of it. `size`: null where nobody says it. `etag` with its quotes; `compressible`: sent
+ * in gzip to who takes it, and then without ranges.
+ */
 export interface Representation {
   readonly body: ArrayBuffer | Uint8Array;
+  readonly size: number | null;
   readonly contentType: string;
   readonly cacheControl: string;
   readonly etag: string;
@@ -23,8 +27,7 @@ export function answer(request: Request, found: Representation): Response {
   if (found.compressible) {
     // the runtime zips a body that is said to be so
     if (zipped) headers["Content-Encoding"] = "gzip";
-    else headers["Content-Length"] = String(found.body.byteLength);
-    return new Response(bodyOf(request, found.body), { headers });
+    return new Response(bodyOf(request, found.body), { headers: zipped ? headers : sized(found, headers) });
   }
   return ranged(request, found, headers);
 }
@@ -36,11 +39,15 @@ function ranged(request: Request, found: Representation, headers: Record<string,
   const wanted = applies ? byteRange(request.headers.get("Range"), size) : null;
   if (wanted === "beyond") return respond(BEYOND, { "Content-Range": `bytes */${size}` });
   if (wanted === null) {
-    return new Response(bodyOf(request, found.body), { headers: { ...headers, "Content-Length": String(size) } });
+    return new Response(bodyOf(request, found.body), { headers: sized(found, headers) });
   }
   const [start, end] = wanted;
   headers["Content-Range"] = `bytes ${start}-${end - 1}/${size}`;
   return new Response(found.body.slice(start, end), { status: 206, headers });
+}
+
+function sized(found: Representation, headers: Record<string, string>): Record<string, string> {
+  return found.size === null ? headers : { ...headers, "Content-Length": String(found.size) };
 }
 
 function bodyOf(request: Request, body: ArrayBuffer | Uint8Array): ArrayBuffer | Uint8Array | null {

@@ -95,7 +95,8 @@ export class Media {
     if (asked.kind === "multivariant" || asked.kind === "playlist") {
       return this.#playlist(request, asked, host, context, timings);
     }
-    const { stored, cacheStatus } = await this.#store.find(asked, asked.path, host, context, timings);
+    const method = request.method === "HEAD" ? "HEAD" : "GET";
+    const { stored, cacheStatus } = await this.#store.find(method, asked, asked.path, host, context, timings);
     if (stored.status !== 200) return { response: passedOn(request, stored), cacheStatus };
     return { response: answer(request, representationOf(stored, asked.kind === "facts")), cacheStatus };
   }
@@ -112,7 +113,8 @@ export class Media {
     if (made !== undefined && Date.now() < made.until) {
       return { response: answer(request, made.representation), cacheStatus: 'hit; detail="made here"' };
     }
-    const { stored, cacheStatus } = await this.#store.find(asked, `${asked.base}grid.json`, host, context, timings);
+    const path = `${asked.base}grid.json`;
+    const { stored, cacheStatus } = await this.#store.find("GET", asked, path, host, context, timings);
     if (stored.status !== 200) return { response: passedOn(request, stored), cacheStatus };
     const facts = parseFacts(new TextDecoder().decode(stored.body));
     if (facts === null) {
@@ -130,12 +132,13 @@ async function playlistOf(kind: string, facts: Facts, cacheControl: string): Pro
   const body = new TextEncoder().encode(text);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
   const hex = Array.from(digest.slice(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return { body, contentType: PLAYLIST_TYPE, cacheControl, etag: `"${hex}"`, compressible: true };
+  return { body, size: body.byteLength, contentType: PLAYLIST_TYPE, cacheControl, etag: `"${hex}"`, compressible: true };
 }
 
 function representationOf(stored: Stored, compressible: boolean): Representation {
   return {
     body: stored.body,
+    size: stored.size,
     contentType: header(stored, "Content-Type"),
     cacheControl: header(stored, "Cache-Control"),
     etag: header(stored, "ETag"),

@@ -2,7 +2,8 @@
  * Whole objects of the origin, kept in the data centre's cache under a key without a token, so that all listeners share them.
  *
  * Owns: cache keys and tags, the fetch from the origin, and flights: of those who miss one object at once in one isolate, one
- * fetches it. Must not know: who may ask. Only answers with 200 are kept; every other answer goes to those who waited for it.
+ * fetches it. Must not know: who may ask. Only answers with 200 are kept; every other answer goes to those who waited for it,
+ * but for a 503 that came at once: it may be about the one who asked, so one of those who waited asks once more, for all.
  */
 
 import { UNAVAILABLE, respond } from "./problems.ts";
@@ -10,15 +11,24 @@ import type { MediaPath } from "./paths.ts";
 
 const ORIGIN_TIMEOUT_MS = 20_000;
 const FORBIDDEN = 403;
+const NOT_NOW = 503;
+/** Who has waited longer for a 503 has waited for the segment: nobody waits for it twice. */
+const AT_ONCE_MS = 1_000;
 /** Should a flight not come in time, as its request was ended, one of those who wait flies anew and the others join that. */
 const FLIGHT_TIMEOUT_MS = 8_000;
 const KEPT_HEADERS = ["Content-Type", "Cache-Control", "ETag"] as const;
 const PASSED_HEADERS = ["Content-Type", "Cache-Control", "Retry-After", "WWW-Authenticate"] as const;
 
-/** Bytes and what is said of them. Never a stream: those belong to the request that opened them. */
+type Method = "GET" | "HEAD";
+
+/**
+ * Bytes and what is said of them. Never a stream: those belong to the request that opened them. `size`: of the whole body, which
+ * is not there in an answer to HEAD; null where that does not say it.
+ */
 export interface Stored {
   readonly status: number;
   readonly body: ArrayBuffer;
+  readonly size: number | null;
   readonly headers: readonly (readonly [string, string])[];
 }
 
@@ -51,8 +61,18 @@ export class Store {
     this.#flightTimeoutMs = flightTimeoutMs;
   }
 
-  /** The object at `path` below the asked media version. `host`: of the zone, whose cache holds the key. */
-  async find(asked: MediaPath, path: string, host: string, context: ExecutionContext, timings: Timings): Promise<Found> {
+  /**
+   * The object at `path` below the asked media version. `host`: of the zone, whose cache holds the key. The origin makes nothing
+   * for a HEAD, so that is asked by itself, and nothing of it is kept.
+   */
+  async find(
+    method: Method,
+    asked: MediaPath,
+    path: string,
+    host: string,
+    context: ExecutionContext,
+    timings: Timings,
+  ): Promise<Found> {
     const key = `https://${host}${path}`;
     const began = Date.now();
     const hit = await caches.default.match(key);
@@ -61,22 +81,30 @@ export class Store {
       return { stored: await take(hit, KEPT_HEADERS), cacheStatus: "hit" };
     }
     const fetched = Date.now();
-    const { stored, joined } = await this.#come(asked, path, key, context);
+    const { stored, joined } =
+      method === "HEAD"
+        ? { stored: await this.#ask(method, asked, path), joined: false }
+        : await this.#come(asked, path, key, context);
     timings.add("origin", Date.now() - fetched);
-    const outcome = joined ? "; collapsed" : stored.status === 200 ? "; stored" : "";
+    const kept = stored.status === 200 && method === "GET";
+    const outcome = joined ? "; collapsed" : kept ? "; stored" : "";
     return { stored, cacheStatus: `fwd=uri-miss; fwd-status=${stored.status}${outcome}` };
   }
 
   /** What a flight that is under way brings, or one of our own. A refusal is about the token of the one who flew. */
   async #come(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Come> {
+    const began = Date.now();
     let passed: Promise<Stored> | undefined;
+    let again = false;
     for (;;) {
       const flight = this.#flights.get(key);
       if (flight === undefined || flight === passed) {
         return { stored: await this.#fly(asked, path, key, context), joined: false };
       }
       const stored = await inTime(flight, this.#flightTimeoutMs);
-      if (stored !== null && stored.status !== FORBIDDEN) return { stored, joined: true };
+      const notNow: boolean = stored?.status === NOT_NOW && !again && Date.now() - began < AT_ONCE_MS;
+      if (stored !== null && stored.status !== FORBIDDEN && !notNow) return { stored, joined: true };
+      again ||= notNow;
       passed = flight;
     }
   }
@@ -94,10 +122,21 @@ export class Store {
   }
 
   async #fetch(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Stored> {
-    let answer: Response;
+    const stored = await this.#ask("GET", asked, path);
+    if (stored.status === 200) {
+      const headers = new Headers(stored.headers.map(([name, value]) => [name, value]));
+      headers.set("Cache-Tag", scriptTag(asked.scriptId));
+      context.waitUntil(caches.default.put(key, new Response(stored.body, { headers })));
+    }
+    return stored;
+  }
+
+  /** What the origin says: media, or a refusal. Our own where it does not answer, or somebody else does in its place. */
+  async #ask(method: Method, asked: MediaPath, path: string): Promise<Stored> {
     let stored: Stored;
     try {
-      answer = await fetch(`${this.#originUrl}/p/${asked.token}${path}`, {
+      const answer = await fetch(`${this.#originUrl}/p/${asked.token}${path}`, {
+        method,
         headers: { "Accept-Encoding": "identity" },
         redirect: "manual",
         signal: AbortSignal.timeout(ORIGIN_TIMEOUT_MS),
@@ -107,19 +146,10 @@ export class Store {
       console.error("The origin did not answer.", String(error));
       return take(respond(UNAVAILABLE), PASSED_HEADERS);
     }
-    if (stored.status === 200 && !isMedia(stored, path)) {
-      // somebody between here and the origin: kept, it would be everybody's for a year
-      console.error("An answer with 200 is not the origin's.");
-      return take(respond(UNAVAILABLE), PASSED_HEADERS);
-    }
-    if (stored.status === 200) {
-      const headers = new Headers(stored.headers.map(([name, value]) => [name, value]));
-      headers.set("Cache-Tag", scriptTag(asked.scriptId));
-      context.waitUntil(caches.default.put(key, new Response(stored.body, { headers })));
-    } else if (stored.status < 400) {
-      return take(respond(UNAVAILABLE), PASSED_HEADERS);
-    }
-    return stored;
+    if (stored.status === 200 ? isMedia(stored, path) : stored.status >= 400) return stored;
+    // somebody between here and the origin: kept, it would be everybody's for a year
+    console.error(`An answer with ${stored.status} is not the origin's.`);
+    return take(respond(UNAVAILABLE), PASSED_HEADERS);
   }
 }
 
@@ -135,7 +165,13 @@ async function take(answer: Response, names: readonly string[]): Promise<Stored>
     const value = answer.headers.get(name);
     return value === null ? [] : [[name, value] as const];
   });
-  return { status: answer.status, body: await answer.arrayBuffer(), headers };
+  const body = await answer.arrayBuffer();
+  return { status: answer.status, body, size: body.byteLength || sizeOf(answer), headers };
+}
+
+function sizeOf(answer: Response): number | null {
+  const said = answer.headers.get("Content-Length");
+  return said === null ? null : Number(said);
 }
 
 /** What `flight` brings, or null when it does not in time. */

@@ -5,7 +5,7 @@ import { after, before, beforeEach, test } from "node:test";
 
 import type { Miniflare } from "miniflare";
 
-import { Origin, Passage, startWorker } from "./support/edge.ts";
+import { endWorker, Origin, Passage, startWorker } from "./support/edge.ts";
 
 const TIMEOUT_MS = 20_000;
 let origin: Origin;
@@ -23,7 +23,7 @@ before(async () => {
 });
 
 after(async () => {
-  await worker?.dispose();
+  await endWorker(worker);
   await passage?.close();
   await origin?.stop();
 });
@@ -111,7 +111,7 @@ test("an isolate that has just begun refuses what was revoked before it", async 
     assert.deepEqual(await Promise.all(asking), [403, 403, 403, 403, 403]);
     assert.deepEqual(passage.asked, []);
   } finally {
-    await fresh.worker.dispose();
+    await endWorker(fresh.worker);
   }
 });
 
@@ -138,16 +138,17 @@ test("while nobody says what was revoked, what is known stays refused, and all e
 
 test("an isolate whose origin takes for ever to say what was revoked goes on without", async () => {
   await bytes(ask("low/0.m4s"));
-  passage.silent = true;
-  const before = passage.revokedAsked;
-  const fresh = await startWorker("worker", bindings(address));
+  // one of its own, as the other Worker goes on asking
+  const silent = new Passage(origin.about.url);
+  silent.silent = true;
+  const fresh = await startWorker("worker", bindings(await silent.open()));
   try {
     assert.equal(await status(origin.about.signed.good, "low/0.m4s", fresh.url), 200);
     assert.equal(await status(origin.about.signed.good, "low/0.m4s", fresh.url), 200);
-    assert.equal(passage.revokedAsked, before + 1);
+    assert.equal(silent.revokedAsked, 1);
   } finally {
-    passage.silent = false;
-    await fresh.worker.dispose();
+    await endWorker(fresh.worker);
+    await silent.close();
   }
 });
 
@@ -163,6 +164,77 @@ test("a refusal is for the one who asked: those who waited with him are served",
   assert.equal((await refused).status, 403);
   for (const answer of await Promise.all(waiting)) assert.equal(answer.status, 200);
   assert.equal(passage.asked.length, 2, "one of them went for all");
+});
+
+const NOT_READY = {
+  status: 503,
+  headers: { "Content-Type": "application/problem+json", "Retry-After": "1" },
+  body: '{"code":"segment_not_ready"}',
+};
+
+/** Ten wait for what one has asked for, and is refused: what each gets, and how often the origin was asked. */
+async function refusedFirst(tail: string, again: typeof NOT_READY | null): Promise<{ statuses: number[]; asked: number }> {
+  let open = (): void => undefined;
+  passage.gate = new Promise((resolve) => (open = resolve));
+  passage.refusal = NOT_READY;
+  const first = ask(tail, "other");
+  await until("under way", () => passage.asked.length === 1);
+  passage.refusal = again;
+  const waiting = Array.from({ length: 10 }, () => ask(tail));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  open();
+  const statuses = (await Promise.all([first, ...waiting])).map((answer) => answer.status);
+  passage.refusal = null;
+  return { statuses, asked: passage.asked.length };
+}
+
+test("of those who waited with one who cannot have it now, one asks once more, for all", async () => {
+  const served = await refusedFirst("low/2.m4s", null);
+  assert.deepEqual(served, { statuses: [503, ...Array<number>(10).fill(200)], asked: 2 });
+  passage.asked.length = 0;
+  const refused = await refusedFirst("high/2.m4s", NOT_READY);
+  assert.deepEqual(refused, { statuses: Array<number>(11).fill(503), asked: 2 });
+});
+
+test("a HEAD asks with HEAD, says what the origin says, and leaves nothing behind", async () => {
+  const method = "HEAD";
+  for (const tail of ["medium/0.m4s", "medium/init.mp4"]) {
+    const address = origin.about.signed.good + tail;
+    const headers = { "Accept-Encoding": "identity" };
+    const [here, there] = await Promise.all(
+      [edge, origin.about.url].map((at) => fetch(new URL(address, at), { method, headers })),
+    );
+    assert.deepEqual([here?.status, there?.status], [200, 200], tail);
+    for (const name of ["Content-Type", "Content-Length", "ETag", "Cache-Control"]) {
+      assert.equal(here?.headers.get(name), there?.headers.get(name), `${tail}: ${name}`);
+    }
+    assert.equal(here?.headers.get("Cache-Status"), "playhead-edge; fwd=uri-miss; fwd-status=200");
+  }
+  passage.refusal = NOT_READY;
+  const notMade = await fetch(new URL(`${origin.about.signed.good}medium/0.m4s`, edge), { method });
+  assert.deepEqual([notMade.status, notMade.headers.get("Retry-After"), await notMade.text()], [503, "1", ""]);
+  passage.refusal = null;
+  assert.deepEqual(passage.asked.map((line) => line.split(" ")[0]), Array<string>(3).fill(method));
+  const kept = await ask("medium/0.m4s");
+  assert.equal(kept.headers.get("Cache-Status"), "playhead-edge; fwd=uri-miss; fwd-status=200; stored");
+  await bytes(kept);
+  const again = await fetch(new URL(`${origin.about.signed.good}medium/0.m4s`, edge), { method });
+  assert.equal(again.headers.get("Cache-Status"), "playhead-edge; hit");
+});
+
+test("a fetch goes on when the request that began it has its answer", async () => {
+  let open = (): void => undefined;
+  passage.gate = new Promise((resolve) => (open = resolve));
+  const leaving = ask("medium/2.m4s", "good", { "X-Leave": "yes" });
+  await until("under way", () => passage.asked.length === 1);
+  assert.equal((await fetch(new URL("/leave", edge))).status, 204);
+  assert.equal((await leaving).status, 202);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  open();
+  const kept = new URL(origin.about.signed.good.replace(/^\/p\/[^/]+/, "") + "medium/2.m4s", `https://${edge.host}`);
+  const caches = await worker.getCaches();
+  await until("kept", async () => (await caches.default.match(String(kept))) !== undefined, 100);
+  assert.equal(passage.asked.length, 1, "and it was fetched once");
 });
 
 test("what somebody else answers with 200 in the origin's name is neither kept nor passed on", async () => {

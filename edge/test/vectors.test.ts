@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { BoundedMap } from "../src/bounded.ts";
 import { mediaPlaylist, multivariantPlaylist, parseFacts } from "../src/playlists.ts";
 import { byteRange } from "../src/ranges.ts";
-import { startWorker } from "./support/edge.ts";
+import { endWorker, startWorker } from "./support/edge.ts";
 
 declare const VECTORS: string;
 
@@ -33,7 +33,7 @@ test("the edge opens and refuses what the origin does, in its words", async () =
     const answers = (await reply.json()) as object[];
     cases.forEach(({ name, path: _path, ...expected }, index) => assert.deepEqual(answers[index], expected, name));
   } finally {
-    await worker.dispose();
+    await endWorker(worker);
   }
 });
 

@@ -8,7 +8,7 @@ import { after, before, beforeEach, test } from "node:test";
 
 import type { Miniflare } from "miniflare";
 
-import { Origin, Passage, startWorker } from "./support/edge.ts";
+import { endWorker, Origin, Passage, startWorker } from "./support/edge.ts";
 
 const PURGE_SECRET = "a secret of who may purge, for tests";
 const purges: { path: string | undefined; authorization: string | undefined; body: string }[] = [];
@@ -45,7 +45,7 @@ before(async () => {
 });
 
 after(async () => {
-  await worker?.dispose();
+  await endWorker(worker);
   await passage?.close();
   cloudflare.close();
   await origin?.stop();
@@ -172,7 +172,7 @@ test("of many who wait for a fetch that does not come, one fetches anew", async 
     const expected = await bytes(fromOrigin("low/0.m4s"));
     for (const answer of await Promise.all(asking)) assert.deepEqual(await bytes(answer), expected);
   } finally {
-    await impatient.worker.dispose();
+    await endWorker(impatient.worker);
     await hasty.close();
   }
 });
@@ -382,7 +382,7 @@ test("settings that are wrong are named in the log and nowhere else", async () =
     assert.equal(answer.status, 500);
     assert.doesNotMatch(text, /ORIGIN_URL|secret/);
   } finally {
-    await broken.worker.dispose();
+    await endWorker(broken.worker);
   }
 });
 
@@ -392,6 +392,6 @@ test("without a secret there is no purge", async () => {
     const init = { method: "POST", headers: { Authorization: "Bearer " }, body: "{}" };
     assert.equal((await fetch(new URL("/purge", plain.url), init)).status, 404);
   } finally {
-    await plain.worker.dispose();
+    await endWorker(plain.worker);
   }
 });

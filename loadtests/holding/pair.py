@@ -73,12 +73,14 @@ class Pair:
         state = self.states[0]
         assert state is not None
         self.seq += 1
-        ran_s = max(0.0, time.time() - state["anchored_at"] / 1000) * state["rate"]
+        now_s = time.time()
+        ran_s = max(0.0, now_s - state["anchored_at"] / 1000) * state["rate"]
         return {
             "session_id": self.session_id,
             "position": round(min(DURATION_S, state["position"] + ran_s), 3),
             "revision": state["revision"],
             "seq": self.seq,
+            "at": round(now_s * 1000),
         }
 
     def begin_seek(self, sender: int, position_s: float) -> Seek:

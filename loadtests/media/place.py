@@ -10,17 +10,16 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TypeVar
 
 import aiohttp
-import psutil
 
 from loadtests.chaos.system import free_ports
 from loadtests.media.sources import SourceFile
-from loadtests.media.watching import encoders
+from loadtests.media.watching import encoding_s
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
 from playhead.auth.tokens import UPLOAD_SCOPE
 from playhead.db import Script, ScriptRepository, Source, open_database, stored_logins
@@ -31,7 +30,8 @@ START_TIMEOUT_S = 60.0
 UPLOAD_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 10.0
-POLL_S = 0.05
+STILL_S = 0.3
+"""An encoder that uses no CPU for so long has no turn."""
 SETTINGS = {"PLAYHEAD_LOG_LEVEL": "warning", "PLAYHEAD_CONNECTION_EVENTS_PER_S": "1000"}
 T = TypeVar("T")
 
@@ -160,11 +160,11 @@ class Place:
         return self.system.token(str(uuid.uuid4()))
 
     async def idle(self) -> None:
-        """Returns when the server encodes nothing any more, or after IDLE_TIMEOUT_S."""
-        until_s = time.monotonic() + IDLE_TIMEOUT_S
-        with suppress(psutil.Error):
-            while time.monotonic() < until_s and encoders(self.server.pid):
-                await asyncio.sleep(POLL_S)
+        """Returns when the server's encoders have ended or stand still, or after IDLE_TIMEOUT_S."""
+        until_s, before = time.monotonic() + IDLE_TIMEOUT_S, -1.0
+        while time.monotonic() < until_s and (used_s := encoding_s(self.server.pid)) != before:
+            before = used_s
+            await asyncio.sleep(STILL_S)
 
     def logs(self) -> str:
         return self._system.logs() if self._system else ""

@@ -109,6 +109,17 @@ def encoders(pid: int) -> list[psutil.Process]:
     return found
 
 
+def encoding_s(pid: int) -> float:
+    """CPU time so far of the ffmpeg processes that process `pid` has started, and of those that have ended."""
+    used_s = 0.0
+    with suppress(psutil.Error):
+        used_s += psutil.Process(pid).cpu_times().children_user
+        for process in encoders(pid):
+            with suppress(psutil.Error):
+                used_s += process.cpu_times().user
+    return used_s
+
+
 @asynccontextmanager
 async def watching(pids: Sequence[int]) -> AsyncIterator[Watch]:
     """Looks in the background until the end; `pids` may change meanwhile."""

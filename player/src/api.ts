@@ -4,7 +4,7 @@
  */
 
 import { Refusal } from "./refusal.ts";
-import type { Bookmark, HistoryEntry, Script, Stream } from "./wire.ts";
+import type { Bookmark, HistoryEntry, Script, ScriptDetails, Stream } from "./wire.ts";
 
 const BASE = "/api/v1/audio";
 const PAGE_SIZE = 50;
@@ -30,8 +30,26 @@ export class Api {
     return await this.#call("GET", `/scripts?${pageQuery(cursor)}`);
   }
 
-  async stream(scriptId: string): Promise<Stream> {
-    return await this.#call("GET", `/stream/${encodeURIComponent(scriptId)}?quality=auto`);
+  /** One script, with what its file says of itself. */
+  async script(scriptId: string): Promise<ScriptDetails> {
+    return await this.#call("GET", `/scripts/${encodeURIComponent(scriptId)}`);
+  }
+
+  /** The picture in the script's file, as an address that holds it: an image cannot send the token. */
+  async cover(scriptId: string): Promise<string> {
+    const picture = await (await this.#answered("GET", `/scripts/${encodeURIComponent(scriptId)}/cover`)).blob();
+    return await new Promise((resolve, reject) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(String(reader.result));
+      reader.onerror = () => reject(reader.error);
+      reader.readAsDataURL(picture);
+    });
+  }
+
+  /** Where the script is heard: the file of that version, while it is kept, else the one that the script has. */
+  async stream(scriptId: string, mediaVersion: string | null): Promise<Stream> {
+    const version = mediaVersion === null ? "" : `&media_version=${encodeURIComponent(mediaVersion)}`;
+    return await this.#call("GET", `/stream/${encodeURIComponent(scriptId)}?quality=auto${version}`);
   }
 
   /** All bookmarks of a script, ordered by position. */
@@ -64,6 +82,11 @@ export class Api {
   }
 
   async #call<Good>(method: string, path: string, body?: object): Promise<Good> {
+    const response = await this.#answered(method, path, body);
+    return (response.status === 204 ? undefined : await response.json()) as Good;
+  }
+
+  async #answered(method: string, path: string, body?: object): Promise<Response> {
     const headers: Record<string, string> = { Authorization: `Bearer ${this.#token}` };
     if (body) headers["Content-Type"] = "application/json";
     let response: Response;
@@ -77,7 +100,7 @@ export class Api {
       if (response.status === 401) this.#unauthorized(refusal);
       throw refusal;
     }
-    return (response.status === 204 ? undefined : await response.json()) as Good;
+    return response;
   }
 }
 
@@ -90,6 +113,7 @@ async function refusalOf(response: Response): Promise<Refusal> {
   return new Refusal({
     code: problem.code ?? `http_${response.status}`,
     message: problem.detail ?? problem.title ?? `The server answered ${response.status}. Try again in a moment.`,
-    retry: problem.retry ?? false,
+    // What a proxy answers for a server that is away is no problem document.
+    retry: problem.retry ?? (response.status === 429 || response.status >= 500),
   });
 }

@@ -31,10 +31,11 @@ export class Bookmarks {
     const { script } = this.#listening;
     find(".bookmarks").hidden = script === null;
     if (!script) return;
+    const askedAt = this.#list.toldCount;
     await this.#attempt(async () => {
       const bookmarks = await this.#api.bookmarks(script.script_id);
       if (script !== this.#listening.script) return;
-      this.#list.fill(bookmarks);
+      this.#list.fill(bookmarks, askedAt);
       this.#show();
     });
   }

@@ -1,5 +1,5 @@
 /**
- * Server time from a handful of round trips: eight are kept, and the one whose error is bounded best is trusted.
+ * Server time from a handful of round trips: the eight whose error is bounded best are kept, the best is trusted.
  * Pure: local time comes in as an argument. A sample says `t0` sent and `t3` answered (local), `t1` received and
  * `t2` sent (server), all in ms; its offset is wrong by at most half its delay, and what the clocks drift apart since.
  * The reference is `playhead.playback.clock_offset`; tests/vectors/clock.json holds both to the same answers.
@@ -30,7 +30,13 @@ export class ClockEstimator {
     const agrees = (other: Sample): boolean =>
       Math.abs(other.offsetMs - newest.offsetMs) <= errorMs(other, t3) + errorMs(newest, t3);
     const kept = this.#samples.every(agrees) ? this.#samples : [];
-    this.#samples = [...kept, newest].slice(-SAMPLES_MAX);
+    const samples = [...kept, newest];
+    if (samples.length > SAMPLES_MAX) {
+      // not the oldest: while answers come late, a good one from before says more. Of equals the first, the oldest.
+      const worst = samples.reduce((one, other) => (errorMs(other, t3) > errorMs(one, t3) ? other : one));
+      samples.splice(samples.indexOf(worst), 1);
+    }
+    this.#samples = samples;
   }
 
   #best(localMs: number): Sample | null {

@@ -12,7 +12,7 @@ import { io, type Socket } from "socket.io-client";
 
 import type { ClockEstimator } from "./clock.ts";
 import { SAMPLES_MAX } from "./clock.ts";
-import { Refusal } from "./refusal.ts";
+import { CONNECTION_LOST, NOT_CONNECTED, Refusal } from "./refusal.ts";
 import type {
   Ack,
   BookmarkChange,
@@ -92,7 +92,9 @@ export class Connection {
   /** The line is to be made anew as soon as nothing is asked on it. */
   #moving = false;
   #asking = 0;
-  /** Attempts of our own in a row; the Socket.IO client counts those that it makes by itself. */
+  /** Whether this line has brought the snapshot. */
+  #served = false;
+  /** Attempts of our own since a line brought it; the Socket.IO client counts those that it makes by itself. */
   #attempts = 0;
 
   /** `address` is the server's origin, or empty for that of the page. */
@@ -152,7 +154,7 @@ export class Connection {
     let body: object = { ...payload, command_id: commandId };
     let lost = false;
     for (let attempt = 0; ; attempt += 1) {
-      await this.#whenReady(deadlineMs);
+      await this.#whenReady(deadlineMs, lost ? CONNECTION_LOST : NOT_CONNECTED);
       const answer = await this.#ask<Good>(event, body);
       if (answer === null) {
         if (localMs() >= deadlineMs) throw new Refusal(CONNECTION_LOST);
@@ -201,7 +203,7 @@ export class Connection {
 
   async #connected(): Promise<void> {
     this.#events.status("connected");
-    this.#attempts = 0;
+    this.#served = false;
     if (this.#scriptId) void this.#rejoin();
     else this.#becomeReady();
     clearTimeout(this.#clockTimer);
@@ -210,6 +212,7 @@ export class Connection {
   }
 
   #disconnected(reason: string): void {
+    const leaving = this.#moving;
     this.#ready = false;
     this.#moving = false;
     clearTimeout(this.#clockTimer);
@@ -222,7 +225,10 @@ export class Connection {
       return;
     }
     this.#events.status("reconnecting");
-    if (reason === "io server disconnect") this.#connectLater(closing?.retry_after_ms);
+    // The client's own attempts begin anew with every line that opens, also with those that bring nothing.
+    const useless = !this.#served && !leaving;
+    if (useless) this.#socket.disconnect();
+    if (useless || reason === "io server disconnect") this.#connectLater(closing?.retry_after_ms);
   }
 
   #connectFailed(refusal: WireError | undefined): void {
@@ -254,8 +260,8 @@ export class Connection {
 
   #moveWhenIdle(): void {
     if (!this.#moving || this.#asking > 0) return;
-    this.#moving = false;
     this.#socket.disconnect().connect();
+    this.#moving = false;
   }
 
   #refused(error: WireError): void {
@@ -279,8 +285,9 @@ export class Connection {
     const answer = await this.#ask<JoinAck>("join", { script_id: scriptId, seen });
     if (scriptId !== this.#scriptId || !this.#socket.connected) return;
     if (answer === null) {
-      // The line says connected and is dead: make a new one.
-      this.#socket.disconnect().connect();
+      // The line says connected and is dead, or the server owes everybody answers: make a new one, but not at once.
+      this.#served = false;
+      this.#socket.disconnect();
     } else if (!isError(answer) && answer.state === null && this.#events.latest() !== held) {
       // Something of the session has come since: an answer that does not have it may be older.
       await this.#rejoin();
@@ -295,6 +302,8 @@ export class Connection {
   }
 
   #becomeReady(): void {
+    this.#served = true;
+    this.#attempts = 0;
     if (this.#moving) return;
     this.#ready = true;
     const waiting = this.#waiting;
@@ -302,13 +311,13 @@ export class Connection {
     for (const resume of waiting) resume();
   }
 
-  #whenReady(deadlineMs: number): Promise<void> {
+  #whenReady(deadlineMs: number, otherwise: WireError): Promise<void> {
     if (this.#ready) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
         () => {
           this.#waiting = this.#waiting.filter((one) => one !== resume);
-          reject(new Refusal(NOT_CONNECTED));
+          reject(new Refusal(otherwise));
         },
         Math.max(0, deadlineMs - localMs()),
       );
@@ -340,7 +349,8 @@ export class Connection {
       const t3 = localMs();
       if (!answer?.ok) continue;
       this.#clock.add(answer.t0, answer.t1, answer.t2, t3);
-      this.#rttMs = Math.min(RTT_MS_MAX, Math.max(0, t3 - answer.t0));
+      // What the server took is no part of the way.
+      this.#rttMs = Math.min(RTT_MS_MAX, Math.max(0, t3 - answer.t0 - (answer.t2 - answer.t1)));
     }
   }
 
@@ -372,14 +382,3 @@ function turnedAway(error: ConnectError): WireError | undefined {
 function isError<Good>(answer: Ack<Good>): answer is { ok: false; error: WireError } {
   return (answer as { ok: boolean }).ok === false;
 }
-
-const NOT_CONNECTED: WireError = {
-  code: "not_connected",
-  message: "There is no connection to the server. Nothing was changed; try again when it is back.",
-  retry: true,
-};
-const CONNECTION_LOST: WireError = {
-  code: "connection_lost",
-  message: "The connection broke before the server answered, and playback has moved on since. Look, and press again if needed.",
-  retry: false,
-};

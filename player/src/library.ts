@@ -6,6 +6,7 @@ import { formatShare, formatTime } from "./format.ts";
 import type { Listening } from "./listening.ts";
 import { secondsToMs } from "./playhead.ts";
 import { Refusal } from "./refusal.ts";
+import { ScriptList, type ScriptPage } from "./script_list.ts";
 import { showProblem } from "./toasts.ts";
 import type { Preparation, Script } from "./wire.ts";
 
@@ -16,8 +17,7 @@ export class Library {
   readonly #api: Api;
   readonly #listening: Listening;
   readonly #pick: (script: Script) => void;
-  #scripts: Script[] = [];
-  #cursor: string | null = null;
+  readonly #list = new ScriptList();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
@@ -34,7 +34,7 @@ export class Library {
   }
 
   script(scriptId: string): Script | undefined {
-    return this.#scripts.find((script) => script.script_id === scriptId);
+    return this.#list.find(scriptId);
   }
 
   /** The first page anew; what was loaded beyond it stays. */
@@ -43,29 +43,27 @@ export class Library {
     const page = await this.#ask(null);
     if (this.#closed) return;
     if (page) {
-      const fresh = new Set(page.scripts.map((script) => script.script_id));
-      const beyond = this.#cursor ? this.#scripts.filter((script) => !fresh.has(script.script_id)) : [];
-      this.#scripts = [...page.scripts, ...beyond];
-      if (!beyond.length) this.#cursor = page.next_cursor;
+      this.#list.refresh(page);
       this.update();
     }
-    const unfinished = this.#scripts.some(({ status }) => status === "queued" || status === "processing");
-    if (unfinished || !this.#scripts.length) this.#timer = setTimeout(() => void this.#poll(), POLL_MS);
+    const { scripts } = this.#list;
+    const unfinished = scripts.some(({ status }) => status === "queued" || status === "processing");
+    if (unfinished || !scripts.length) this.#timer = setTimeout(() => void this.#poll(), POLL_MS);
   }
 
   /** A script has come further. Why one has failed is only in the list. */
-  prepared({ script_id, status, progress }: Preparation): void {
-    this.#scripts = this.#scripts.map((script) => (script.script_id === script_id ? { ...script, status, progress } : script));
-    if (status === "failed") void this.refresh();
+  prepared(event: Preparation): void {
+    this.#list.prepared(event);
+    if (event.status === "failed") void this.refresh();
     else this.update();
   }
 
   update(): void {
-    byTestId("no-scripts").hidden = this.#scripts.length > 0;
-    find(".library .more").hidden = this.#cursor === null;
+    byTestId("no-scripts").hidden = this.#list.scripts.length > 0;
+    find(".library .more").hidden = this.#list.cursor === null;
     showList(
       byTestId("scripts"),
-      this.#scripts,
+      this.#list.scripts,
       (script) => script.script_id,
       (script) => this.#make(script.script_id),
       (element, script) => this.#fill(element, script),
@@ -78,15 +76,14 @@ export class Library {
   }
 
   async #loadMore(): Promise<void> {
-    const page = this.#cursor ? await this.#ask(this.#cursor) : null;
+    const { cursor } = this.#list;
+    const page = cursor ? await this.#ask(cursor) : null;
     if (!page) return;
-    const held = new Set(this.#scripts.map((script) => script.script_id));
-    this.#scripts = [...this.#scripts, ...page.scripts.filter((script) => !held.has(script.script_id))];
-    this.#cursor = page.next_cursor;
+    this.#list.append(page);
     this.update();
   }
 
-  async #ask(cursor: string | null): Promise<{ scripts: Script[]; next_cursor: string | null } | null> {
+  async #ask(cursor: string | null): Promise<ScriptPage | null> {
     try {
       return await this.#api.scripts(cursor);
     } catch (error) {
@@ -108,7 +105,7 @@ export class Library {
   #fill(element: HTMLElement, script: Script): void {
     const button = find<HTMLButtonElement>("button", element);
     const open = this.#listening.script?.script_id === script.script_id;
-    const elsewhere = this.#listening.elsewhere;
+    const elsewhere = this.#listening.elsewhere.state;
     const live = open ? this.#listening.playing : elsewhere?.script_id === script.script_id && elsewhere.playing;
     button.dataset["scriptId"] = script.script_id;
     button.disabled = script.status === "failed";

@@ -5,14 +5,16 @@
 
 import type { Api } from "./api.ts";
 import type { ClockEstimator } from "./clock.ts";
+import { Commands } from "./commands.ts";
 import { type Connection, localMs } from "./connection.ts";
 import { DeviceList } from "./device_list.ts";
-import { uuid } from "./identity.ts";
+import { Elsewhere } from "./elsewhere.ts";
 import { endReached, positionAt, type Playhead } from "./playhead.ts";
-import { Refusal } from "./refusal.ts";
 import { Reports } from "./reports.ts";
-import { restingPlayhead, SessionView, type Prediction } from "./session_view.ts";
+import { SeekQueue } from "./seek_queue.ts";
+import { restingPlayhead, SessionView, soughtTo, type Prediction } from "./session_view.ts";
 import { Sound } from "./sound.ts";
+import { StreamSource } from "./stream_source.ts";
 import type { Ack, Device, DevicesTold, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
 
 /** In so many seconds, or at the end of the loop; without either never. */
@@ -24,31 +26,34 @@ export interface SleepWhen {
 export interface ListeningEvents {
   changed(): void;
   problem(message: string): void;
+  /** Somebody lets another script sound on this device: it is to be opened. */
+  movedHere(scriptId: string): void;
 }
 
 export class Listening {
   readonly deviceId: string;
   readonly sound: Sound;
+  readonly elsewhere = new Elsewhere();
   script: Script | null = null;
-  /** The latest state of another script of this listener, to show that it plays elsewhere. */
-  elsewhere: State | null = null;
   readonly #view = new SessionView();
   readonly #deviceList = new DeviceList();
   readonly #clock: ClockEstimator;
-  readonly #api: Api;
+  readonly #source: StreamSource;
   readonly #events: ListeningEvents;
   readonly #reports: Reports;
-  #connection: Connection | null = null;
+  readonly #commands: Commands;
+  readonly #seeks = new SeekQueue((toMs) => this.#seekOnce(toMs));
   #blocked = false;
   #place: Place | null = null;
+  /** The first `play` is not answered yet; `#jumpMs`: where to go then. */
+  #starting = false;
+  #jumpMs: number | null = null;
+  /** `#place` was chosen here, before anything was known of a session. */
   #placeChosen = false;
-  #seeking = false;
-  #nextSeekMs: number | null = null;
 
   constructor(deviceId: string, audio: HTMLAudioElement, clock: ClockEstimator, api: Api, events: ListeningEvents) {
     this.deviceId = deviceId;
     this.#clock = clock;
-    this.#api = api;
     this.#events = events;
     this.sound = new Sound(audio, () => this.serverNowMs(), {
       started: () => this.#soundStarted(),
@@ -56,23 +61,35 @@ export class Listening {
       ended: () => this.#reports.report(),
       stoppedOutside: () => void this.pause(),
       startedOutside: () => void this.play(),
-      expired: () => void this.#loadStream(),
+      expired: () => this.#source.renew(),
       failed: (message) => events.problem(message),
+      gaveUp: (message) => this.#soundGaveUp(message),
+    });
+    this.#source = new StreamSource(api, this.sound, () => this.#view.state, (message) => events.problem(message));
+    this.#commands = new Commands(this.#view, () => this.serverNowMs(), () => this.script?.script_id ?? null, {
+      changed: () => this.#changed(),
+      settled: () => {
+        this.#changed();
+        this.#reports.flush();
+      },
+      told: (state) => this.#apply(state),
+      problem: (message) => events.problem(message),
     });
     this.#reports = new Reports({
       activeState: () => (this.active ? this.#view.state : null),
       busy: () => this.#view.busy,
       positionMs: () => this.sound.positionMs,
+      serverMs: () => (clock.sampleCount > 0 ? this.serverNowMs() : null),
       sounding: () => !this.sound.audio.paused,
       figures: () => this.sound.figures(),
-      send: async (payload) => (await this.#connection?.report(payload)) ?? null,
-      sendLast: (payload) => this.#connection?.lastReport(payload),
+      send: async (payload) => (await this.#commands.connection?.report(payload)) ?? null,
+      sendLast: (payload) => this.#commands.connection?.lastReport(payload),
       answered: (ack) => this.#reportAnswered(ack),
     });
   }
 
   use(connection: Connection): void {
-    this.#connection = connection;
+    this.#commands.connection = connection;
   }
 
   serverNowMs(): number {
@@ -110,7 +127,11 @@ export class Listening {
 
   /** What this device really played up to, in ms; null when the sound is elsewhere or not loaded yet. */
   get #heardMs(): number | null {
-    return this.active ? this.sound.positionMs : null;
+    const { playhead } = this.#view;
+    const { positionMs } = this.sound;
+    if (!this.active || !playhead || positionMs === null) return null;
+    // The media end with a whole frame, which may be a little after the script.
+    return Math.min(positionMs, playhead.durationMs);
   }
 
   /** What to show and to sound: the session's playhead, or one that rests at the stored place. */
@@ -129,28 +150,49 @@ export class Listening {
     return playhead !== null && playhead.playing && !endReached(playhead, this.serverNowMs());
   }
 
+  /** Played to the end, as far as this device or the server knows. */
   get ended(): boolean {
     const { playhead } = this;
-    if (!playhead || this.playing) return false;
-    return this.#view.state?.ended === true || endReached(playhead, this.serverNowMs());
+    return playhead !== null && playhead.durationMs > 0 && !this.playing && this.positionMs >= playhead.durationMs;
   }
 
   /** Opens a script on this device; the one before is left, which pauses it if it sounded here. */
   open(script: Script): void {
     if (script.script_id === this.script?.script_id) return;
-    const before = this.#view.state;
-    if (before) void this.#command("leave", { session_id: before.session_id }, null, null);
+    if (this.state) void this.#leave(this.state.session_id);
+    this.#begin(script);
+    this.#commands.connection?.join(script.script_id);
+  }
+
+  /** Nobody is signed in any more: nothing is open, nothing sounds, and no press does anything. */
+  close(): void {
+    this.#commands.connection = null;
+    this.#begin(null);
+  }
+
+  /** Nothing of the script before may linger. */
+  #begin(script: Script | null): void {
+    this.script = script;
+    this.elsewhere.opened(script?.script_id ?? null);
     this.#view.clear();
     this.#place = null;
     this.#placeChosen = false;
     this.#blocked = false;
-    this.script = script;
-    if (this.elsewhere?.script_id === script.script_id) this.elsewhere = null;
+    this.#starting = false;
+    this.#jumpMs = null;
+    this.#seeks.forget();
     this.sound.follow(null);
     this.sound.unload();
-    void this.#loadStream();
-    this.#connection?.join(script.script_id);
+    this.#source.open(script);
     this.#events.changed();
+  }
+
+  /** Stops what sounds here of a script that is not open any more. */
+  async #leave(sessionId: string): Promise<void> {
+    this.elsewhere.leave(sessionId);
+    const ack = await this.#commands.send("leave", { session_id: sessionId }, { forScript: null });
+    this.elsewhere.left(sessionId);
+    if (ack?.state) this.applyState(ack.state);
   }
 
   // What the server says
@@ -158,7 +200,9 @@ export class Listening {
   joined(ack: JoinAck): void {
     this.#deviceList.take(ack);
     if (ack.state) {
-      this.#view.apply(ack.state);
+      this.#apply(ack.state);
+      // The server has heard nothing of the pause that was pressed here, and nobody has moved the playhead since.
+      if (this.#view.holding && !this.#view.busy) void this.pause();
     } else {
       this.#view.clear();
       if (!this.#placeChosen) this.#place = ack.place;
@@ -169,14 +213,21 @@ export class Listening {
 
   applyState(state: State): void {
     if (state.script_id !== this.script?.script_id) {
-      this.elsewhere = state;
+      if (!this.elsewhere.take(state)) return;
       this.#events.changed();
+      if (this.elsewhere.movedTo(this.deviceId)) this.#events.movedHere(state.script_id);
       return;
     }
     const wasPlaying = this.active && this.#view.state?.playing;
-    if (!this.#view.apply(state)) return;
+    if (!this.#apply(state)) return;
     this.#changed();
     if (wasPlaying && this.active && !state.playing) this.#reports.report();
+  }
+
+  /** Takes a state of the script that is open: the server knows the place from now on. Answers whether it is later. */
+  #apply(state: State): boolean {
+    this.#placeChosen = false;
+    return this.#view.apply(state);
   }
 
   applyDevices(told: DevicesTold): void {
@@ -188,9 +239,9 @@ export class Listening {
   }
 
   sessionEnded(event: SessionEnded): void {
-    if (this.elsewhere?.session_id === event.session_id) this.elsewhere = null;
+    this.elsewhere.ended(event.session_id);
     if (this.#view.state?.session_id === event.session_id) {
-      this.#place = { position: this.positionMs / 1000, finished: this.#view.state.ended };
+      this.#place = { position: this.positionMs / 1000, finished: false };
       this.#view.clear();
     }
     this.#changed();
@@ -199,89 +250,87 @@ export class Listening {
   // What is pressed here
 
   async play(deviceId?: string): Promise<void> {
-    if (!this.script) return;
-    const { state } = this;
+    const { script, state } = this;
+    if (!script) return;
     const startMs = this.ended ? 0 : this.positionMs;
-    const session = state ? { session_id: state.session_id } : { script_id: this.script.script_id };
+    const session = state ? { session_id: state.session_id } : { script_id: script.script_id };
     const position = state || !this.#placeChosen ? {} : { position: startMs / 1000 };
     const device = deviceId ?? (state ? undefined : this.deviceId);
     const payload = { ...session, ...position, ...(device && { device_id: device }) };
     const predict: Prediction = (before) => ({ ...before, positionMs: startMs, playing: true });
-    const ack = await this.#command("play", payload, predict, this.script.script_id);
+    this.#starting = !state;
+    const ack = await this.#commands.send("play", payload, { predict });
+    if (script.script_id !== this.script?.script_id) {
+      // Another script was opened meanwhile: this one would go on here in silence.
+      if (ack?.state?.active_device === this.deviceId) void this.#leave(ack.state.session_id);
+      return;
+    }
+    this.#starting = false;
     const url = (ack as { stream_url?: string } | null)?.stream_url;
-    if (url && this.#view.state?.script_id === this.script.script_id) this.sound.load(url);
+    if (url) this.sound.load(url);
+    const jumpMs = this.#jumpMs;
+    this.#jumpMs = null;
+    if (jumpMs !== null) void this.seek(jumpMs);
   }
 
   async pause(): Promise<void> {
-    const { state } = this;
-    if (!state) return;
     const heardMs = this.#heardMs;
     const placeMs = heardMs ?? this.positionMs;
     const predict: Prediction = (before) => ({ ...before, positionMs: placeMs, playing: false });
     const heard = heardMs === null ? {} : { position: heardMs / 1000 };
-    await this.#command("pause", { session_id: state.session_id, ...heard }, predict);
+    // What was stopped here does not sound again by itself because nobody heard of it.
+    await this.#commands.steer("pause", heard, { predict, keep: this.active });
   }
 
   async toggle(): Promise<void> {
     await (this.playing ? this.pause() : this.play());
   }
 
-  /** Seeks; while one seek is under way only the newest wish is kept, so that a held key floods nobody. */
   async seek(toMs: number): Promise<void> {
     const { state, playhead } = this;
     if (!playhead) return;
     const clampedMs = Math.round(Math.min(Math.max(toMs, 0), playhead.durationMs));
     if (!state) {
+      if (this.#starting) this.#jumpMs = clampedMs;
       this.#place = { position: clampedMs / 1000, finished: false };
       this.#placeChosen = true;
       this.#changed();
       return;
     }
-    this.#nextSeekMs = clampedMs;
-    if (this.#seeking) return;
-    this.#seeking = true;
-    try {
-      while (this.#nextSeekMs !== null) {
-        const targetMs: number = this.#nextSeekMs;
-        this.#nextSeekMs = null;
-        await this.#seekOnce(state.session_id, targetMs);
-      }
-    } finally {
-      this.#seeking = false;
-    }
+    await this.#seeks.to(clampedMs);
   }
 
   /** Seeks relative to where the playhead is, or is about to be: presses in a row add up. */
   async seekBy(byMs: number): Promise<void> {
-    await this.seek((this.#nextSeekMs ?? this.positionMs) + byMs);
+    await this.seek((this.#seeks.nextMs ?? this.positionMs) + byMs);
   }
 
   async setLoop(startMs: number, endMs: number, enabled: boolean): Promise<void> {
-    await this.#steer("loop", { start: startMs / 1000, end: endMs / 1000, enabled });
+    await this.#commands.steer("loop", { start: startMs / 1000, end: endMs / 1000, enabled });
   }
 
   async setRate(rate: number): Promise<void> {
     const placeMs = this.positionMs;
-    await this.#steer("rate", { rate }, (before) => ({ ...before, positionMs: placeMs, rate }));
+    await this.#commands.steer("rate", { rate }, { predict: (before) => ({ ...before, positionMs: placeMs, rate }) });
   }
 
   async setTogether(together: boolean): Promise<void> {
-    await this.#steer("mode", { mode: together ? "together" : "handoff" });
+    await this.#commands.steer("mode", { mode: together ? "together" : "handoff" });
   }
 
   /** Lets the server pause by itself. */
   async sleep(when: SleepWhen): Promise<void> {
-    await this.#steer("sleep", when);
+    await this.#commands.steer("sleep", when);
   }
 
   /** Goes back to the place of an entry of the session's history. */
   async restore(entryId: string): Promise<void> {
-    await this.#steer("restore", { entry_id: entryId });
+    await this.#commands.steer("restore", { entry_id: entryId });
   }
 
   /** Moves the sound; without a session there is none to move, so it starts on that device. */
   async soundOn(deviceId: string): Promise<void> {
-    if (this.state) await this.#steer("transfer", { device_id: deviceId });
+    if (this.state) await this.#commands.steer("transfer", { device_id: deviceId });
     else await this.play(deviceId);
   }
 
@@ -321,77 +370,27 @@ export class Listening {
     else this.#events.changed();
   }
 
+  /** Nothing will come out here, however long it runs. */
+  #soundGaveUp(message: string): void {
+    this.#events.problem(message);
+    if (this.active && this.playing) void this.pause();
+  }
+
   #reportAnswered(ack: Ack<StateAck>): void {
     const state = ack.ok ? ack.state : ack.error.state;
-    if (state && state.script_id === this.script?.script_id) this.#view.apply(state);
+    if (state && state.script_id === this.script?.script_id) this.#apply(state);
     this.#changed();
   }
 
-  async #loadStream(): Promise<void> {
-    const { script } = this;
-    if (!script) return;
-    try {
-      const stream = await this.#api.stream(script.script_id);
-      if (script === this.script) this.sound.load(stream.stream_url, stream.loudness?.gain_db ?? null);
-    } catch (error) {
-      if (script === this.script && error instanceof Refusal) this.#events.problem(error.message);
-    }
-  }
-
-  // How a command goes
-
-  /** A command to the session; without one there is nothing to steer. */
-  async #steer(event: string, fields: object, predict: Prediction | null = null): Promise<void> {
-    const { state } = this;
-    if (state) await this.#command(event, { session_id: state.session_id, ...fields }, predict);
-  }
-
-  async #seekOnce(sessionId: string, toMs: number): Promise<void> {
+  async #seekOnce(toMs: number): Promise<void> {
     const heardMs = this.#heardMs;
     const from = heardMs === null ? {} : { from: heardMs / 1000 };
-    await this.#command("seek", { session_id: sessionId, position: toMs / 1000, ...from }, (before) => {
-      const { loop } = before;
-      const outside = loop?.enabled && (toMs < loop.startMs || toMs >= loop.endMs);
-      return { ...before, positionMs: toMs, loop: loop && outside ? { ...loop, enabled: false } : loop };
-    });
-  }
-
-  async #command(
-    event: string,
-    payload: object,
-    predict: Prediction | null,
-    forScript: string | null = this.script?.script_id ?? null,
-  ): Promise<StateAck | null> {
-    if (!this.#connection) return null;
-    const commandId = uuid();
-    const pressedAtMs = this.serverNowMs();
-    const base = this.#view.state;
-    // In unison the server says when it happens, on all devices at one moment that lies a little ahead.
-    const guess = this.together ? null : predict;
-    this.#view.begin(commandId, guess && ((before) => ({ ...guess(before), anchoredAtMs: pressedAtMs })));
-    this.#changed();
-    try {
-      const ack = await this.#connection.command(event, payload, commandId, base);
-      this.#takeAnswer(ack.state, forScript);
-      return ack;
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      this.#takeAnswer(error.detail.state ?? null, forScript);
-      if (forScript === this.script?.script_id) this.#events.problem(error.message);
-      return null;
-    } finally {
-      this.#view.settle(commandId);
-      this.#changed();
-      this.#reports.flush();
-    }
-  }
-
-  #takeAnswer(state: State | null, forScript: string | null): void {
-    if (state && state.script_id === forScript && forScript === this.script?.script_id) this.#view.apply(state);
+    await this.#commands.steer("seek", { position: toMs / 1000, ...from }, { predict: soughtTo(toMs) });
   }
 
   /** Sounds here only what is to sound here; with no session yet, the first second is fetched so that play is instant. */
   #changed(): void {
+    this.#source.follow();
     const here = this.audible || this.#view.state === null;
     this.sound.follow(here ? this.playhead : null, this.active);
     this.#events.changed();

@@ -6,7 +6,13 @@
  * Every answer signs anew, so two addresses of the same media differ in their token alone.
  */
 
+const VERSION = /\/t\/[^/]+\/([^/]+)\//;
 const TOKEN = /\/p\/[^/]+(?=\/t\/)/;
+
+/** The version of the media that the address leads to. */
+export function mediaVersionOf(url: string): string | null {
+  return VERSION.exec(url)?.[1] ?? null;
+}
 
 /** Whether both addresses lead to the same media: a stream that plays needs no other one, only a later token some day. */
 export function sameMedia(one: string, other: string): boolean {

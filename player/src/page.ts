@@ -5,6 +5,7 @@
 
 import { Api } from "./api.ts";
 import { Bookmarks } from "./bookmarks.ts";
+import { Chapters } from "./chapters.ts";
 import { ClockEstimator } from "./clock.ts";
 import { Connection, type Status } from "./connection.ts";
 import { Devices } from "./devices.ts";
@@ -16,6 +17,7 @@ import { Listening } from "./listening.ts";
 import { SleepTimer } from "./sleep_timer.ts";
 import { clearProblems, showProblem } from "./toasts.ts";
 import { Transport } from "./transport.ts";
+import { WantedScript } from "./wanted_script.ts";
 import type { Script, State, WireError } from "./wire.ts";
 
 const SKIP_KEYS: Readonly<Record<string, number>> = { ArrowLeft: -5_000, ArrowRight: 5_000 };
@@ -48,22 +50,29 @@ class Page {
   readonly #transport: Transport;
   readonly #devices: Devices;
   readonly #bookmarks: Bookmarks;
+  readonly #chapters: Chapters;
   readonly #history: History;
   readonly #sleepTimer: SleepTimer;
-  #wanted: string | null;
+  readonly #wanted: WantedScript;
 
-  constructor(token: string, wantedScript: string | null) {
+  constructor(token: string) {
     const me = identity(token);
     const clock = new ClockEstimator();
     const api = new Api(token, (refusal) => this.#refused(refusal));
-    this.#wanted = wantedScript ?? sessionStorage.getItem(SCRIPT_KEY);
+    const look = async (id: string): Promise<Script> => this.#library.script(id) ?? (await api.script(id));
+    this.#wanted = new WantedScript(look, {
+      found: (script) => this.#openWanted(script),
+      problem: showProblem,
+    });
     this.#listening = new Listening(me.device.id, find<HTMLAudioElement>("audio"), clock, api, {
       changed: () => this.#update(),
       problem: showProblem,
+      movedHere: (scriptId) => this.#wanted.want(scriptId),
     });
     this.#transport = new Transport(this.#listening);
     this.#devices = new Devices(this.#listening);
     this.#bookmarks = new Bookmarks(api, this.#listening, (places) => this.#transport.showBookmarks(places));
+    this.#chapters = new Chapters(api, this.#listening);
     this.#history = new History(api, this.#listening);
     this.#sleepTimer = new SleepTimer(this.#listening);
     this.#library = new Library(api, this.#listening, (script) => this.#open(script));
@@ -73,14 +82,18 @@ class Page {
     this.#bind();
   }
 
-  start(): void {
+  /** Opens the script that a link names, else the one that this tab had open before. */
+  start(linked: string | null): void {
     find("main.sign-in").hidden = true;
     find("main.app").hidden = false;
     find(".signed-in").hidden = false;
     this.#connection.open();
-    void this.#library.refresh().then(() => this.#openWanted());
+    void this.#library.refresh();
+    const wanted = linked ?? sessionStorage.getItem(SCRIPT_KEY);
+    if (wanted) this.#wanted.want(wanted);
     const frame = (): void => {
       this.#transport.draw();
+      this.#chapters.draw();
       this.#sleepTimer.draw();
       requestAnimationFrame(frame);
     };
@@ -116,21 +129,21 @@ class Page {
   }
 
   #open(script: Script): void {
+    this.#wanted.forget();
     document.body.dataset["view"] = "stage";
     if (script.script_id === this.#listening.script?.script_id) return;
     sessionStorage.setItem(SCRIPT_KEY, script.script_id);
     this.#transport.scriptChanged();
     this.#bookmarks.clear();
+    this.#chapters.clear();
     this.#transport.showPreparation(script);
     this.#listening.open(script);
     void this.#bookmarks.load();
     document.title = `${script.title} · playhead`;
   }
 
-  #openWanted(): void {
-    const script = this.#wanted ? this.#library.script(this.#wanted) : undefined;
-    this.#wanted = null;
-    if (script && script.status !== "failed") this.#open(script);
+  #openWanted(script: Script): void {
+    if (script.status !== "failed") this.#open(script);
   }
 
   #update(): void {
@@ -138,6 +151,7 @@ class Page {
     this.#devices.update();
     this.#sleepTimer.update();
     this.#history.update();
+    this.#chapters.update();
     this.#library.update();
   }
 
@@ -145,9 +159,10 @@ class Page {
   #refused(error: Pick<WireError, "message">): void {
     signOut();
     clearProblems();
+    this.#wanted.forget();
     this.#library.close();
     this.#connection.close();
-    this.#listening.sound.follow(null);
+    this.#listening.close();
     showSignIn(error.message);
   }
 
@@ -179,7 +194,7 @@ class Page {
     const target = event.target as HTMLElement;
     const typing = target.matches("input:not([type=range]), select, textarea");
     const skipMs = SKIP_KEYS[event.key];
-    if (event.key === " " && !typing && !target.matches("button")) void this.#listening.toggle();
+    if (event.key === " " && !typing && !target.matches("button, summary")) void this.#listening.toggle();
     else if (skipMs !== undefined && !typing) void this.#listening.seekBy(skipMs);
     else return;
     event.preventDefault();
@@ -224,7 +239,7 @@ byTestId<HTMLFormElement>("sign-in-form").addEventListener("submit", (event) => 
 
 const invitation = takeInvitation();
 const token = storedToken();
-if (token) new Page(token, invitation.script).start();
+if (token) new Page(token).start(invitation.script);
 else showSignIn(null);
 // An address that was pasted over an open page only changes its fragment.
 addEventListener("hashchange", () => location.hash.includes("token=") && location.reload());

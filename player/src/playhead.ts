@@ -23,6 +23,8 @@ export interface Playhead {
   readonly rate: number;
   readonly durationMs: number;
   readonly loop: Loop | null;
+  /** The anchor is where the sounding device said that it is: the playhead has followed the sound, nobody has moved it. */
+  readonly reported?: boolean;
 }
 
 /** Half to even, as Python rounds. */
@@ -48,6 +50,7 @@ export function playheadOf(state: State): Playhead {
       endMs: secondsToMs(state.loop.end),
       enabled: state.loop.enabled,
     },
+    reported: state.cause?.command === "progress",
   };
 }
 

@@ -14,4 +14,20 @@ export class Refusal extends Error {
     this.retry = error.retry;
     this.detail = error;
   }
+
+  /** No answer: the line to the server is to blame. */
+  get unanswered(): boolean {
+    return this.code === NOT_CONNECTED.code || this.code === CONNECTION_LOST.code;
+  }
 }
+
+export const NOT_CONNECTED: WireError = {
+  code: "not_connected",
+  message: "There is no connection to the server. Nothing was changed; try again when it is back.",
+  retry: true,
+};
+export const CONNECTION_LOST: WireError = {
+  code: "connection_lost",
+  message: "The connection broke before the server answered, and playback may have moved on. Look, and press again if needed.",
+  retry: false,
+};

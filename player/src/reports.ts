@@ -1,6 +1,7 @@
 /**
  * Tells the server what this device really plays: every 10 s, and when sound starts anew, stops, the page hides or goes.
- * Only the active device speaks. A report waits while a command is under way, so that it carries the revision after it.
+ * Only the active device speaks. A report waits while a command is under way, or another report, so that it carries the
+ * revision after it.
  */
 
 import type { SoundFigures } from "./quality.ts";
@@ -16,6 +17,8 @@ export interface ReportSource {
   busy(): boolean;
   /** What was really heard up to now; null before anything is loaded. */
   positionMs(): number | null;
+  /** Server time; null as long as it is not known. */
+  serverMs(): number | null;
   /** Whether the element is meant to run; a stall counts as running. */
   sounding(): boolean;
   /** How well it has sounded since the last report. */
@@ -28,6 +31,7 @@ export interface ReportSource {
 export class Reports {
   readonly #source: ReportSource;
   #due = false;
+  #underWay = false;
 
   constructor(source: ReportSource) {
     this.#source = source;
@@ -39,12 +43,19 @@ export class Reports {
     this.flush();
   }
 
-  /** Sends what waited for a command's answer. */
+  /** Sends what waited for a command's answer, or for that of the report before: it may bring another revision. */
   flush(): void {
-    if (!this.#due || this.#source.busy()) return;
+    if (!this.#due || this.#underWay || this.#source.busy()) return;
     this.#due = false;
     const payload = this.#payload();
-    if (payload) void this.#source.send(payload).then((ack) => ack && this.#source.answered(ack));
+    if (payload) void this.#send(payload);
+  }
+
+  async #send(payload: object): Promise<void> {
+    this.#underWay = true;
+    const ack = await this.#source.send(payload).finally(() => (this.#underWay = false));
+    if (ack) this.#source.answered(ack);
+    this.flush();
   }
 
   /** The page goes away: whatever was heard up to now is said, and no answer awaited. */
@@ -56,6 +67,7 @@ export class Reports {
   #payload(): object | null {
     const state = this.#source.activeState();
     const positionMs = this.#source.positionMs();
+    const serverMs = this.#source.serverMs();
     if (!state || positionMs === null) return null;
     return {
       session_id: state.session_id,
@@ -64,6 +76,7 @@ export class Reports {
       playing: state.playing && this.#source.sounding(),
       revision: state.revision,
       seq: nextSeq(),
+      ...(serverMs !== null && { at: Math.round(serverMs) }),
       ...this.#source.figures(),
     };
   }

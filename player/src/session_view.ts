@@ -18,6 +18,7 @@ interface Underway {
 export class SessionView {
   #state: State | null = null;
   #underway: Underway[] = [];
+  #unheard: Prediction | null = null;
 
   /** The latest confirmed state, or null while no session is live. */
   get state(): State | null {
@@ -29,6 +30,7 @@ export class SessionView {
     const held = this.#state?.session_id === state.session_id ? this.#state : null;
     if (!isLater(state, held)) return false;
     this.#state = state;
+    this.#unheard = null;
     return true;
   }
 
@@ -36,6 +38,7 @@ export class SessionView {
   clear(): void {
     this.#state = null;
     this.#underway = [];
+    this.#unheard = null;
   }
 
   begin(commandId: string, predict: Prediction | null): void {
@@ -44,7 +47,22 @@ export class SessionView {
 
   /** The command was answered, whatever the answer: from here on the confirmed state speaks. */
   settle(commandId: string): void {
-    this.#underway = this.#underway.filter((one) => one.commandId !== commandId);
+    this.#drop(commandId);
+    this.#unheard = null;
+  }
+
+  /**
+   * Nobody answered, and the line is to blame. With `keep` what the command does stays shown, and does not turn back by
+   * itself, until the server says something.
+   */
+  giveUp(commandId: string, keep: boolean): void {
+    const given = this.#drop(commandId);
+    if (keep) this.#unheard = given?.predict ?? null;
+  }
+
+  /** Whether a command stays shown that the server may not have heard. */
+  get holding(): boolean {
+    return this.#unheard !== null;
   }
 
   get busy(): boolean {
@@ -54,11 +72,27 @@ export class SessionView {
   /** The playhead to show: the confirmed one with the commands under way applied in the order of their presses. */
   get playhead(): Playhead | null {
     if (!this.#state) return null;
+    const confirmed = playheadOf(this.#state);
     return this.#underway.reduce(
       (playhead, { predict }) => (predict ? predict(playhead) : playhead),
-      playheadOf(this.#state),
+      this.#unheard ? this.#unheard(confirmed) : confirmed,
     );
   }
+
+  #drop(commandId: string): Underway | undefined {
+    const dropped = this.#underway.find((one) => one.commandId === commandId);
+    this.#underway = this.#underway.filter((one) => one !== dropped);
+    return dropped;
+  }
+}
+
+/** A jump out of an enabled loop switches the loop off. */
+export function soughtTo(toMs: number): Prediction {
+  return (before) => {
+    const { loop } = before;
+    const outside = loop?.enabled && (toMs < loop.startMs || toMs >= loop.endMs);
+    return { ...before, positionMs: toMs, loop: loop && outside ? { ...loop, enabled: false } : loop };
+  };
 }
 
 /** Without a live session: where the script will resume. */

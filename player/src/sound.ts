@@ -12,13 +12,15 @@ import Hls, { type ErrorData } from "hls.js/light";
 
 import { correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
 import { volumeFor } from "./loudness.ts";
-import { StreamAddress } from "./media_urls.ts";
+import { mediaVersionOf, StreamAddress } from "./media_urls.ts";
 import { Quality, type SoundFigures } from "./quality.ts";
 import { endReached, foldingLoop, positionAt, type Playhead } from "./playhead.ts";
 
 const TICK_MS = 100;
 /** How long a late start may wait for the playhead to come back to it before the element gives way. */
 const LATE_MS_MAX = 2_500;
+/** How soon a place that is still away from the playhead after a report is reported again. */
+const REPORT_AGAIN_MS = 300;
 /** A loop's end is waited for exactly once it is this near. */
 const FOLD_AHEAD_MS = 350;
 const FOLD_EARLY_MS = 12;
@@ -49,6 +51,8 @@ export interface SoundEvents {
   /** The stream's address is no longer honoured. */
   expired(): void;
   failed(message: string): void;
+  /** Nothing will come out of this stream, and nothing more is tried by itself. */
+  gaveUp(message: string): void;
 }
 
 export class Sound {
@@ -58,12 +62,17 @@ export class Sound {
   #hls: Hls | null = null;
   readonly #stream = new StreamAddress();
   readonly #quality = new Quality();
+  /** The browser's own player has failed, and nothing has sounded since. */
+  #failed = false;
   #parsed = false;
   #loading = false;
   #target: Playhead | null = null;
   #startMs: number | null = null;
   #lateSinceMs = 0;
-  #reported = false;
+  /** Where the element stood when it was last known to be still: ready, but no sound has come out yet. */
+  #stillAtS: number | null = null;
+  /** When the server was last told of the start; null: not yet. */
+  #reportedMs: number | null = null;
   /** Whether the server hears of this device's place, and brings the playhead to it. */
   #speaks = true;
   #anchorTimer: ReturnType<typeof setTimeout> | undefined;
@@ -84,6 +93,11 @@ export class Sound {
     if (this.#startMs !== null) return this.#startMs;
     if (this.audio.readyState < HTMLMediaElement.HAVE_METADATA) return null;
     return Math.round(this.audio.currentTime * 1000);
+  }
+
+  /** The version of the media that are loaded; null while there are none. */
+  get mediaVersion(): string | null {
+    return this.#stream.url === null ? null : mediaVersionOf(this.#stream.url);
   }
 
   /** Whether sound really comes out: not waiting, not seeking, not blocked. */
@@ -112,6 +126,7 @@ export class Sound {
 
   unload(): void {
     this.#tearDown();
+    this.#failed = false;
     this.audio.volume = volumeFor(null);
     this.#stream.clear();
   }
@@ -171,7 +186,9 @@ export class Sound {
     const hereMs = this.positionMs;
     const awayMs = hereMs === null ? 0 : Math.abs(lagMs(next, nowMs, hereMs));
     const moved = !before || !before.playing || !next.playing || jumped(before, next, nowMs);
-    if (moved && awayMs >= UNHEARD_MS) {
+    // A playhead that has followed this sound is as right as the clock: the rest is played away, and nothing skipped.
+    const followed = before?.playing && next.playing && next.reported && this.#speaks;
+    if (moved && awayMs >= (followed ? REANCHOR_MS : UNHEARD_MS)) {
       if (next.playing) this.#quality.asked(performance.now());
       this.#seek(placeMs);
     }
@@ -192,37 +209,38 @@ export class Sound {
   }
 
   #seek(toMs: number): void {
-    this.#markLate();
     if (this.audio.readyState >= HTMLMediaElement.HAVE_METADATA) {
       this.audio.currentTime = toMs / 1000;
     } else {
       this.#startMs = toMs;
       if (this.#loading) this.#hls?.startLoad(toMs / 1000);
     }
+    this.#markLate();
   }
 
   #markLate(): void {
     this.#lateSinceMs = this.#serverNowMs();
-    this.#reported = false;
+    this.#stillAtS = this.audio.currentTime;
+    this.#reportedMs = null;
   }
 
   #tick(): void {
     const target = this.#target;
     if (!target?.playing || this.audio.paused) return;
-    if (!this.moving) {
+    // An element that may go on still has to start the machine's output: until then its place says nothing.
+    if (!this.moving || this.audio.currentTime === this.#stillAtS) {
       if (this.#folding || this.audio.ended) return;
       this.#markLate();
       this.#quality.silent(performance.now());
       return;
     }
     this.#quality.sounds(performance.now());
+    this.#failed = false;
     this.#folding = false;
+    this.#stillAtS = null;
     const nowMs = this.#serverNowMs();
     const late = this.#speaks && nowMs - this.#lateSinceMs < LATE_MS_MAX;
-    if (!this.#reported) {
-      this.#reported = true;
-      this.#events.started();
-    }
+    if (this.#reportedMs === null) this.#reportStart(nowMs);
     const hereMs = this.audio.currentTime * 1000;
     this.#correct(target, nowMs, hereMs, late);
     this.#waitForFold(target, hereMs);
@@ -234,6 +252,14 @@ export class Sound {
     // Writing the same rate again would still restart the browser's time stretching.
     if (this.audio.playbackRate !== rate) this.audio.playbackRate = rate;
     if (what.kind === "seek") this.#seek(what.toMs);
+    const quietMs = nowMs - (this.#reportedMs ?? nowMs);
+    // The first report may have come before the sound fell behind, or has not been answered.
+    if (what.kind === "report" && quietMs >= REPORT_AGAIN_MS) this.#reportStart(nowMs);
+  }
+
+  #reportStart(nowMs: number): void {
+    this.#reportedMs = nowMs;
+    this.#events.started();
   }
 
   #waitForFold(target: Playhead, hereMs: number): void {
@@ -260,6 +286,7 @@ export class Sound {
       audio.currentTime = this.#startMs / 1000;
       this.#startMs = null;
     });
+    audio.addEventListener("error", () => this.#elementFailed());
     audio.addEventListener("ended", () => this.#target?.playing && this.#events.ended());
     audio.addEventListener("pause", () => {
       if (audio.paused && !audio.ended && this.#target?.playing) this.#events.stoppedOutside();
@@ -267,6 +294,19 @@ export class Sound {
     audio.addEventListener("play", () => {
       if (!audio.paused && this.#target?.playing !== true) this.#events.startedOutside();
     });
+  }
+
+  /** The browser's own player does not say why it failed: it may be the address, so another one is tried, once. */
+  #elementFailed(): void {
+    if (this.#hls || this.#stream.url === null) return;
+    const newer = this.#stream.refuse();
+    if (this.#failed) {
+      this.#events.gaveUp("The audio cannot be played here. Press play to try again.");
+      return;
+    }
+    this.#failed = true;
+    if (newer) this.load(newer);
+    else this.#events.expired();
   }
 
   #startLoading(placeMs: number): void {

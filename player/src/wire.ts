@@ -26,8 +26,11 @@ export interface State {
   sleep_at: number | null;
   sleep_at_end_of_loop: boolean;
   duration: number;
+  /** The file that is played; the script may have another one by now. Null: the server does not know it yet. */
+  media_version: string | null;
   ended: boolean;
-  cause: { command: string; device_id: string | null; command_id: string | null };
+  /** Null in a snapshot. */
+  cause: { command: string; device_id: string | null; command_id: string | null } | null;
 }
 
 export interface Device {
@@ -147,6 +150,19 @@ export interface Script {
   status: "queued" | "processing" | "ready" | "failed";
   progress: number;
   error: string | null;
+}
+
+/** A chapter; `title` null where the file gives it no name. */
+export interface Chapter {
+  position: number;
+  title: string | null;
+}
+
+/** One script looked at closely; `marks` are ordered by position. */
+export interface ScriptDetails extends Script {
+  artist: string | null;
+  has_cover: boolean;
+  marks: Chapter[];
 }
 
 /** One move of the playhead, or a place that was refused; restoring it leads to `restores`. */

@@ -41,3 +41,22 @@ test("what was deleted does not come back with a change that was late", () => {
   list.apply({ action: "changed", bookmark: bookmark("a", { updated_at: "2026-01-01T00:00:09Z" }) });
   assert.deepEqual(list.sorted.map(({ bookmark_id }) => bookmark_id), ["b"]);
 });
+
+test("what is told while a list is on its way is not lost to it, and what was told before is the list's", () => {
+  const list = filled(bookmark("a"), bookmark("b"));
+  list.apply({ action: "created", bookmark: bookmark("c", { position: 3 }) });
+  const askedAt = list.toldCount;
+  list.apply({ action: "created", bookmark: bookmark("d", { position: 4 }) });
+  list.apply({ action: "deleted", bookmark: bookmark("a") });
+  list.fill([bookmark("a"), bookmark("b")], askedAt);
+  assert.deepEqual(list.sorted.map(({ bookmark_id }) => bookmark_id), ["b", "d"]);
+});
+
+test("of two lists the one that was asked for later holds, in whatever order they come", () => {
+  const list = filled();
+  const first = list.toldCount;
+  list.apply({ action: "created", bookmark: bookmark("a") });
+  list.fill([bookmark("a"), bookmark("b", { position: 2 })], list.toldCount);
+  list.fill([], first);
+  assert.deepEqual(list.sorted.map(({ bookmark_id }) => bookmark_id), ["a", "b"]);
+});

@@ -1,102 +1,28 @@
 /** The connection against a real Socket.IO server in this process; what it answers is written down per test. */
 
 import assert from "node:assert/strict";
-import { createServer, type Server as HttpServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, test } from "node:test";
+import { mock, test } from "node:test";
 
-import { Server, type Socket as ServerSocket } from "socket.io";
-
-import { ClockEstimator, SAMPLES_MAX } from "../src/clock.ts";
-import { Connection, type ConnectionEvents, type Status } from "../src/connection.ts";
+import { SAMPLES_MAX } from "../src/clock.ts";
+import type { Status } from "../src/connection.ts";
 import { Refusal } from "../src/refusal.ts";
-import type { JoinAck, Preparation, State, WireError } from "../src/wire.ts";
+import type { Preparation, WireError } from "../src/wire.ts";
+import {
+  AHEAD_MS,
+  clock,
+  commandsReceived,
+  connect,
+  deferred,
+  handlers,
+  held,
+  hold,
+  http,
+  joinAck,
+  received,
+  server,
+  type Handler,
+} from "./line_server.ts";
 import { aState, NOW_MS } from "./states.ts";
-
-type Reply = (answer: unknown) => void;
-type Handler = (payload: Record<string, unknown>, reply: Reply, socket: ServerSocket) => void;
-
-const AHEAD_MS = 5_000;
-
-/** One end of a promise and the other. */
-function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
-  let resolve!: (value: T) => void;
-  const promise = new Promise<T>((done) => (resolve = done));
-  return { promise, resolve };
-}
-
-let http: HttpServer;
-let server: Server;
-let handlers: Record<string, Handler>;
-let received: { event: string; payload: Record<string, unknown> }[];
-let held: State | null;
-let connection: Connection | undefined;
-let clock: ClockEstimator;
-
-const commandsReceived = (): typeof received => received.filter(({ event }) => event !== "clock" && event !== "join");
-
-beforeEach(async () => {
-  received = [];
-  held = aState();
-  clock = new ClockEstimator();
-  handlers = {
-    clock: ({ t0 }, reply) => {
-      const now = performance.timeOrigin + performance.now() + AHEAD_MS;
-      reply({ ok: true, t0, t1: now, t2: now });
-    },
-    join: (_payload, reply) => reply(joinAck(held)),
-  };
-  http = createServer();
-  server = new Server(http);
-  server.on("connection", (socket) => {
-    socket.onAny((event: string, payload: Record<string, unknown>, reply: Reply) => {
-      received.push({ event, payload });
-      handlers[event]?.(payload, reply, socket);
-    });
-  });
-  await new Promise<void>((listening) => http.listen(0, "127.0.0.1", listening));
-});
-
-afterEach(async () => {
-  connection?.close();
-  await server.close();
-});
-
-function joinAck(state: State | null): JoinAck {
-  return { ok: true, state, place: null, devices: [], devices_order: { epoch: 1, version: 1 }, server_time: NOW_MS };
-}
-
-/** Connects and joins; resolves with the first snapshot. */
-async function connect(events: Partial<ConnectionEvents> = {}): Promise<{ line: Connection; snapshots: JoinAck[] }> {
-  const snapshots: JoinAck[] = [];
-  const first = deferred<void>();
-  const { port } = http.address() as AddressInfo;
-  const identity = { token: "secret", device: { id: "device-1", name: "Desk", kind: "browser" } };
-  connection = new Connection(`http://127.0.0.1:${port}`, identity, clock, {
-    status: () => undefined,
-    refused: () => undefined,
-    joinFailed: () => undefined,
-    state: () => undefined,
-    devices: () => undefined,
-    sessionStarted: () => undefined,
-    sessionEnded: () => undefined,
-    bookmark: () => undefined,
-    prepared: () => undefined,
-    streamRenewed: () => undefined,
-    expiring: () => undefined,
-    latest: () => held,
-    ...events,
-    joined: (ack) => {
-      snapshots.push(ack);
-      events.joined?.(ack);
-      first.resolve();
-    },
-  });
-  connection.join("script-1");
-  connection.open();
-  await first.promise;
-  return { line: connection, snapshots };
-}
 
 test("the handshake tells who, on which device, in which protocol", async () => {
   const auth = deferred<object>();
@@ -193,7 +119,7 @@ test("a server that cannot vouch for what it sent is asked for a snapshot", asyn
   const second = deferred<void>();
   let joins = 0;
   const { snapshots } = await connect({ joined: () => ((joins += 1) === 2 ? second.resolve() : undefined) });
-  held = aState({ revision: 9 });
+  hold(aState({ revision: 9 }));
   server.emit("resync", { reason: "gap" });
   await second.promise;
   assert.deepEqual(snapshots.map(({ state }) => state?.revision), [aState().revision, 9]);
@@ -218,7 +144,7 @@ test("server time is known soon after the connection", async () => {
 test("after a lost line the device joins again and says what it has seen", async () => {
   const again = deferred<Record<string, unknown>>();
   await connect();
-  held = aState({ epoch: 3, revision: 9 });
+  hold(aState({ epoch: 3, revision: 9 }));
   handlers["join"] = (payload, reply) => {
     again.resolve(payload);
     reply(joinAck(held));
@@ -273,7 +199,7 @@ test("a command whose ack got lost is sent again under its id, and the first ans
   const { line } = await connect();
   const base = held;
   handlers["pause"] = (payload, reply, socket) => {
-    held = aState({ revision: 5, cause: { command: "seek", device_id: "device-2", command_id: "another" } });
+    hold(aState({ revision: 5, cause: { command: "seek", device_id: "device-2", command_id: "another" } }));
     if (payload["expected_revision"] === undefined) socket.disconnect(true);
     else reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
   };
@@ -302,7 +228,7 @@ test("a command that got lost while others moved on is given up with a reason", 
   const base = held;
   const moved = aState({ revision: 4, cause: { command: "seek", device_id: "device-2", command_id: "another" } });
   handlers["seek"] = (payload, reply, socket) => {
-    held = moved;
+    hold(moved);
     if (payload["expected_revision"] === undefined) socket.disconnect(true);
     else reply({ ok: false, error: { code: "conflict", message: "Moved on.", retry: false, state: moved } });
   };
@@ -353,7 +279,7 @@ test("a server that breaks the line itself is connected to again", async () => {
 });
 
 test("a session that was begun while the join was asked is not lost to an answer that does not have it yet", async () => {
-  held = null;
+  hold(null);
   let joins = 0;
   handlers["join"] = (_payload, reply, socket) => {
     joins += 1;
@@ -361,7 +287,7 @@ test("a session that was begun while the join was asked is not lost to an answer
     socket.emit("state", aState());
     reply(joinAck(null));
   };
-  const { snapshots } = await connect({ state: (state) => (held = state) });
+  const { snapshots } = await connect({ state: (state) => hold(state) });
   assert.deepEqual([joins, snapshots.map(({ state }) => state?.session_id)], [2, ["session-1"]]);
 });
 
@@ -369,4 +295,20 @@ test("a session that a snapshot does not have, and of which nothing has come sin
   handlers["join"] = (_payload, reply) => reply(joinAck(null));
   const { snapshots } = await connect();
   assert.deepEqual(snapshots.map(({ state }) => state), [null]);
+});
+
+test("a command that may have been done is not said to have changed nothing, when the line stays away", async () => {
+  const { line } = await connect();
+  const now = performance.now.bind(performance);
+  handlers["seek"] = (_payload, _reply, socket) => {
+    // nearly all of the time that a press waits has passed; what is left is shorter than a reconnect takes
+    mock.method(performance, "now", () => now() + 14_900);
+    socket.disconnect(true);
+  };
+  try {
+    const sought = line.command("seek", { position: 5 }, "press-1", held);
+    await assert.rejects(sought, (error: Refusal) => error.code === "connection_lost");
+  } finally {
+    mock.restoreAll();
+  }
 });

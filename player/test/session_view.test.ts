@@ -70,3 +70,28 @@ test("nothing lingers when another script is opened", () => {
   view.clear();
   assert.deepEqual([view.state, view.playhead, view.busy], [null, null, false]);
 });
+
+test("a press that nobody heard of is taken back, or kept until the server says something", () => {
+  const view = new SessionView();
+  view.apply(aState());
+  for (const keep of [false, true]) {
+    view.begin("press", paused);
+    view.giveUp("press", keep);
+    assert.deepEqual([view.playhead?.playing, view.holding, view.busy], [!keep, keep, false]);
+  }
+  assert.equal(view.apply(aState()), false);
+  assert.equal(view.holding, true, "nothing new was said");
+  view.apply(aState({ revision: 2 }));
+  assert.deepEqual([view.playhead?.playing, view.holding], [true, false]);
+});
+
+test("a later press is shown on top of one that is kept, and its answer ends that", () => {
+  const view = new SessionView();
+  view.apply(aState());
+  view.begin("press", paused);
+  view.giveUp("press", true);
+  view.begin("later", soughtTo(10_000));
+  assert.deepEqual([view.playhead?.playing, view.playhead?.positionMs], [false, 10_000]);
+  view.settle("later");
+  assert.deepEqual([view.playhead?.playing, view.holding], [true, false]);
+});

@@ -20,6 +20,7 @@ export function aState(fields: Partial<State> = {}): State {
     sleep_at: null,
     sleep_at_end_of_loop: false,
     duration: 60,
+    media_version: "0123456789abcdef",
     ended: false,
     cause: { command: "play", device_id: "device-1", command_id: null },
     ...fields,

@@ -13,6 +13,8 @@ import aiohttp
 import pytest
 
 UP = b"Ctrl-C stops everything."
+METRICS_PORTS = 3
+"""Of a server, a flusher and a worker."""
 
 
 @asynccontextmanager
@@ -49,12 +51,15 @@ async def check_device(session: aiohttp.ClientSession, link: str) -> str:
 
 @pytest.mark.timeout(240)  # the first run may have to build the page
 async def test_playhead_run_gives_two_devices_a_page_and_a_sample_and_keeps_them(
-    run_folder: Path, free_ports: Callable[[], int]
+    run_folder: Path, free_ports: Callable[..., int]
 ) -> None:
     data_dir = Path(tempfile.mkdtemp(prefix="run-", dir=run_folder))
     seen = []
     for store in ("redis", "memory"):
-        async with running(data_dir, free_ports(), free_ports(), store) as links, aiohttp.ClientSession() as session:
+        async with (
+            running(data_dir, free_ports(), free_ports(METRICS_PORTS), store) as links,
+            aiohttp.ClientSession() as session,
+        ):
             assert len(links) == 2
             seen += [await check_device(session, link) for link in links]
     assert len(set(seen)) == 1

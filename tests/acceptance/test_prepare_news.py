@@ -18,7 +18,7 @@ from tests.support.system import Process, RunningSystem
 from tests.support.systems import StartSystem
 
 SOURCE = Kind("private.mp3", "-c:a libmp3lame -b:a 128k")
-SOURCE_S = 90.0
+SOURCE_S = 40.0
 READY_TIMEOUT_S = 60.0
 
 

@@ -1,8 +1,6 @@
 """An address that was given out ends everywhere: two server processes on one Valkey, an operator, the only process."""
 
 import asyncio
-import subprocess
-import sys
 from typing import Any
 
 import aiohttp
@@ -13,16 +11,6 @@ from tests.support.systems import StartSystem, add_script
 
 API = "/api/v1/audio"
 TIMEOUT_S = 20.0
-
-
-def playhead(system: RunningSystem, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "playhead.app", *arguments],
-        env=system.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 class Listener:
@@ -75,7 +63,7 @@ async def test_an_address_ends_at_every_server_with_its_session_or_by_an_operato
 
         session_id, path = await listener.play()
         device = await Client.open(system.base_urls[1], system.token(), "phone")
-        done = await asyncio.to_thread(playhead, system, "revoke", session_id)
+        done = await asyncio.to_thread(system.playhead, "revoke", session_id)
         assert (done.returncode, done.stderr) == (0, ""), done
         await device.expect_event("session_ended", session_id=session_id)
         await device.close()
@@ -84,13 +72,13 @@ async def test_an_address_ends_at_every_server_with_its_session_or_by_an_operato
         next_id, other_path = await listener.play()
         assert next_id != session_id
         assert [await listener.fetch(other_path, server) for server in (0, 1)] == [200, 200]
-        done = await asyncio.to_thread(playhead, system, "revoke", "--script", system.script_id)
+        done = await asyncio.to_thread(system.playhead, "revoke", "--script", system.script_id)
         assert (done.returncode, done.stderr) == (0, ""), done
         await listener.refused(other_path, 0, 1)
 
         unknown = "00000000-0000-4000-8000-000000000000"
         for arguments, message in ((unknown,), "no session"), (("--script", unknown), "no script"):
-            done = await asyncio.to_thread(playhead, system, "revoke", *arguments)
+            done = await asyncio.to_thread(system.playhead, "revoke", *arguments)
             assert done.returncode == 1 and message in done.stderr
 
         await asyncio.to_thread(system.servers[1].stop)
@@ -113,5 +101,5 @@ async def test_the_only_process_remembers_after_a_crash_what_has_ended(make_syst
         system.servers[0].start()
         await asyncio.to_thread(system.wait_ready, 0)
         assert await listener.fetch(path, 0) == 403
-    done: Any = await asyncio.to_thread(playhead, system, "revoke", session_id)
+    done: Any = await asyncio.to_thread(system.playhead, "revoke", session_id)
     assert done.returncode == 1 and "DELETE" in done.stderr

@@ -1,4 +1,5 @@
-"""A Valkey that is away, and one that another takes the place of: what listeners and operators of a whole system meet.
+"""A Valkey that is away, or that another takes the place of, and a PostgreSQL that is away while media are fetched:
+what listeners and operators of a whole system meet.
 
 What is kept of acknowledged commands when it is killed under traffic is in test_faults.py.
 """
@@ -9,16 +10,22 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import redis.asyncio
 from socketio.exceptions import ConnectionError as Refused
 
-from playhead.app.embedded import EmbeddedValkey
+from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
+from playhead.auth.tokens import UPLOAD_SCOPE
 from playhead.db import SessionRepository, open_database, stored_logins
+from playhead.http.script_copies import COPY_MS
+from tests.support.audio import make
 from tests.support.proxies import Proxy, proxying
+from tests.support.running import API, SAMPLE, SAMPLE_S
 from tests.support.seekers import until
 from tests.support.sentinels import guarded
 from tests.support.sockets import Client
@@ -165,6 +172,42 @@ async def run_out(valkey: EmbeddedValkey) -> str:
             await store.hset(presence, connection_id, json.dumps({**json.loads(row), "expires_at_ms": 1}))
         await store.hdel(presence, connection_id)
     return str(presence.decode())
+
+
+# PostgreSQL
+
+
+async def test_with_postgresql_killed_who_has_an_address_hears_on_what_is_stored_and_what_is_not(
+    make_system: StartSystem, start_postgres: Callable[..., EmbeddedPostgres], valkey_url: str, tmp_path: Path
+) -> None:
+    postgres = start_postgres()
+    system = await begun(make_system(valkey_url, database_url=postgres.url(), helper_commands=()))
+    await ready(system)
+    headers = {"Authorization": f"Bearer {system.token(scopes=(UPLOAD_SCOPE,))}", "Content-Type": "audio/mpeg"}
+    async with aiohttp.ClientSession(system.base_url, headers=headers) as http:
+
+        async def media_of(script_id: str) -> str:
+            async with http.get(f"{API}/stream/{script_id}") as answer:
+                return "/p/" + str((await answer.json())["stream_url"]).partition("/p/")[2].removesuffix("master.m3u8")
+
+        async def status(folder: str, tail: str) -> int:
+            async with http.get(folder + tail) as answer:
+                return answer.status
+
+        sample = await asyncio.to_thread(make, tmp_path, SAMPLE, SAMPLE_S)
+        async with http.post(f"{API}/scripts", params={"title": "A talk"}, data=BytesIO(sample.read_bytes())) as answer:
+            heard = await media_of((await answer.json())["script_id"])
+        unheard = await media_of(system.script_id)
+        assert await status(heard, "low/0.m4s") == 200
+        postgres.kill()
+        await asyncio.sleep(2 * COPY_MS / 1000)
+        for tail in ("master.m3u8", "low/index.m3u8", "low/init.mp4", "low/0.m4s", "low/8.m4s"):
+            assert await status(heard, tail) == 200, tail
+        assert await status(unheard, "master.m3u8") == 503, "which this server knows nothing of"
+        postgres.start()
+        async with asyncio.timeout(30):
+            while await status(unheard, "master.m3u8") != 200:
+                await asyncio.sleep(0.05)
 
 
 # failover

@@ -1,24 +1,35 @@
 """A real Chromium, and tabs of the player page in it.
 
 Owns: finding the browser, opening tabs, closing everything. `running_system` is the program under test.
+A browser is started once a file, so a file's tests and their fixtures share one event loop; each test has a profile
+of its own.
 """
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from tests.browser.tab import Tab
 from tests.support.chromium import CURE, chromium_path
 from tests.support.system import RunningSystem
 
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 30_000
 
 OpenTab = Callable[..., Awaitable[Tab]]
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            # before the mark of asyncio_mode, which has the function as its scope
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, else the one that Playwright has downloaded; skips with the cure when there is neither."""
     async with async_playwright() as playwright:
@@ -30,20 +41,22 @@ async def chromium() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def open_tab(chromium: Browser, running_system: RunningSystem) -> AsyncIterator[OpenTab]:
-    """`open_tab(token, device, server=0)`: a tab of the page, signed in, with the system's script open.
+    """`open_tab(token, device, server=0, script_id=None, first="")`: a tab of the page, signed in, with a script open.
 
-    All tabs share one browser profile, as tabs do. A script error in any of them fails the test.
+    Default: the system's. `first`: JavaScript that runs before any of the page's. All tabs share one browser
+    profile, as tabs do. A script error in any of them fails the test.
     """
     context = await chromium.new_context()
     context.set_default_timeout(TIMEOUT_MS)
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
 
-    async def open_one(token: str, device: str, server: int = 0) -> Tab:
+    async def open_one(token: str, device: str, server: int = 0, script_id: str | None = None, first: str = "") -> Tab:
         tab = Tab(await context.new_page())
-        await tab.open(running_system.base_urls[server], token, device, running_system.script_id)
+        await tab.page.add_init_script(first)
+        await tab.open(running_system.base_urls[server], token, device, script_id or running_system.script_id)
         return tab
 
     yield open_one

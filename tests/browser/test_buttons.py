@@ -1,6 +1,7 @@
 """Sleep, history and unison, pressed in one of two tabs of one listener: both show it, and the sound does it."""
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.conftest import OpenTab
@@ -8,7 +9,7 @@ from tests.browser.tab import Tab
 from tests.browser.test_two_tabs import IN_SYNC_MS, assert_in_sync
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def tabs(open_tab: OpenTab, token: str) -> tuple[Tab, Tab]:
     """Two devices of one listener; the first has been told to play."""
     desk, phone = await open_tab(token, "Desk"), await open_tab(token, "Phone", server=-1)
@@ -56,7 +57,7 @@ async def test_at_the_end_of_the_loop_the_sound_stops_there(tabs: tuple[Tab, Tab
 
 async def test_a_place_that_was_left_is_found_in_every_tab_and_gone_back_to(tabs: tuple[Tab, Tab]) -> None:
     desk, phone = tabs
-    await phone.page.get_by_test_id("history").locator("summary").click()
+    await phone.page.get_by_test_id("history").locator("summary").press("Space")
     await expect(phone.page.get_by_test_id("no-history")).to_be_visible()
     await desk.press("play-toggle")
     await desk.paused()

@@ -1,11 +1,13 @@
 """One tab: signing in, coming back, and what happens when the browser forbids sound."""
 
 import asyncio
+import re
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.conftest import OpenTab
+from tests.browser.tab import Tab
 from tests.support.system import RunningSystem
 
 IN_SYNC_MS = 200
@@ -140,3 +142,29 @@ async def test_a_loud_script_is_turned_down_by_what_the_server_has_measured(
     await tab.sounding()
     assert await tab.page.evaluate("playhead.audio.volume") == pytest.approx(10 ** (loudness["gain_db"] / 20))
     await asking.close()
+
+
+async def test_a_link_opens_its_script_though_the_list_does_not_come_and_the_first_answer_is_a_refusal(
+    chromium: Browser, running_system: RunningSystem, token: str
+) -> None:
+    page = await chromium.new_page()
+    await page.route(re.compile(r"/scripts\?"), lambda route: route.fulfill(status=503, body="a proxy"))
+    await page.route(re.compile(r"/scripts/[^/]+$"), lambda route: route.fulfill(status=503, body="a proxy"), times=1)
+    tab = Tab(page)
+    await tab.open(running_system.base_url, token, "Desk", running_system.script_id)
+    await tab.press("play-toggle")
+    await tab.sounding()
+
+
+async def test_behind_the_form_nothing_sounds_whatever_is_pressed(open_tab: OpenTab, token: str) -> None:
+    tab = await open_tab(token, "Desk")
+    await tab.press("play-toggle")
+    await tab.sounding()
+    problem = {"code": "unauthorized", "detail": "The token has expired.", "retry": False}
+    await tab.page.route(re.compile(r"/bookmark$"), lambda route: route.fulfill(status=401, json=problem))
+    await tab.press("bookmark-add")
+    await expect(tab.page.get_by_test_id("sign-in-error")).to_have_text("The token has expired.")
+    await tab.page.evaluate("document.activeElement.blur()")
+    for _ in range(2):
+        await tab.page.keyboard.press("Space")
+        assert await tab.silent()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from playwright.async_api import Browser, expect
@@ -46,16 +47,18 @@ async def test_a_script_in_work_shows_how_far_it_is_until_it_is_ready(
     await asyncio.to_thread(system.start)
     script_id = await add_script(system)
     async with worker_by_hand(system) as worker:
-        await worker.claim(script_id)
-        await worker.progress(script_id, 0.42)
+        claimed = await worker.claim(script_id)
+        assert claimed is not None
+        said: dict[str, Any] = {"attempt": claimed.attempts, "media_version": claimed.script.media_version}
+        await worker.progress(script_id, 0.42, **said)
         tab = Tab(await chromium.new_page())
         await tab.open(system.base_url, system.token(str(uuid.uuid4())), "Desk", script_id)
         shown = tab.page.get_by_test_id("preparing")
         await expect(shown).to_have_text("Preparing 42 %")
-        await worker.progress(script_id, 0.57)
+        await worker.progress(script_id, 0.57, **said)
         await expect(shown).to_have_text("Preparing 57 %")
         await expect(tab.page.get_by_test_id("script")).to_contain_text("preparing 57 %")
-        await worker.ready(script_id)
+        await worker.ready(script_id, **said)
         await expect(shown).to_be_hidden()
 
 

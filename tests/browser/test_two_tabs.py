@@ -1,6 +1,6 @@
 """Two tabs of one listener, on two servers where there are two: one playhead, one speaker."""
 
-import pytest
+import pytest_asyncio
 
 from tests.browser.conftest import OpenTab
 from tests.browser.tab import Tab
@@ -10,7 +10,7 @@ LATER_MS = (600, 1_200, 1_800)
 LOOKS_MAX = 50
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def tabs(open_tab: OpenTab, token: str) -> tuple[Tab, Tab]:
     """Two devices of one listener; the first has been told to play."""
     desk, phone = await open_tab(token, "Desk"), await open_tab(token, "Phone", server=-1)

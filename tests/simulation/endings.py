@@ -272,11 +272,12 @@ def _missed(world: "World") -> Iterator[SessionState]:
         if state.ended_at_ms is not None:
             continue
         at_end = state.playing and not (state.loop and state.loop.enabled)
-        ran_out = at_end and model.place_at(state, late_ms) >= state.duration_ms
-        # the sleep of a sounding device that is away waits for it, unless others sound as well
+        # the sleep and the end of a sounding device that is away wait for it, unless others sound as well
         here = {each.device_id for each in world.devices if each.connected and each.listener_id == state.listener_id}
         alone = state.mode == "handoff" or not here - {state.active_device_id}
-        sleep_ms = None if state.absent_until_ms is not None and alone else state.sleep_at_ms
+        waits = state.absent_until_ms is not None and alone
+        ran_out = at_end and not waits and model.place_at(state, late_ms) >= state.duration_ms
+        sleep_ms = None if waits else state.sleep_at_ms
         if ran_out or any(moment is not None and moment < late_ms for moment in (sleep_ms, state.absent_until_ms)):
             yield state
 

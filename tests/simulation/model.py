@@ -12,6 +12,8 @@ TRUE_MS = 2_000
 """Rule 3: how far before the last anchored place, and beyond the formula's, a true report may lie."""
 REANCHOR_MS = 250
 HEARD_MS = 2_000
+LATE_MS = 10_000
+"""Rule 3: how late a report may be handled."""
 SEEN_FIELDS = (
     "playing",
     "position",

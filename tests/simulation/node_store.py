@@ -163,8 +163,10 @@ class NodeStore:
         await self.hold_connections(listener_id, [connection])
         return await self.present(listener_id, now_ms)
 
-    async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
-        await self.call(lambda: self._valkey.drop_connection(listener_id, connection_id, now_ms))
+    async def drop_connection(
+        self, listener_id: str, connection_id: str, now_ms: int, lapsed_by_ms: int | None = None
+    ) -> bool:
+        return await self.call(lambda: self._valkey.drop_connection(listener_id, connection_id, now_ms, lapsed_by_ms))
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
         return await self.call(lambda: self._valkey.connections(listener_id, now_ms))

@@ -42,6 +42,8 @@ class Asked:
     command_id: str | None = None
     sent_us: int = 0
     received_us: int = 0
+    begun_us: int = 0
+    """When a node began with it: what came before it over the same connection goes first."""
     commits: "list[Commit]" = field(default_factory=list)
     refusals: list[Rejection] = field(default_factory=list)
     """What the reducer refused on the way, the last one last."""

@@ -49,7 +49,8 @@ class RestApp:
     async def _ask(self, node: Node, state: SessionState, command: Command) -> None:
         world = self._world
         command_id = world.chance.uuid()
-        asked = Asked(node.name, "rest", state.listener_id, command_id=command_id, sent_us=world.loop.now_us)
+        asked = Asked(node.name, "rest", state.listener_id, command_id=command_id)
+        asked.sent_us = asked.begun_us = world.loop.now_us
         ASKED.set(asked)
         world.note("rest", "asks %s for %s of %s", node.name, command, state.session_id)
         origin = Origin(device_id=REST_DEVICE_ID, command_id=command_id)

@@ -160,8 +160,16 @@ class Link:
                 self.server.lost(self, reason)
 
 
+class Door:
+    """Nobody has to queue."""
+
+    crowded = False
+
+
 class SocketServer:
     """A node's Socket.IO server. `dead`: its process is gone."""
+
+    eio = Door()
 
     def __init__(self, loop: VirtualLoop, wire: Wire, on_answer: Callable[[Link, Asked, dict[str, Any]], None]) -> None:
         self._loop = loop
@@ -217,6 +225,7 @@ class SocketServer:
         inbox = self._inboxes[link.connection_id]
         while inbox:
             request, event, payload, asked = inbox[0]
+            asked.begun_us = self._loop.now_us
             ASKED.set(asked)
             # as it is on the wire
             answer = orjson.loads(orjson.dumps(await self._handlers["*"](event, link.connection_id, payload)))

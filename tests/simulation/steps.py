@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from itertools import pairwise
 
+from msgspec.structs import replace
+
 from playhead.playback.commands import (
     Due,
     End,
@@ -11,6 +13,7 @@ from playhead.playback.commands import (
     Offline,
     Pause,
     Play,
+    Renew,
     Report,
     Restore,
     Seek,
@@ -144,6 +147,7 @@ def _places(step: Step, at_ms: int) -> list[tuple[int, int]] | None:
     """Where the playhead may be after the step, each with its slack; None: the step must not have been accepted."""
     before, now_ms = step.before, step.now_ms
     stays = [(model.place_at(before, at_ms), ROUNDING_MS), (model.place_at(before, now_ms), ROUNDING_MS)]
+    stays += [(place_ms, ROUNDING_MS) for place_ms in _last_heard_places(step, at_ms)]
     match step.command:
         case Report() as report:
             return _report_places(step, report, stays)
@@ -164,13 +168,31 @@ def _places(step: Step, at_ms: int) -> list[tuple[int, int]] | None:
             return [*stays, (start_ms, 0)]
         case Due():
             return [*stays, *_due_places(before)]
-        case SetLoop() | SetRate() | SetMode() | SetSleep() | Transfer() | Leave() | End() | Lost():
+        case SetLoop() | SetRate() | SetMode() | SetSleep() | Transfer() | Leave() | End() | Lost() | Renew():
             return stays
+
+
+def _last_heard_places(step: Step, at_ms: int) -> list[int]:
+    """Where the sound was when its device was last heard of, and where another rate or loop leads from there.
+
+    So it is for every other device, as long as nobody has noticed that it is back.
+    """
+    before, after = step.before, step.decision.state
+    since_ms = before.absent_since_ms
+    if since_ms is None or before.mode == "together" or step.origin.device_id == before.active_device_id:
+        return []
+    place_ms = model.place_at(before, since_ms)
+    anchor_ms = max(since_ms, before.anchored_at_ms)
+    changed = replace(before, position_ms=place_ms, anchored_at_ms=anchor_ms, rate=after.rate, loop=after.loop)
+    return [place_ms, model.place_at(changed, at_ms)]
 
 
 def _report_places(step: Step, report: Report, stays: list[tuple[int, int]]) -> list[tuple[int, int]] | None:
     before, device_id = step.before, step.origin.device_id
     if report.seq is not None and report.seq <= dict(before.report_seqs).get(device_id, -1):
+        return stays
+    ahead = before.mode == "together" and before.playing and step.now_ms < before.anchored_at_ms
+    if report.revision is None and ahead:
         return stays
     if report.revision is None:
         in_loop = model.in_loop(before, report.position_ms)
@@ -184,9 +206,23 @@ def _report_places(step: Step, report: Report, stays: list[tuple[int, int]]) -> 
         return [(report.position_ms, model.REANCHOR_MS), *held]
     if device_id != before.active_device_id or report.revision != before.revision:
         return None
-    if not model.believable(before, report.position_ms, step.now_ms):
-        return None
-    return [(place_ms, model.REANCHOR_MS) for place_ms, _ in _told(before, report.position_ms)]
+    if ahead:
+        return stays
+    early = report.at_ms is not None and before.mode == "together" and report.at_ms < before.anchored_at_ms
+    true = model.believable(before, report.position_ms, step.now_ms)
+    if not true:
+        return stays if early else None
+    told = [place_ms for place_ms, _ in _told(before, report.position_ms)]
+    told += [_by_now(step, report, place_ms) for place_ms in told]
+    return [*(stays if early else []), *((place_ms, model.REANCHOR_MS + ROUNDING_MS) for place_ms in told)]
+
+
+def _by_now(step: Step, report: Report, place_ms: int) -> int:
+    """Where a sound has come by now that was there when the report says so."""
+    before, now_ms = step.before, step.now_ms
+    told_ms = now_ms if report.at_ms is None else report.at_ms
+    at_ms = min(now_ms, max(told_ms, now_ms - model.LATE_MS, before.anchored_at_ms, before.heard_at_ms))
+    return model.place_at(replace(before, position_ms=place_ms, anchored_at_ms=at_ms), now_ms)
 
 
 def _told(before: SessionState, place_ms: int) -> list[tuple[int, int]]:
@@ -215,7 +251,8 @@ def _judge_history(commit: Commit, step: Step, at_ms: int, found_ms: int, fail: 
     left_ms = model.place_at(step.before, at_ms)
     if command.__class__ is Play and not step.before.playing and command.position_ms is None and found_ms == left_ms:
         return
-    places = [left_ms, model.place_at(step.before, step.now_ms)]
+    heard = _last_heard_places(step, at_ms)
+    places = [left_ms, model.place_at(step.before, step.now_ms), *heard]
     if isinstance(command, Seek) and command.from_ms is not None:
         # where the listener was is what they heard, if that is true
         places.append(command.from_ms)
@@ -230,7 +267,8 @@ def _judge_history(commit: Commit, step: Step, at_ms: int, found_ms: int, fail: 
     near = isinstance(command, Seek) and command.from_ms is not None
     if entry.to_ms != commit.after.position_ms and not entry.refused:
         fail("rule 3", f"the history says {entry}, and the place is {commit.after.position_ms}")
-    if not near and not entry.refused and model.apart_ms(step.before, entry.from_ms, left_ms) > _slack_ms(step, at_ms):
+    apart_ms = min(model.apart_ms(step.before, entry.from_ms, place_ms) for place_ms in (left_ms, *heard))
+    if not near and not entry.refused and apart_ms > _slack_ms(step, at_ms):
         fail("rule 3", f"the history says {entry}, and the place left was {left_ms}")
 
 

@@ -27,7 +27,8 @@ from playhead.sessions.archive import Archive
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
-from playhead.sessions.service import Scripts, SessionService
+from playhead.sessions.scripts import Scripts
+from playhead.sessions.service import SessionService
 from playhead.sessions.streams import StreamLinks
 from playhead.sessions.sweeping import Sweeper
 from tests.support.clocks import SystemClock

@@ -15,6 +15,7 @@ class Proxy:
         self.port = 0
         self.target: Path | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._frozen: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -24,6 +25,10 @@ class Proxy:
         """Ends every connection, as a lost network does."""
         for writer in list(self._open):
             writer.transport.abort()
+
+    def freeze(self) -> None:
+        """Nothing gets through what is open now, and nobody is told; new connections work."""
+        self._frozen |= self._open
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -35,19 +40,20 @@ class Proxy:
             return
         both = {writer, far_writer}
         self._open |= both
-        await asyncio.gather(_pass_on(reader, far_writer), _pass_on(far_reader, writer))
+        await asyncio.gather(self._pass_on(reader, far_writer), self._pass_on(far_reader, writer))
         self._open -= both
+        self._frozen -= both
 
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(CHUNK_BYTES):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    # one end that is closed closes the other
-    writer.transport.abort()
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(CHUNK_BYTES):
+                if writer not in self._frozen:
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            pass
+        # one end that is closed closes the other
+        writer.transport.abort()
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ SCRIPT_ID = "33333333-3333-4333-8333-333333333333"
 OTHER_SCRIPT_ID = "44444444-4444-4444-8444-444444444444"
 SESSION_ID = "55555555-5555-4555-8555-555555555555"
 OTHER_SESSION_ID = "66666666-6666-4666-8666-666666666666"
+MEDIA_VERSION = "0123456789abcdef"
 
 PLAYING = SessionState(
     session_id=SESSION_ID,
@@ -34,6 +35,7 @@ PLAYING = SessionState(
     heard_at_ms=NOW_MS,
     started_at_ms=NOW_MS - 1_000_000,
     changed_at_ms=NOW_MS,
+    media_version=MEDIA_VERSION,
 )
 """An hour's script, at 100 s since NOW_MS, sounding on the phone."""
 

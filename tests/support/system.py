@@ -3,6 +3,7 @@
 Each process is `python -m playhead.app …` with settings of its own. Output goes to files that a failing test can show.
 """
 
+import asyncio
 import json
 import os
 import secrets
@@ -13,14 +14,17 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from playhead.auth.tokens import issue
+from playhead.db import ensure_logins, migrate
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+COMMAND_TIMEOUT_S = 60.0
 POLL_S = 0.05
 TOKEN_S = 3600
 AUDIENCE = "authenticated"
@@ -57,13 +61,18 @@ class Process:
         self.popen.kill()
         self.popen.wait(STOP_TIMEOUT_S)
 
-    def stop(self) -> int:
-        """As an operator: SIGTERM. Answers the exit code."""
-        if self.popen is None:
-            return 0
-        if self.popen.poll() is None:
+    def ask_to_stop(self) -> None:
+        """As an operator: SIGTERM."""
+        if self.popen is not None and self.popen.poll() is None:
             self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(STOP_TIMEOUT_S)
+
+    def ended(self) -> int:
+        """Waits for its end, and answers the exit code."""
+        return 0 if self.popen is None else self.popen.wait(STOP_TIMEOUT_S)
+
+    def stop(self) -> int:
+        self.ask_to_stop()
+        return self.ended()
 
     def require_alive(self) -> None:
         if self.popen is not None and self.popen.poll() is not None:
@@ -145,7 +154,7 @@ class RunningSystem:
 
     def begin(self) -> None:
         """Migrates, and starts every process; returns at once."""
-        self._run("migrate")
+        self._migrate()
         for number, (port, metrics_port) in enumerate(zip(self.ports, self.metrics_ports, strict=True)):
             log_path = self.folder / f"server-{number}.log"
             server = Process(f"server {number}", ("serve",), self.environment(port, metrics_port), log_path)
@@ -190,20 +199,33 @@ class RunningSystem:
         raise ProcessFailed(f"server {number} is not ready ({answer}):\n{self.servers[number].log()}")
 
     def stop(self) -> None:
-        for process in [*self.servers, *self.helpers]:
-            process.stop()
+        """All servers at once; the flusher and the others after them, for what servers leave in the journal."""
+        for processes in (self.servers, self.helpers):
+            for process in processes:
+                process.ask_to_stop()
+            for process in processes:
+                process.ended()
+
+    def playhead(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Runs `playhead` as an operator of this system, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "playhead.app", *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+        )
 
     def logs(self) -> str:
         processes = [*self.servers, *self.helpers]
         return "\n".join(f"--- {process.name}\n{process.log()}" for process in processes)
 
-    def _run(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "playhead.app", *arguments],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=START_TIMEOUT_S,
-        )
-        if done.returncode:
-            raise ProcessFailed(f"playhead {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
+    def _migrate(self) -> None:
+        """As `playhead migrate`, in a thread of this process: to start another one costs ten times the work."""
+
+        async def migrated() -> None:
+            await migrate(self.database_url)
+            await ensure_logins(self.database_url, self.folder)
+
+        with ThreadPoolExecutor(1) as thread:  # whoever calls may have a loop
+            thread.submit(asyncio.run, migrated()).result(START_TIMEOUT_S)

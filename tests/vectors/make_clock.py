@@ -31,7 +31,20 @@ def sequences() -> dict[str, list[Times]]:
         "the least delay wins": [_trip(0, 5, 5), _trip(100, 10, 200), _trip(200, 70, 10), _trip(300, 0, 40)],
         "among equals the first": [_trip(0, 0, 10), _trip(0, 10, 0)],
         "age counts like delay": [_trip(0, 5, 5), _trip(60_000, 8, 6), _trip(70_000, 6, 7), _trip(80_000, 20, 4)],
-        "eight are kept": [_trip(0, 1, 1), *(_trip(number * 100, 10, 12) for number in range(1, SAMPLES_MAX + 1))],
+        "the worst goes": [_trip(0, 1, 1), *(_trip(number * 100, 10, 12) for number in range(1, SAMPLES_MAX + 1))],
+        "of equals the oldest goes": [_trip(0, 0, 10), *(_trip(0, 10, 0) for _ in range(SAMPLES_MAX))],
+        "late answers take no good one's place": [
+            *(_trip(number * 60, 0.5, 0.5) for number in range(SAMPLES_MAX)),
+            *(_trip(number * 10_000, 0.5, 400) for number in range(1, 2 * SAMPLES_MAX)),
+            _trip(200_000, 1, 1),
+        ],
+        "a clock that drifts is followed": [
+            _trip(number * 10_000, 1, 1, ahead_ms=SERVER_MS + number) for number in range(2 * SAMPLES_MAX)
+        ],
+        "a step while answers come late": [
+            *(_trip(number * 60, 1, 1) for number in range(SAMPLES_MAX)),
+            *(_trip(number * 10_000, 1, 400, ahead_ms=SERVER_MS + 600) for number in range(1, 4)),
+        ],
         "a slept machine": [_trip(0, 1, 1), _trip(100, 30, 30, ahead_ms=SERVER_MS + 600_000)],
         "the clock set back": [_trip(5_000, 1, 1), _trip(2_000, 2, 3, ahead_ms=SERVER_MS + 3_003)],
         "apart by just their errors": [_trip(0, 1, 1), _trip(0, 4, 4, ahead_ms=SERVER_MS + 7.0)],

@@ -50,12 +50,14 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
             if isinstance(source, Refusal):
                 raise CommandFailed(f"{file.path} cannot be played: {source.reason}")
             sources |= source.keys
+            before = await _before(scripts, file)
             created = await scripts.create(
                 {"sub": file.owner_id},
                 script_id=script_id,
-                title=file.title or source.tags.title or file.path.stem,
+                title=file.title or source.tags.title or (file.path.stem if before is None else before.title),
                 visibility=file.visibility,
                 source=source,
+                replaces=None if before is None else before.media_version,
             )
             if created.outcome in (Creation.CREATED, Creation.REPLACED):
                 sources.clear()
@@ -64,6 +66,8 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
                 await storage.delete_prefix(stored)
         if created.outcome in (Creation.EXISTS, Creation.TAKEN):
             raise CommandFailed(f"There is another script {script_id}. Choose another --script-id or none.")
+        if created.outcome is Creation.TOO_MANY:
+            raise CommandFailed(f"The script {script_id} has had too many other files lately. Try again in some hours.")
         await PrepareQueue(opened.jobs()).enqueue(script_id)
     print(script_id)
     return 0
@@ -74,6 +78,12 @@ async def _measured(ingest: Ingest, key: str, version: str) -> Source | Refusal:
         return await ingest(key, version)
     except ProbeFailed as error:
         raise CommandFailed(f"The file could not be measured: {error}") from None
+
+
+async def _before(scripts: ScriptRepository, file: LocalFile) -> Script | None:
+    """The owner's script that gets another file."""
+    found = None if file.script_id is None else await scripts.stored(file.script_id)
+    return found if found is not None and found.owner_id == file.owner_id else None
 
 
 async def _known(scripts: ScriptRepository, file: LocalFile, version: str, size_bytes: int) -> Script | None:

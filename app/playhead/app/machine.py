@@ -5,6 +5,7 @@ And what it may use of it: file descriptors, of which every connection takes one
 
 import os
 import resource
+from functools import lru_cache
 
 import structlog
 
@@ -27,6 +28,8 @@ from playhead.transcode import Ingest, Programs, ProgramsMissing, find_programs
 
 log = structlog.get_logger(__name__)
 
+PROGRAM_VARIABLES = ("FFMPEG", "FFPROBE", "PATH")
+"""What says which programs are run."""
 SCRATCH_NAME = ".scratch"
 SOURCES_NAME = "sources"
 """Of the data folder: copies of sources in a bucket."""
@@ -69,8 +72,9 @@ def socket_limits(settings: Settings, descriptors: int | None = None) -> Limits:
             action="descriptors_few",
             descriptors=descriptors,
         )
+    sockets_max = min(settings.process_sockets_max, sockets)
     return Limits(
-        sockets_max=min(settings.process_sockets_max, sockets),
+        sockets_max=sockets_max,
         per_s=settings.process_sockets_per_s,
         burst=settings.process_sockets_burst,
         address_sockets_max=settings.address_sockets_max,
@@ -78,6 +82,7 @@ def socket_limits(settings: Settings, descriptors: int | None = None) -> Limits:
         address_burst=settings.address_sockets_burst,
         half_open_max=half_open,
         connections_max=descriptors - reserved,
+        rest_max=descriptors - reserved - half_open - sockets_max,
     )
 
 
@@ -136,11 +141,18 @@ async def check_storage(storage: LocalStorage | S3Storage) -> None:
 
 
 def programs() -> Programs:
-    """Raises SettingsError when there is no ffmpeg that will do."""
+    """Looked for once in a process: to ask each what it can do takes eight runs. Raises SettingsError when there is no
+    ffmpeg that will do."""
     try:
-        return find_programs(os.environ)
+        return _programs(*(os.environ.get(name) for name in PROGRAM_VARIABLES))
     except ProgramsMissing as error:
         raise SettingsError(str(error)) from None
+
+
+@lru_cache(maxsize=1)
+def _programs(*values: str | None) -> Programs:
+    named = zip(PROGRAM_VARIABLES, values, strict=True)
+    return find_programs({name: value for name, value in named if value is not None})
 
 
 def upload_ingest(settings: Settings, storage: Storage) -> Ingest:

@@ -11,13 +11,13 @@ from playhead.app.machine import programs
 from playhead.cache import BoundedMap, Claims
 from playhead.db import DatabaseUnavailable, Script, ScriptRepository
 from playhead.http.services import NotNow
-from playhead.media import FIRST_RUNG, OUTPUT_RATE_HZ, SEGMENT_SAMPLES, Grid, Rung, segment_key
+from playhead.media import FIRST_RUNG, OUTPUT_RATE_HZ, SEGMENT_SAMPLES, Rung, segment_key
 from playhead.runtime.cores import usable_cores
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.tasks import cancelled
 from playhead.storage import Storage, StorageFailed
-from playhead.transcode import DEMAND_TIMEOUT_S, Demand, Encoder, SegmentNotNow
+from playhead.transcode import DEMAND_TIMEOUT_S, UNREAD_BYTES_MAX, Demand, Encoder, SegmentNotNow
 
 WANTED_MAX = 64
 """Places that sessions went to and that were not looked at yet; more are not worth the while."""
@@ -55,7 +55,7 @@ class OnDemand:
     @asynccontextmanager
     async def running(self, slots: int, claims: Claims, metrics: Metrics) -> AsyncIterator[None]:
         """Encodes in the block, `slots` at once. Raises SettingsError where there is no ffmpeg."""
-        encoder = Encoder(programs(), chunk_timeout_s=DEMAND_TIMEOUT_S)
+        encoder = Encoder(programs(), chunk_timeout_s=DEMAND_TIMEOUT_S, unread_bytes_max=UNREAD_BYTES_MAX, coder="fast")
         self._demand = Demand(encoder, self._storage, claims, metrics, slots)
         warming = asyncio.create_task(self._work_for_ever(), name="on-demand")
         try:
@@ -64,11 +64,13 @@ class OnDemand:
             await cancelled(warming)
             await self._demand.stop()
 
-    async def segment(self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]) -> bytes | NotNow:
+    async def segment(
+        self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool], listener: str | None
+    ) -> bytes | NotNow:
         assert self._demand is not None
         self._hurry_soon(script)
         try:
-            return await self._demand.segment(script, rung, segment, wanted)
+            return await self._demand.segment(script, rung, segment, wanted, listener)
         except SegmentNotNow as error:
             return NotNow(str(error), error.retry_after_s)
 
@@ -112,8 +114,7 @@ class OnDemand:
         script = await self._script(script_id)
         if script is None:
             return
-        grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
-        segment = min(segment, grid.segments - 1)
+        segment = min(segment, script.grid.segments - 1)
         key = segment_key(script.script_id, script.media_version, FIRST_RUNG.name, segment)
         if not await self._storage.exists(key):
             assert self._demand is not None

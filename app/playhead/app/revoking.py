@@ -49,7 +49,7 @@ async def revoke_session(settings: Settings, session_id: str) -> int:
             raise CommandFailed(f"There is no session {session_id}.")
         if state.ended_at_ms is None:
             await _end(parts, settings, state.listener_id, session_id)
-        await revoke(parts.store.calls, ended(session_id, parts.clock.now_ms(), state.duration_ms))
+        await revoke(parts.store.calls, ended(session_id, parts.clock.now_ms(), state.addressed_ms))
     print("The session is over, and its addresses are revoked.")
     return 0
 
@@ -66,7 +66,11 @@ async def _end(parts: _Parts, settings: Settings, listener_id: str, session_id: 
 
 
 async def revoke_script(settings: Settings, script_id: str) -> int:
-    """Voids every address of it that was given out until now. Raises CommandFailed where there is no such script."""
+    """Voids every address of it that was given out until now, of its former files too.
+
+    Addresses are told apart by their ends, and those of a former file end with it at the latest. So it is kept longer,
+    for those which its listeners get from now on. Raises CommandFailed where there is no such script.
+    """
     async with _opened(settings) as parts:
         script = await parts.scripts.stored(script_id)
         if script is None:
@@ -74,7 +78,10 @@ async def revoke_script(settings: Settings, script_id: str) -> int:
                 f"There is no script {script_id}. One that was deleted is gone at the servers; take it out of an "
                 "edge's cache with POST /purge."
             )
-        prefix = media_prefix(script.script_id, script.media_version)
-        await revoke(parts.store.calls, taken_back(prefix, parts.clock.now_ms(), script.duration_ms))
+        await parts.scripts.keep_former_longer(script_id)
+        former = [version.script for version in await parts.scripts.former_versions(script_id)]
+        for version in (script, *former):
+            prefix = media_prefix(version.script_id, version.media_version)
+            await revoke(parts.store.calls, taken_back(prefix, parts.clock.now_ms(), version.duration_ms))
     print("The addresses are revoked. Who may still hear the script gets another one.")
     return 0

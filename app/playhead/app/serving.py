@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
 
-from playhead.app.asyncapi import asyncapi
 from playhead.app.composition import Core, command_rate, core
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
@@ -93,7 +93,7 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
                 for site in sites:  # the other process takes who comes now
                     site.take_no_more()
             # still listening: balancers must see that it is not ready, and who asks it in the meantime is answered
-            await _drained(settings, parts.realtime, stop)
+            await _drained(settings, parts.realtime, stop, parts.stores.lost)
             # sockets first: the runner waits for handlers, and a socket's handler lives as long as the socket
             for site in sites:
                 await site.stop()
@@ -103,16 +103,16 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
         return 1 if parts.stores.lost.is_set() else 0
 
 
-async def _drained(settings: Settings, realtime: RealtimeServer, stop: StopRequest) -> None:
+async def _drained(settings: Settings, realtime: RealtimeServer, stop: StopRequest, lost: asyncio.Event) -> None:
     """In the time that its operator gives; where another process has taken over, at the pace at which that one can
-    take the sockets, as long as nobody asks for more haste."""
+    take the sockets, as long as nobody asks for more haste, and the sessions are not `lost` to it."""
     drain_s = min(settings.drain_s, settings.shutdown_grace_s)
     if stop.replaced:
         handover_s = realtime.handover_s(settings.process_sockets_per_s)
         leaving = asyncio.create_task(realtime.drain(max(drain_s, handover_s)), name="handover")
-        hurried = asyncio.create_task(stop.hurried.wait(), name="hurried")
+        hurried = asyncio.create_task(_first(stop.hurried, lost), name="hurried")
         await asyncio.wait((leaving, hurried), return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
+        await cancelled(hurried)
         if leaving.done():
             return await leaving
         await cancelled(leaving)
@@ -124,7 +124,7 @@ async def _core(
     settings: Settings, opened: Database, metrics: Metrics, clock: Clock, storage: Storage
 ) -> AsyncIterator[tuple[Core, OnDemand]]:
     """Sessions, and the encoder that makes what they will need."""
-    on_demand = OnDemand(ScriptRepository(opened), storage, PrepareQueue(opened.jobs()).hurry)
+    on_demand = OnDemand(ScriptRepository(opened), storage, Preparing(opened).hurry)
     async with (
         core(settings, opened, metrics, clock, on_demand.soon) as parts,
         on_demand.running(demand_slots(settings), parts.stores.claims, metrics),
@@ -135,9 +135,11 @@ async def _core(
 async def _first(*events: asyncio.Event) -> None:
     """Returns when one of them is set."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 async def _listen(
@@ -177,8 +179,9 @@ async def _measured(settings: Settings, metrics: Metrics, parts: Core, place: Pl
     server = metrics_server(settings) if place is None else None
     readings: Sequence[Reading] = [
         (metrics.draining, lambda: parts.realtime.draining),
-        (metrics.sockets_half_open, lambda: parts.realtime.half_open),
-        (metrics.sockets_max, lambda: parts.realtime.sockets_max),
+        (metrics.room.half_open, lambda: parts.realtime.half_open),
+        (metrics.room.sockets_max, lambda: parts.realtime.sockets_max),
+        (metrics.room.pace, lambda: parts.realtime.pace),
     ]
     vitals = Vitals(metrics, [*readings, *parts.stores.readings])
     vitals.start()
@@ -201,14 +204,25 @@ class UploadIngest:
         return Unplayable(measured.reason) if isinstance(measured, Refusal) else measured
 
 
-class PrepareRequests:
-    """Binds the queue to what the REST surface asks for: a script that is queued already is as good as queued now."""
+class Preparing:
+    """The queue for what servers ask of it, opened when they ask first: to load what is behind it takes long."""
 
-    def __init__(self, queue: PrepareQueue) -> None:
-        self._queue = queue
+    def __init__(self, opened: Database) -> None:
+        self._opened = opened
+        self._queue: PrepareQueue | None = None
 
-    async def __call__(self, script_id: str) -> None:
-        await self._queue.enqueue(script_id)
+    async def enqueue(self, script_id: str) -> None:
+        """A script that is queued already is as good as queued now."""
+        await (await self._there()).enqueue(script_id)
+
+    async def hurry(self, script_id: str) -> None:
+        await (await self._there()).hurry(script_id)
+
+    async def _there(self) -> PrepareQueue:
+        if self._queue is None:
+            # beside the loop, where others go on meanwhile; two that are first make one each, and one of them stays
+            self._queue = PrepareQueue(await asyncio.to_thread(self._opened.jobs))
+        return self._queue
 
 
 def _services(
@@ -231,7 +245,7 @@ def _services(
         clock=parts.clock,
         new_id=lambda: str(uuid.uuid4()),
         ingest=UploadIngest(upload_ingest(settings, storage)),
-        enqueue=PrepareRequests(PrepareQueue(opened.jobs())),
+        enqueue=Preparing(opened).enqueue,
         on_demand=on_demand,
         store=settings.store,
         readiness={
@@ -244,8 +258,15 @@ def _services(
         rate=command_rate(settings),
         cors_origins=settings.cors_origins,
         player_dir=player_folder(settings),
-        asyncapi=asyncapi(version("playhead")),
+        asyncapi=_asyncapi,
     )
+
+
+def _asyncapi() -> Mapping[str, Any]:
+    # its models are needed by nobody but who asks for the document
+    from playhead.app.asyncapi import asyncapi
+
+    return asyncapi(version("playhead"))
 
 
 def player_folder(settings: Settings) -> Path | None:

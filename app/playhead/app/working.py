@@ -49,8 +49,7 @@ async def work(settings: Settings) -> int:
                 attempts_max=settings.job_attempts_max,
             )
             await check_storage(storage)
-            removed = await storage.remove_abandoned()
-            log.info("Working.", action="working", ffmpeg=found.version, abandoned_files_removed=removed)
+            log.info("Working.", action="working", ffmpeg=found.version)
             collector = Collector(storage, ScriptRepository(opened))
             collecting = asyncio.create_task(collect_regularly(collector, storage, metrics), name="collect_garbage")
             meter = LoudnessMeter(LoudnessRepository(opened), storage, found)

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 from playhead.client.core import wishes
 from playhead.client.core.conversation import PATIENCE_MS, Conversation
-from playhead.client.core.errors import Refused
+from playhead.client.core.errors import Refused, Unanswered
 from playhead.client.core.events import Event
 from playhead.client.core.offline import OfflineLog
 from playhead.client.core.reports import Sound
@@ -233,12 +233,38 @@ class Client:
         """The sound has started, stopped or stalled here: the server is told as soon as may be."""
         self._driver.report()
 
+    def play_on(self, session_id: str) -> OfflineLog:
+        """The sound goes on here without a connection: begins its log, which `offline` tells.
+
+        No report is sent until it is told, as that would count the same time a second time. Raises ValueError for a
+        session that is not held.
+        """
+        base = self.state(session_id)
+        if base is None:
+            raise ValueError("join the session first")
+        self._driver.hold_reports(True)
+        return OfflineLog(base)
+
     async def offline(self, played: OfflineLog, *, mine: bool = False) -> Credited:
         """Tells what was played without a connection. All of it is credited; its end becomes the place.
 
         Raises Refused `conflict` when somebody moved the playhead meanwhile: `state` is where the session is,
-        `reported` where this device was. `mine`: the listener has chosen the latter; send the same log again.
+        `reported` where this device was. `mine`: the listener has chosen the latter; send the same log again. What was
+        told may be told again: a place that the last batch has moved on is no conflict.
+        Raises Unanswered where the line has broken once more: reports still wait, send the same log again. Who gives
+        up to wait for the answer has them go on.
         """
+        self._driver.hold_reports(True)
+        told_later = False
+        try:
+            return await self._told(played, mine)
+        except Unanswered:
+            told_later = True
+            raise
+        finally:
+            self._driver.hold_reports(told_later)
+
+    async def _told(self, played: OfflineLog, mine: bool) -> Credited:
         base, answer, conflict = None if mine else played.base, None, None
         for batch in played.batches():
             try:
@@ -249,6 +275,7 @@ class Client:
                 conflict = refused
             else:
                 base = None if mine else answer.state
+                conflict = None
         if conflict is not None:
             raise conflict
         assert isinstance(answer, Credited)

@@ -73,6 +73,13 @@ class Driver:
         self._conversation.report(self._timing.now_ms())
         self._carry_out()
 
+    def hold_reports(self, held: bool) -> None:
+        reporter, now_ms = self._conversation.reporter, self._timing.now_ms()
+        if reporter is not None:
+            reporter.held = held
+            self._conversation.tick(now_ms)
+            self._carry_out()
+
     def _carry_out(self) -> None:
         """Does what the conversation wants done, and sets the alarm for when it wants to be woken."""
         while effects := self._conversation.take_effects():

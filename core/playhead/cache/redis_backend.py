@@ -41,8 +41,15 @@ class RedisBackend:
 @asynccontextmanager
 async def answered_in_time(timeout_s: float) -> AsyncIterator[None]:
     """Raises CacheUnavailable where Redis in the block does not answer, or not within `timeout_s`."""
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled = task.cancelling()
     try:
         async with asyncio.timeout(timeout_s):
             yield
     except (RedisError, OSError, TimeoutError) as error:
         raise CacheUnavailable(f"Redis does not answer: {type(error).__name__}.") from error
+    finally:
+        if task.cancelling() > cancelled:
+            # redis-py sends in `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes as it ends
+            raise asyncio.CancelledError

@@ -1,10 +1,12 @@
-"""Server time from a handful of round trips: eight are kept, and the one whose error is bounded best is trusted.
+"""Server time from a handful of round trips: the eight whose error is bounded best are kept, and the best is trusted.
 
     offset = ((t1 - t0) + (t2 - t3)) / 2                what to add to the asker's clock to get the server's
     delay  = (t3 - t0) - (t2 - t1)
     error of the offset at local time t  <=  delay / 2 + resolution + DRIFT_MAX * |t - t0|
 
 So the least delay wins, and each second of age counts like 0.2 ms of delay (RFC 5905 sections 8 and 10 do the same).
+An asker that is late reads `t3` late each time: such answers may not take the place of a good one only by being newer,
+or the clock would be wrong by half that lateness, always to the same side, and uncertain by as much.
 While both clocks run on, two honest samples never differ by more than their two errors. When they do, one of the
 clocks has jumped, and nothing from before is kept. Pure: local time comes in. `player/src/clock.ts` is the same rule.
 """
@@ -63,7 +65,10 @@ class ClockEstimator:
             return
         if not all(self._agree(kept, newest) for kept in self._kept):
             self._kept.clear()
-        self._kept = [*self._kept, newest][-SAMPLES_MAX:]
+        self._kept.append(newest)
+        if len(self._kept) > SAMPLES_MAX:
+            # the first of equals: the oldest
+            self._kept.remove(max(self._kept, key=lambda trip: trip.error_ms(newest.t3_ms, self._resolution_ms)))
 
     def _agree(self, earlier: RoundTrip, newest: RoundTrip) -> bool:
         apart_ms = abs(earlier.offset_ms - newest.offset_ms)

@@ -123,6 +123,10 @@ class Due(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     busy: frozenset[str] = frozenset()
 
 
+class Renew(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The server's own: the address of what is played ends. The session goes on with its script's present file."""
+
+
 class End(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The session is over; the next `play` of the script starts another one."""
 
@@ -131,17 +135,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where the sound of the active device is: no command; moves the playhead only within rule 3's bounds.
 
     `revision` None is a report over plain REST: taken when it goes forward. `seq` makes it idempotent per device.
+    `at_ms`: server time at which the sound was there, as the device reckons it; None: when the report is handled.
     """
 
     position_ms: int
     rate: float | None = None
     revision: int | None = None
     seq: int | None = None
+    at_ms: int | None = None
 
 
 Asked = Play | Pause | Seek | SetLoop | SetRate | SetMode | SetSleep | Transfer | Restore | Leave | End
 """What a device may ask for."""
-Command = Asked | Report | Offline | Lost | Due
+Command = Asked | Report | Offline | Lost | Due | Renew
 
 COMMAND_NAMES: dict[type[Command], str] = {
     Play: "play",
@@ -159,5 +165,6 @@ COMMAND_NAMES: dict[type[Command], str] = {
     Offline: "offline",
     Lost: "lost",
     Due: "due",
+    Renew: "renew",
 }
 """The name of each command on every surface, in events and in metrics."""

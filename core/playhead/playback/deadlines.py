@@ -9,6 +9,7 @@
 
 Nothing has to fire in time: a late look finds the same result, and a second one finds nothing left to do. While the
 servers themselves were away, and for a while after that, nobody is blamed for being absent.
+Sleep and the end of the script wait for a device that went before: nobody knows whether it came so far (`absence.py`).
 """
 
 from msgspec.structs import replace
@@ -29,21 +30,25 @@ def sleeps_at_ms(state: SessionState) -> int | None:
     return when_at(state, loop.end_ms) if state.playing and loop is not None else None
 
 
-def next_due_ms(state: SessionState) -> int | None:
-    """Server time at which somebody must look at the session again; None once it has ended."""
+def next_due_ms(state: SessionState, rest_until_ms: int = 0) -> int | None:
+    """Server time at which somebody must look at the session again; None once it has ended.
+
+    `rest_until_ms`: until then it cannot be idle, as far as is known.
+    """
     if state.ended_at_ms is not None:
         return None
-    due_ms = state.changed_at_ms + IDLE_END_MS
+    due_ms = max(state.changed_at_ms + IDLE_END_MS, rest_until_ms)
     if state.playing and state.enabled_loop is None:
-        due_ms = min(due_ms, when_at(state, state.duration_ms))
+        end_ms = when_at(state, state.duration_ms)
+        due_ms = due_ms if _waits_for_absent(state, end_ms) else min(due_ms, end_ms)
     if (sleep_ms := sleeps_at_ms(state)) is not None and not _waits_for_absent(state, sleep_ms):
         due_ms = min(due_ms, sleep_ms)
     return due_ms if state.absent_until_ms is None else min(due_ms, state.absent_until_ms)
 
 
-def _waits_for_absent(state: SessionState, sleep_ms: int) -> bool:
-    """Whether where it sleeps is not known before the device is back, or given up. In `together` others sound."""
-    return state.mode == "handoff" and state.absent_since_ms is not None and state.absent_since_ms < sleep_ms
+def _waits_for_absent(state: SessionState, stop_ms: int) -> bool:
+    """Whether nobody knows if it came so far before the device is back, or given up. In `together` others sound."""
+    return state.mode == "handoff" and state.absent_since_ms is not None and state.absent_since_ms < stop_ms
 
 
 def reduce_lost(state: SessionState, command: Lost, now_ms: int) -> SessionState:
@@ -72,8 +77,8 @@ def reduce_due(state: SessionState, command: Due, now_ms: int, connected: Connec
             state = replace(state, absent_until_ms=command.excused_until_ms)
         else:
             state, cause = _absent(state, here, command.busy), "absence"
-    if end_reached(state, now_ms):
-        state, cause = settled(state, now_ms), "end_of_script"
+    if end_reached(state, heard_until_ms):
+        state, cause = settled(state, heard_until_ms), "end_of_script"
     alive_ms = max(state.changed_at_ms, command.left_at_ms or 0)
     if not here and not excused and alive_ms + IDLE_END_MS <= now_ms:
         state, cause = ended(state, now_ms), "idle"

@@ -7,18 +7,21 @@
 | transfer, end                     | the place                   | the same place          |
 | offline batch that is taken       | the place before            | the batch's end         |
 | plain report beyond what can have run | the place before        | the place reported      |
+| end of the script, long after the last report | the last place heard | the end           |
 | conflict: a report or batch that is refused | the session's place | the place reported    |
 """
 
 import msgspec
 
-from playhead.playback.commands import Command, End, Offline, Play, Report, Restore, Seek, SetLoop, Transfer
+from playhead.playback.commands import Command, Due, End, Offline, Play, Report, Restore, Seek, SetLoop, Transfer
 from playhead.playback.listened import HEARD_TOLERANCE_MS
 from playhead.playback.played import ran_ms
 from playhead.playback.state import SessionState, position_at
 
 MOVES_MAX = 100
 """Moves of one session that are kept, the oldest forgotten first."""
+UNREPORTED_MS = 60_000
+"""Who did not report for so long before the end of the script may not have heard it: the last place is kept."""
 CONFLICTS_MAX = 10
 """Refused places of one session that are kept beside its moves."""
 
@@ -64,5 +67,8 @@ def moved_playhead(before: SessionState, after: SessionState, command: Command, 
         case Report():
             run_ms = ran_ms(before, now_ms) + HEARD_TOLERANCE_MS
             return command.revision is None and position_at(after, now_ms) - before.heard_ms > run_ms
+        case Due():
+            reached = before.playing and after.position_ms == after.duration_ms
+            return reached and ran_ms(before, after.anchored_at_ms) > UNREPORTED_MS * before.rate
         case _:
             return False

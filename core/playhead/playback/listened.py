@@ -1,6 +1,7 @@
 """Listened time as a union of intervals: adding one twice changes nothing, so it cannot be counted twice."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from heapq import nlargest
 
 from playhead.playback.state import Interval, Loop
 
@@ -18,9 +19,20 @@ def union(listened: Iterable[Interval], more: Iterable[Interval]) -> tuple[Inter
             merged[-1] = (merged[-1][0], max(merged[-1][1], end_ms))
         else:
             merged.append((start_ms, end_ms))
-    while len(merged) > INTERVALS_MAX:
-        merged.remove(min(merged, key=lambda interval: interval[1] - interval[0]))
-    return tuple(merged)
+    return longest(merged)
+
+
+def longest(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
+    """At most `INTERVALS_MAX` of disjoint intervals, sorted: the longest, of equal ones the later."""
+    if len(intervals) <= INTERVALS_MAX:
+        return tuple(intervals)
+    kept = nlargest(INTERVALS_MAX, intervals, key=lambda interval: (interval[1] - interval[0], interval[0]))
+    return tuple(sorted(kept))
+
+
+def within(listened: Iterable[Interval], duration_ms: int) -> tuple[Interval, ...]:
+    """What of the union lies before `duration_ms`."""
+    return tuple((start_ms, min(end_ms, duration_ms)) for start_ms, end_ms in listened if start_ms < duration_ms)
 
 
 def total_ms(listened: Iterable[Interval]) -> int:

@@ -5,7 +5,7 @@
 | play     | target connected or the caller; in bounds    | playing on the target; a finished script starts at 0 |
 | pause    | always                                       | stopped at the place heard (rule 3) or the formula's |
 | seek     | place in [0, duration]                       | there; outside an enabled loop switches the loop off |
-| restore  | place in [0, duration]                       | there, as a seek                                     |
+| restore  | place not below 0                            | there, as a seek; behind the end: at the end         |
 | loop     | in bounds, at least 250 ms                   | folds; if it ends behind the playhead: seeks to its start |
 | rate     | 0.25 to 4                                    | re-anchored at the formula's place                   |
 | mode     | always                                       | one device sounds, or all of them                    |
@@ -16,6 +16,9 @@
 | offline  | places in [0, duration]                      | listened to; at its end, unless somebody moved since |
 | end      | always                                       | stopped, ended; finished if under min(30 s, 2 %) is left |
 | lost, due | the server's own: see `deadlines.py`        |                                                      |
+| renew    | the server's own                             | its script's present file: see `replacing.py`        |
+
+`play` takes the script's present file over first.
 
 A command that would change nothing is accepted and changes nothing: no revision, no event.
 The rules are those of the design, sections 3 and 4.
@@ -26,6 +29,7 @@ from dataclasses import replace
 import msgspec
 from msgspec import structs
 
+from playhead.playback.absence import gone_back, known_until_ms
 from playhead.playback.commands import (
     COMMAND_NAMES,
     Asked,
@@ -39,6 +43,7 @@ from playhead.playback.commands import (
     Origin,
     Pause,
     Play,
+    Renew,
     Report,
     Restore,
     Seek,
@@ -52,8 +57,9 @@ from playhead.playback.deadlines import reduce_due, reduce_lost
 from playhead.playback.endings import ended, passed_on, stopped
 from playhead.playback.history import CONFLICT, Move, moved_playhead
 from playhead.playback.rejections import Code, Rejection
+from playhead.playback.replacing import taken_over
 from playhead.playback.reports import out_of_bounds, reduce_report
-from playhead.playback.state import SessionState, position_at, settled
+from playhead.playback.state import Media, SessionState, position_at, settled
 from playhead.playback.transitions import (
     heard_place_ms,
     offline,
@@ -65,6 +71,7 @@ from playhead.playback.transitions import (
     set_rate,
     set_sleep,
     transfer,
+    within_reach,
 )
 
 
@@ -99,7 +106,15 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def start(
-    *, session_id: str, listener_id: str, script_id: str, duration_ms: int, position_ms: int, rate: float, now_ms: int
+    *,
+    session_id: str,
+    listener_id: str,
+    script_id: str,
+    duration_ms: int,
+    position_ms: int,
+    rate: float,
+    now_ms: int,
+    media_version: str = "",
 ) -> SessionState:
     """A session that has not played yet, at revision 0: the first accepted command makes it revision 1."""
     return SessionState(
@@ -118,6 +133,7 @@ def start(
         heard_at_ms=now_ms,
         started_at_ms=now_ms,
         changed_at_ms=now_ms,
+        media_version=media_version,
     )
 
 
@@ -132,11 +148,13 @@ def reduce(
     expected_epoch: int | None = None,
     epoch: int | None = None,
     lead_ms: int = 0,
+    media: Media | None = None,
 ) -> Decision | Rejection:
     """What `command` of `origin` makes of `state` at server time `now_ms`.
 
     `expected_revision`, `expected_epoch`: refuse with `conflict` unless the session is exactly there. `epoch`: that of
-    the commit that follows; default: the state's. `lead_ms`: how far in the future `together` anchors.
+    the commit that follows; default: the state's. `lead_ms`: how far in the future `together` anchors. `media`: what
+    the script has now, where that is known.
     """
     if state.ended_at_ms is not None and not isinstance(command, End | Lost | Due):
         return Rejection(code=Code.SESSION_ENDED, state=state)
@@ -150,16 +168,36 @@ def reduce(
         return Rejection(
             code=Code.CONFLICT, state=state, detail=f"The session is in epoch {state.epoch}, not {expected_epoch}."
         )
-    result = _reduced(state, command, origin, now_ms, connected, lead_ms)
+    known_ms = known_until_ms(state, origin.device_id, connected, now_ms)
+    result = _reduced(state, command, origin, now_ms, known_ms, connected, lead_ms, media)
     if isinstance(result, Rejection):
         # as everybody is told of it: that it has run into its end meanwhile would be another revision
         return result if result.state is None else replace(result, state=state)
-    heard_ms = heard_place_ms(state, command.from_ms, origin, now_ms) if isinstance(command, Seek) else None
-    return _decide(state, result, command, origin, heard_ms, now_ms, state.epoch if epoch is None else epoch)
+    heard_ms = _heard_ms(state, command, origin, now_ms)
+    from_ms = position_at(state, known_ms) if heard_ms is None else heard_ms
+    return _decide(state, result, command, origin, from_ms, known_ms, now_ms, state.epoch if epoch is None else epoch)
+
+
+def _heard_ms(state: SessionState, command: Command, origin: Origin, now_ms: int) -> int | None:
+    """The place that the listener heard before, where that is better known than by the formula."""
+    match command:
+        case Seek():
+            return heard_place_ms(state, command.from_ms, origin, now_ms)
+        case Due():
+            return state.heard_ms
+        case _:
+            return None
 
 
 def _reduced(
-    state: SessionState, command: Command, origin: Origin, now_ms: int, connected: Connections, lead_ms: int
+    state: SessionState,
+    command: Command,
+    origin: Origin,
+    now_ms: int,
+    known_ms: int,
+    connected: Connections,
+    lead_ms: int,
+    media: Media | None,
 ) -> _Result | Rejection:
     cause = Cause(command=COMMAND_NAMES[type(command)], device_id=origin.device_id, command_id=origin.command_id)
     refusal: Rejection | None = None
@@ -172,34 +210,49 @@ def _reduced(
         case Due():
             after, name = reduce_due(state, command, now_ms, connected)
             cause = Cause(command=name)
+        case Renew():
+            after, cause = taken_over(settled(state, known_ms), media, known_ms), Cause(command=cause.command)
         case Offline():
-            credited = offline(settled(state, now_ms), command, now_ms)
+            credited = offline(settled(state, known_ms), command, now_ms)
             after, refusal = (credited, None) if isinstance(credited, Rejection) else credited
         case _:
-            after = _asked(state, command, origin, now_ms, connected, lead_ms)
+            after = _asked(state, command, origin, now_ms, known_ms, connected, lead_ms, media)
     return after if isinstance(after, Rejection) else _Result(state=after, cause=cause, refusal=refusal)
 
 
 def _asked(
-    state: SessionState, command: Asked, origin: Origin, now_ms: int, connected: Connections, lead_ms: int
+    state: SessionState,
+    command: Asked,
+    origin: Origin,
+    now_ms: int,
+    known_ms: int,
+    connected: Connections,
+    lead_ms: int,
+    media: Media | None,
 ) -> SessionState | Rejection:
     """Where a device tells what it heard, that comes before the formula: behind it, the end is not reached yet."""
+    match command:
+        case Play() | Transfer() | Pause() | Seek() | Restore() | End() | SetMode(mode="together"):
+            # from here on it sounds elsewhere, or is somewhere else, or rests
+            state = gone_back(state, known_ms, now_ms)
     match command:
         case Pause():
             return pause(state, command, origin, now_ms)
         case Seek():
             return seek(state, command, origin, now_ms, lead_ms)
-    state = settled(state, now_ms)
+    state = settled(state, known_ms)
     match command:
         case Play():
-            return play(state, command, origin, now_ms, connected, lead_ms)
+            after = taken_over(state, media, now_ms)
+            return play(after, within_reach(command, state, after), origin, now_ms, connected, lead_ms)
         case Restore():
-            refusal = out_of_bounds(state, command.position_ms)
-            return refusal or placed(state, command.position_ms, now_ms, lead_ms)
+            # a place of the session's own, which may have been in a longer file
+            place_ms = min(command.position_ms, state.duration_ms)
+            return out_of_bounds(state, place_ms) or placed(state, place_ms, now_ms, lead_ms)
         case SetLoop():
-            return set_loop(state, command, now_ms)
+            return set_loop(state, command, now_ms, known_ms)
         case SetRate():
-            return set_rate(state, command, now_ms, lead_ms)
+            return set_rate(state, command, now_ms, lead_ms, known_ms)
         case SetMode():
             return structs.replace(state, mode=command.mode)
         case SetSleep():
@@ -224,7 +277,8 @@ def _decide(
     result: _Result,
     command: Command,
     origin: Origin,
-    heard_ms: int | None,
+    from_ms: int,
+    known_ms: int,
     now_ms: int,
     epoch: int,
 ) -> Decision:
@@ -243,8 +297,7 @@ def _decide(
         changed_at_ms=now_ms,
         moved=(epoch, revision) if by_device else before.moved,
     )
-    from_ms = position_at(before, now_ms) if heard_ms is None else heard_ms
-    moved = published and moved_playhead(before, numbered, command, from_ms, now_ms)
+    moved = published and moved_playhead(before, numbered, command, from_ms, known_ms)
     return Decision(
         state=numbered,
         cause=result.cause,

@@ -2,7 +2,18 @@
 
 A place is true when it lies between the last anchored place - 2 s and the formula's place + 2 s: behind the formula
 is a stall, not a jump back. With a loop on, any place in it is true. Anything else moves nothing: `conflict`.
-A true report re-anchors the playhead only where it differs from the formula by more than 250 ms.
+A true report re-anchors the playhead only where it differs from the formula by more than 250 ms. One that comes before
+an anchor that lies ahead is taken for a sign of life, and no more.
+
+A report that says when its place was measured is judged, credited and anchored as of then; one that does not, as of
+now. Handled 800 ms late it would else move the playhead back by 800 ms, away from a sound that was never behind.
+
+    then = the time that it names, not before the anchor, the last report or 10 s ago, and not after now
+
+So it gains nothing: a place within 2 s of the formula then has run on, at the same rate, to within 2 s of it now, and
+not to before the anchored place - 2 s; and as `heard_at_ms` does not go back, what is credited from report to report
+adds up to no more than the time that passed. It loses nothing either: what only a wrong clock can say counts as of now,
+which is a time to come, one more than 2 s before it can be, and one at which the place was not true.
 """
 
 import math
@@ -17,6 +28,8 @@ from playhead.playback.state import Interval, SessionState, position_at, settled
 
 TRUE_PLACE_TOLERANCE_MS = 2_000
 REANCHOR_MS = 250
+REPORT_AGE_MS_MAX = 10_000
+"""How late a report may be handled; one that is up to 2 s later counts as so old."""
 REPORTING_DEVICES_MAX = 16
 """Devices whose last report number is remembered; the one that reported longest ago is forgotten first."""
 
@@ -51,6 +64,17 @@ def true_place_ms(state: SessionState, reported_ms: int, now_ms: int) -> int | N
     return reported_ms if earliest_ms <= reported_ms <= latest_ms else None
 
 
+def measured_ms(state: SessionState, report: Report, now_ms: int) -> int:
+    """The server time as of which a report counts: when its place was measured, as far as that can be."""
+    if report.at_ms is None:
+        return now_ms
+    earliest_ms = max(state.anchored_at_ms, state.heard_at_ms, now_ms - REPORT_AGE_MS_MAX)
+    if report.at_ms < earliest_ms - TRUE_PLACE_TOLERANCE_MS:
+        return now_ms
+    then_ms = min(max(report.at_ms, earliest_ms), now_ms)
+    return now_ms if true_place_ms(state, report.position_ms, then_ms) is None else then_ms
+
+
 def reduce_report(state: SessionState, report: Report, origin: Origin, now_ms: int) -> SessionState | Rejection:
     """The session after a report: as `reduce`, which numbers it."""
     if refused := out_of_bounds(state, report.position_ms):
@@ -61,14 +85,18 @@ def reduce_report(state: SessionState, report: Report, origin: Origin, now_ms: i
         return state
     if report.revision is None:
         return _plain_report(state, report, origin, now_ms)
-    refusal = _refusal(state, report, origin)
-    place_ms = true_place_ms(state, report.position_ms, now_ms)
-    if refusal is not None or place_ms is None:
+    if (refusal := _refusal(state, report, origin)) is not None:
+        return _conflict(state, report, refusal)
+    if _ahead(state, report, now_ms):
+        return _before_anchor(state, report, origin)
+    at_ms = measured_ms(state, report, now_ms)
+    place_ms = true_place_ms(state, report.position_ms, at_ms)
+    if place_ms is None:
         return _conflict(
-            state, report, refusal or "The reported place is neither where the session was nor where it can be by now."
+            state, report, "The reported place is neither where the session was nor where it can be by now."
         )
     return replace(
-        _moved(heard_up_to(state, place_ms, now_ms), place_ms, now_ms),
+        _moved(heard_up_to(state, place_ms, at_ms), place_ms, at_ms),
         absent_since_ms=None,
         absent_until_ms=None,
         active_connection_id=origin.connection_id or state.active_connection_id,
@@ -76,14 +104,30 @@ def reduce_report(state: SessionState, report: Report, origin: Origin, now_ms: i
     )
 
 
-def _moved(state: SessionState, place_ms: int, now_ms: int) -> SessionState:
+def _ahead(state: SessionState, report: Report, now_ms: int) -> bool:
+    """Whether the anchor lies ahead, as `together` puts it, or did when the place was measured.
+
+    Elsewhere the clock of who looks is a little behind; and one that is far behind is no reason.
+    """
+    if state.mode != "together" or not state.playing:
+        return False
+    before_ms = 0 if report.at_ms is None else state.anchored_at_ms - report.at_ms
+    return now_ms < state.anchored_at_ms or 0 < before_ms <= TRUE_PLACE_TOLERANCE_MS
+
+
+def _before_anchor(state: SessionState, report: Report, origin: Origin) -> SessionState:
+    """Until then a device goes on as before: where it is says nothing of the state."""
+    return replace(state, report_seqs=_numbered(state, report, origin))
+
+
+def _moved(state: SessionState, place_ms: int, at_ms: int) -> SessionState:
     """The playhead where the report says, if that is worth a revision; stopped, if it has run into the end."""
-    if _apart_ms(state, place_ms, position_at(state, now_ms)) > REANCHOR_MS:
+    if _apart_ms(state, place_ms, position_at(state, at_ms)) > REANCHOR_MS:
         at_end = place_ms >= state.duration_ms
         return replace(
-            state, position_ms=place_ms, anchored_at_ms=now_ms, playing=state.playing and not at_end, finished=at_end
+            state, position_ms=place_ms, anchored_at_ms=at_ms, playing=state.playing and not at_end, finished=at_end
         )
-    return settled(state, now_ms)
+    return settled(state, at_ms)
 
 
 def _apart_ms(state: SessionState, one_ms: int, other_ms: int) -> int:
@@ -99,6 +143,9 @@ def _plain_report(state: SessionState, report: Report, origin: Origin, now_ms: i
     """A report without a revision, from an app that knows nothing but REST: taken when it goes forward."""
     if state.active_device_id is not None and origin.device_id != state.active_device_id:
         return _conflict(state, report, "Another device is playing this session.")
+    if _ahead(state, report, now_ms):
+        return _before_anchor(state, report, origin)
+    at_ms = measured_ms(state, report, now_ms)
     loop = state.enabled_loop
     # in a loop the way leads back to its start, and no further
     heard_ms = state.heard_ms if loop is None else min(state.heard_ms, loop.start_ms)
@@ -109,14 +156,14 @@ def _plain_report(state: SessionState, report: Report, origin: Origin, now_ms: i
     # a little back is jitter: it is taken, but however often it comes, it leads nowhere
     place_ms = report.position_ms if in_loop else max(report.position_ms, latest_ms)
     way = _way_forward(state, place_ms)
-    heard = credited(state, way, total_ms(union((), way)), now_ms)
-    after = _moved(_left_loop(heard, place_ms), place_ms, now_ms)
+    heard = credited(state, way, total_ms(union((), way)), at_ms)
+    after = _moved(_left_loop(heard, place_ms), place_ms, at_ms)
     if report.rate is not None and report.rate != state.rate:
-        after = replace(after, position_ms=place_ms, anchored_at_ms=now_ms, rate=report.rate)
+        after = replace(after, position_ms=place_ms, anchored_at_ms=at_ms, rate=report.rate)
     return replace(
         after,
         heard_ms=place_ms,
-        heard_at_ms=now_ms,
+        heard_at_ms=at_ms,
         report_seqs=_numbered(state, report, origin),
     )
 

@@ -36,6 +36,13 @@ class Loop(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.end_ms - self.start_ms
 
 
+class Media(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The file that a script has: its version, and its length."""
+
+    version: str
+    duration_ms: int
+
+
 class SessionState(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_like=True):
     """One listener's playback of one script, shared by all devices of that listener.
 
@@ -88,10 +95,19 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_li
     ended_at_ms: int | None = None
     finished: bool = False
     """Playback reached the end of the script, or stopped so near to it that it counts."""
+    media_version: str = ""
+    """Which file of its script it plays; empty where an earlier release began it: nobody knows."""
+    longest_ms: int = 0
+    """The longest file that it played before this one; 0: none."""
 
     @property
     def enabled_loop(self) -> Loop | None:
         return self.loop if self.loop is not None and self.loop.enabled else None
+
+    @property
+    def addressed_ms(self) -> int:
+        """Length of the longest file that an address was signed for in this session: how long those may last."""
+        return max(self.duration_ms, self.longest_ms)
 
     @property
     def order(self) -> Order:

@@ -54,10 +54,13 @@ def placed(state: SessionState, position_ms: int, now_ms: int, lead_ms: int = 0)
 
 
 def reanchored(state: SessionState, now_ms: int, lead_ms: int = 0) -> SessionState:
-    """The same playhead, told from `now_ms` (or the lead's end); one that stands needs no new anchor."""
+    """The same playhead, told from `now_ms` (or the lead's end); one that stands needs no new anchor.
+
+    An anchor that lies ahead stays: until then every device goes on as before.
+    """
     if not state.playing:
         return state
-    anchor_ms = _anchor_ms(state, now_ms, lead_ms)
+    anchor_ms = max(_anchor_ms(state, now_ms, lead_ms), state.anchored_at_ms)
     return structs.replace(state, position_ms=position_at(state, anchor_ms), anchored_at_ms=anchor_ms)
 
 
@@ -89,6 +92,14 @@ def _target(state: SessionState, command: Play, origin: Origin, connected: Conne
 def _connection_of(device_id: str, origin: Origin, connected: Connections) -> str | None:
     own = origin.connection_id if device_id == origin.device_id else None
     return own or connected.get(device_id)
+
+
+def within_reach(command: Play, before: SessionState, after: SessionState) -> Play:
+    """The same command, its place no further than the end: who asked knew the longer file that the session had."""
+    place_ms = command.position_ms
+    if place_ms is None or not after.duration_ms < place_ms <= before.duration_ms:
+        return command
+    return structs.replace(command, position_ms=after.duration_ms)
 
 
 def play(
@@ -137,7 +148,8 @@ def seek(state: SessionState, command: Seek, origin: Origin, now_ms: int, lead_m
     return placed(state, command.position_ms, now_ms, lead_ms)
 
 
-def set_loop(state: SessionState, command: SetLoop, now_ms: int) -> SessionState | Rejection:
+def set_loop(state: SessionState, command: SetLoop, now_ms: int, known_ms: int) -> SessionState | Rejection:
+    """`known_ms`: until then it is known how the sound went, and the loop holds from there on."""
     if not 0 <= command.start_ms < command.end_ms <= state.duration_ms:
         detail = f"A loop must lie within 0 and {state.duration_ms / 1000:g} seconds, its start before its end."
         return Rejection(code=Code.OUT_OF_BOUNDS, state=state, detail=detail)
@@ -146,9 +158,9 @@ def set_loop(state: SessionState, command: SetLoop, now_ms: int) -> SessionState
     loop = Loop(start_ms=command.start_ms, end_ms=command.end_ms, enabled=command.enabled)
     if loop == state.loop:
         return state
-    here = structs.replace(reanchored(state, now_ms), loop=loop)
+    here = structs.replace(reanchored(state, known_ms), loop=loop)
     if loop.enabled and loop.end_ms <= here.position_ms:
-        return placed(here, loop.start_ms, now_ms)
+        return placed(here, loop.start_ms, max(now_ms, here.anchored_at_ms))
     if _went_round(state, now_ms):
         # the way since the last place led over the old loop's end; by the new one it would be another way
         return structs.replace(here, heard_ms=here.position_ms, heard_at_ms=now_ms)
@@ -163,14 +175,18 @@ def _went_round(state: SessionState, now_ms: int) -> bool:
     return position_at(state, now_ms) < state.heard_ms or ran_ms(state, now_ms) >= loop.length_ms
 
 
-def set_rate(state: SessionState, command: SetRate, now_ms: int, lead_ms: int) -> SessionState | Rejection:
+def set_rate(
+    state: SessionState, command: SetRate, now_ms: int, lead_ms: int, known_ms: int
+) -> SessionState | Rejection:
+    """`known_ms`: until then it is known how the sound went, and the rate holds from there on."""
     if refusal := rate_refusal(state, command.rate):
         return refusal
     if command.rate == state.rate:
         return state
     # what can have run at the old rate must not be counted at the new one
-    heard_at_ms = max(0, ran_until_ms(state, now_ms) - round(ran_ms(state, now_ms) / command.rate))
-    return structs.replace(reanchored(state, now_ms, lead_ms), rate=command.rate, heard_at_ms=heard_at_ms)
+    until_ms = max(ran_until_ms(state, now_ms), state.heard_at_ms)
+    heard_at_ms = max(0, until_ms - round(ran_ms(state, now_ms) / command.rate))
+    return structs.replace(reanchored(state, known_ms, lead_ms), rate=command.rate, heard_at_ms=heard_at_ms)
 
 
 def set_sleep(state: SessionState, command: SetSleep, now_ms: int) -> SessionState | Rejection:

@@ -40,16 +40,27 @@ class LockedCollector:
 
 def fold_process(folder: Path, pid: int) -> None:
     """What process `pid`, which has ended, has counted stays, and its files go."""
-    with _locked(folder, fcntl.LOCK_EX):
-        multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-        for kind in FOLDED_KINDS:
-            dead = folder / f"{kind}_{pid}.db"
-            if not dead.exists():
-                continue
-            try:
-                _add(dead, folder / f"{kind}_{FOLDED_PID}.db")
-            except (OSError, RuntimeError, ValueError, struct.error) as error:
-                log.warning("Metrics of a dead process stay as they are.", action="metrics_unfolded", error=str(error))
+    try:
+        with _locked(folder, fcntl.LOCK_EX):
+            multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+            for kind in FOLDED_KINDS:
+                _fold(folder / f"{kind}_{pid}.db", folder / f"{kind}_{FOLDED_PID}.db")
+    except OSError as error:
+        _warn(error)
+
+
+def _fold(dead: Path, to: Path) -> None:
+    if not dead.exists():
+        return
+    try:
+        _add(dead, to)
+    except (OSError, RuntimeError, ValueError, struct.error) as error:
+        _warn(error)
+
+
+def _warn(error: Exception) -> None:
+    """Counts are not worth a process that serves."""
+    log.warning("Metrics of a dead process stay as they are.", action="metrics_unfolded", error=str(error))
 
 
 def _add(dead: Path, to: Path) -> None:

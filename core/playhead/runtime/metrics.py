@@ -32,6 +32,15 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """What processes have room for, and how fast."""
+
+    half_open: Gauge
+    sockets_max: Gauge
+    pace: Gauge
+
+
+@dataclass(frozen=True, slots=True)
 class SoundTold:
     """How well it sounds, as devices tell it with their reports."""
 
@@ -61,8 +70,7 @@ class Metrics:
     """The instruments. Names end in their unit; `_total` counts. `tallies`: of what every command counts."""
 
     sockets: Gauge
-    sockets_half_open: Gauge
-    sockets_max: Gauge
+    room: Room
     sockets_admitted: Counter
     sockets_refused: Counter
     sockets_ended: Counter
@@ -140,6 +148,18 @@ def _links(make: _Maker) -> Links:
     )
 
 
+def _room(make: _Maker) -> Room:
+    return Room(
+        half_open=make.gauge("sockets_half_open", "Connections that have not shown who they are.", "livesum"),
+        sockets_max=make.gauge("sockets_max", "Sockets that all processes together may have open.", "livesum"),
+        pace=make.gauge(
+            "sockets_pace",
+            "New sockets a second that all processes together let in now: fewer than set while they are busy.",
+            "livesum",
+        ),
+    )
+
+
 def _sound(make: _Maker) -> SoundTold:
     return SoundTold(
         first_audio_seconds=make.histogram(
@@ -171,8 +191,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
     make = _Maker(registry or CollectorRegistry())
     return Metrics(
         sockets=make.gauge("sockets", "Open sockets.", "livesum"),
-        sockets_half_open=make.gauge("sockets_half_open", "Connections that have not shown who they are.", "livesum"),
-        sockets_max=make.gauge("sockets_max", "Sockets that all processes together may have open.", "livesum"),
+        room=_room(make),
         sockets_admitted=make.counter("sockets_admitted", "Sockets that were let in."),
         sockets_refused=make.counter("sockets_refused", "Sockets that were not let in, by reason.", "reason"),
         sockets_ended=make.counter("sockets_ended", "Sockets that the server ended, by reason.", "reason"),
@@ -192,7 +211,7 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         loop_lag_seconds=make.histogram("loop_lag_seconds", "How late the event loop wakes up."),
         requests=make.counter("http_requests", "REST and media requests.", "method", "route", "status"),
         requests_limited=make.counter("http_requests_limited", "REST requests that were refused as too fast."),
-        request_seconds=make.histogram("http_request_seconds", "From a request's head to its answer's end.", "route"),
+        request_seconds=make.histogram("http_request_seconds", "From a request until its answer is made.", "route"),
         store_up=make.gauge(
             "store_up", "1 while sessions can be served: Redis is subscribed to, or memory has its lease.", "livemin"
         ),

@@ -230,6 +230,9 @@ class Subscriptions:
         if self._on_slot_moved is None:
             raise refusal
         if isinstance(refusal, MovedError):
+            for channel in [channel for channel in self._leaving if self._slot_of(channel) == refusal.slot_id]:
+                # what was asked to end in that slot is answered so too, and the server ended it by itself
+                del self._leaving[channel]
             self._on_slot_moved(refusal)
         if self._again is None:
             self._again = asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask_missing)

@@ -3,24 +3,31 @@
 obstore writes into `<name>#<n>` beside the object and then links (create) or renames (replace), so readers see whole
 objects only. Names with '#' are no keys, so what a killed process left behind can be told apart and removed.
 It does not sync to disk: after a power failure the newest objects may be missing or empty.
+A hidden file tells the folder from an empty mount point: while its disk is away nothing is taken for missing, and
+nothing is written.
 """
 
 import asyncio
+import os
 import shutil
+import stat
 import time
+import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from obstore.store import LocalStore
 
 from playhead.storage.interface import ObjectMissing, StorageFailed, checked
-from playhead.storage.objects import ObjectStorage
+from playhead.storage.objects import ObjectStorage, ObjectUpload
 
 UPLOAD_BUFFER_BYTES = 1024 * 1024
 BUFFERS_AT_ONCE = 2
 ABANDONED_AFTER_S = 24 * 3_600.0
 """An upload that has not grown for this long belongs to a process that is gone."""
+MARKER = ".playhead-media"
+"""Holds what tells this folder from others. No key begins with a dot."""
 
 
 class LocalStorage(ObjectStorage):
@@ -31,12 +38,38 @@ class LocalStorage(ObjectStorage):
             root.mkdir(parents=True, exist_ok=True)
             self._root = root.resolve()
             store = LocalStore(self._root, automatic_cleanup=True)
+            self._mark = _mark(self._root)
         super().__init__(store, part_bytes=UPLOAD_BUFFER_BYTES, parts_at_once=BUFFERS_AT_ONCE)
 
     def _failure(self, what: object, error: Exception) -> StorageFailed:
         failure = StorageFailed(f"{what}: {error}")
         failure.__cause__ = error
         return failure
+
+    def _check_folder(self) -> None:
+        """Raises OSError when the folder is not the one of the start."""
+        if self._mark is None:
+            return
+        with suppress(FileNotFoundError):
+            if (self._root / MARKER).read_text() == self._mark:
+                return
+        raise OSError(
+            f"{self._root} is not the folder of the start. Mount its disk again, or restart if it was replaced."
+        )
+
+    def _check_absence(self, error: FileNotFoundError) -> None:
+        self._check_folder()
+
+    async def _create(self, key: str, body: bytes) -> None:
+        self._check_folder()
+        await super()._create(key, body)
+
+    @asynccontextmanager
+    async def upload(self, key: str) -> AsyncIterator[ObjectUpload]:
+        with self._failures_named(checked(key)):
+            self._check_folder()
+        async with super().upload(key) as upload:
+            yield upload
 
     async def free_bytes(self) -> int | None:
         with self._failures_named(self._root):
@@ -54,10 +87,38 @@ class LocalStorage(ObjectStorage):
         return None
 
     async def remove_abandoned(self, older_than_s: float = ABANDONED_AFTER_S) -> int:
-        return await asyncio.to_thread(self._remove_abandoned, time.time() - older_than_s)
+        with self._failures_named(self._root):
+            return await asyncio.to_thread(self._remove_abandoned, time.time() - older_than_s)
 
     def _remove_abandoned(self, before: float) -> int:
-        abandoned = [path for path in self._root.rglob("*#*") if path.is_file() and path.stat().st_mtime < before]
-        for path in abandoned:
-            path.unlink(missing_ok=True)
-        return len(abandoned)
+        removed = 0
+        for folder, _, names in os.walk(self._root):  # which passes folders that go meanwhile; Path.rglob raises
+            removed += sum(_removed(Path(folder, name), before) for name in names if "#" in name)
+        return removed
+
+
+def _mark(root: Path) -> str | None:
+    """What the folder's marker says, made where there is none; None where that cannot be, as on a disk to read from."""
+    marker, fresh = root / MARKER, root / f"{MARKER}#{uuid.uuid4().hex}"
+    if not marker.exists():
+        try:
+            fresh.write_text(uuid.uuid4().hex)
+            with suppress(FileExistsError):  # another process was first
+                os.link(fresh, marker)
+        except OSError:
+            return None
+        finally:
+            fresh.unlink(missing_ok=True)
+    return marker.read_text()
+
+
+def _removed(path: Path, before: float) -> bool:
+    """Removes the file if it was last written to before then. False also where it has gone by itself."""
+    try:
+        state = path.lstat()
+        if not stat.S_ISREG(state.st_mode) or state.st_mtime >= before:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from playhead.runtime.tasks import in_thread
 from playhead.storage.interface import DISK_RESERVE_BYTES, OBJECT_BYTES_MAX, ObjectMissing, StorageFailed, StoredObject
 
 FETCH_BYTES = 8 * 1024 * 1024
@@ -109,7 +110,7 @@ class SourceCache:
             )
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._room_timeout_s
-        while not await asyncio.to_thread(self._made_room, descriptor, found.size_bytes):
+        while not await in_thread(self._made_room, descriptor, found.size_bytes):
             if loop.time() > deadline:
                 raise StorageFailed(f"{found.key}: the cache of sources is in use, or its disk full. Enlarge it")
             await asyncio.sleep(POLL_S)
@@ -117,11 +118,13 @@ class SourceCache:
     def _made_room(self, descriptor: int, size_bytes: int) -> bool:
         """Removes what was used least and is not in use, until there is room. False: not yet.
 
-        One process at a time does this, so that two do not reserve the same room.
+        One process at a time does this, so that two do not reserve the same room. Who finds another at it does not
+        wait here: a thread cannot be cancelled.
         """
         turn = os.open(self._folder / TURN, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(turn, fcntl.LOCK_EX)
+            if not _locked(turn, fcntl.LOCK_EX):
+                return False
             files = sorted(_files(self._folder), key=lambda file: file[0])
             used_bytes = sum(size for _, size, _ in files)
             for _, size, path in files:
@@ -150,7 +153,7 @@ async def _download(origin: Origin, found: StoredObject, descriptor: int) -> Non
             body = await origin.get_range(found.key, start, end)
             if body is None or len(body) != end - start:
                 raise StorageFailed(f"{found.key} was changed while it was read")
-            await asyncio.to_thread(_write_at, descriptor, body, start)
+            await in_thread(_write_at, descriptor, body, start)
 
     try:
         async with asyncio.TaskGroup() as group:

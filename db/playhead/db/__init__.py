@@ -7,7 +7,6 @@ and the repositories run each call as the listener it is for (`as_user`), or as 
 
 from playhead.db.bookmarks import Bookmark, BookmarkRefusal, BookmarkRepository
 from playhead.db.errors import DATABASE_AWAY, DatabaseUnavailable, InvalidValue
-from playhead.db.job_queue import QUEUE_CHANNEL
 from playhead.db.journal import JournalEntry, JournalRepository, OfflineStretch
 from playhead.db.leases import SERVERS_NODE, HeldBy, LeaseLost, LeaseRepository
 from playhead.db.listening import ListeningRepository, Played, PlayedDay
@@ -16,23 +15,24 @@ from playhead.db.loudness import LoudnessRepository, Unmeasured
 from playhead.db.migrate import MigrationError, migrate
 from playhead.db.paging import Page
 from playhead.db.pool import Claims, Database, ServiceDatabase, open_database, open_service_database
-from playhead.db.scripts import (
+from playhead.db.script_rows import (
     ClaimedScript,
     CreatedScript,
     Creation,
+    FormerVersion,
     Mark,
     Script,
-    ScriptRepository,
     Source,
     Status,
+    StoredParts,
     Tags,
     Visibility,
 )
+from playhead.db.scripts import ScriptRepository
 from playhead.db.sessions import Ending, SessionRepository
 
 __all__ = [
     "DATABASE_AWAY",
-    "QUEUE_CHANNEL",
     "SERVERS_NODE",
     "Bookmark",
     "BookmarkRefusal",
@@ -44,6 +44,7 @@ __all__ = [
     "Database",
     "DatabaseUnavailable",
     "Ending",
+    "FormerVersion",
     "HeldBy",
     "InvalidValue",
     "JournalEntry",
@@ -66,6 +67,7 @@ __all__ = [
     "SessionRepository",
     "Source",
     "Status",
+    "StoredParts",
     "Tags",
     "Unmeasured",
     "Visibility",

@@ -12,6 +12,8 @@ MARKS_MAX = 1_000
 """Chapters of one script."""
 LOUDNESS_ATTEMPTS_MAX = 3
 """How often a file is measured that fails, or ends its worker."""
+FORMER_VERSIONS_MAX = 8
+"""Files that a script had before, and that are kept for who listens to them; each takes its room for hours."""
 DURATION_MS_MAX = 30 * 24 * 3_600 * 1_000
 """The longest script: thirty days."""
 DEVICE_ID_CHARS_MAX = 200

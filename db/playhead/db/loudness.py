@@ -2,7 +2,7 @@
 
     take → hold, again and again → measured            once for each media version
            its holder dies: after the hold another one takes it, LOUDNESS_ATTEMPTS_MAX times in all
-           its holder stops: give_back, not counted
+           its holder stops, or cannot read the source now: give_back, not counted
 
 Only scripts whose beginning is encoded are taken: what somebody waits for goes first.
 """
@@ -41,7 +41,8 @@ _HOLD = f"""
 update audio_scripts set loudness_held_until = now() + make_interval(secs => $4) where {_STILL_HELD} returning true
 """
 _GIVE_BACK = f"""
-update audio_scripts set loudness_attempts = loudness_attempts - 1, loudness_held_until = null
+update audio_scripts
+set loudness_attempts = loudness_attempts - 1, loudness_held_until = now() + make_interval(secs => $4)
 where {_STILL_HELD} returning true
 """
 # whoever has measured the version: all come to the same
@@ -74,9 +75,9 @@ class LoudnessRepository:
         """Holds it for so long from now on. False: it is another one's, or there is nothing to measure any more."""
         return await self._move(_HOLD, taken, taken.attempt, hold_s)
 
-    async def give_back(self, taken: Unmeasured) -> bool:
-        """Lets anybody take it at once; the attempt does not count."""
-        return await self._move(_GIVE_BACK, taken, taken.attempt)
+    async def give_back(self, taken: Unmeasured, hold_s: float = 0.0) -> bool:
+        """Lets anybody take it after `hold_s`; the attempt does not count."""
+        return await self._move(_GIVE_BACK, taken, taken.attempt, hold_s)
 
     async def measured(self, taken: Unmeasured, loudness: Loudness) -> bool:
         """False: it is known already, or the script has another file now."""

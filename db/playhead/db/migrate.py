@@ -19,7 +19,6 @@ from typing import TypeAlias
 import asyncpg
 
 from playhead.db.errors import translated, unavailable
-from playhead.db.job_queue import install_queue
 from playhead.db.limits import OWNER_CONNECT_TIMEOUT_S
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -102,7 +101,15 @@ async def show_versions(connection: Connection) -> None:
     )
 
 
-STEPS: Sequence[Step] = (show_versions, install_queue)
+async def install_jobs(connection: Connection) -> None:
+    """The queue's tables."""
+    # pgqueuer takes long to load, and servers need of this module what the migrations are called alone
+    from playhead.db.job_queue import install_queue
+
+    await install_queue(connection)
+
+
+STEPS: Sequence[Step] = (show_versions, install_jobs)
 """What follows the files, at every run."""
 
 

@@ -16,14 +16,11 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
-from pgqueuer.adapters.persistence.queries import Queries
 
 from playhead.db.errors import DatabaseUnavailable, translated
-from playhead.db.job_queue import queue_queries
 from playhead.db.limits import (
     ACQUIRE_TIMEOUT_S,
     BATCH_STATEMENT_TIMEOUT_S,
@@ -37,6 +34,9 @@ from playhead.db.limits import (
     STATEMENT_TIMEOUT_S,
 )
 from playhead.db.migrate import read_migrations
+
+if TYPE_CHECKING:
+    from pgqueuer.adapters.persistence.queries import Queries
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -130,8 +130,15 @@ class Database(ServiceDatabase):
         async with self._lent(self._app) as connection, _transaction(connection, begin_as(claims)):
             yield connection
 
-    def jobs(self) -> Queries:
-        """pgqueuer's queries over the service's pool; a worker that listens keeps one of its connections."""
+    def jobs(self) -> "Queries":
+        """pgqueuer's queries over the service's pool; a worker that listens keeps one of its connections.
+
+        The first call loads pgqueuer, which takes a tenth of a second: servers start without it.
+        """
+        from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
+
+        from playhead.db.job_queue import queue_queries
+
         return queue_queries(AsyncpgPoolDriver(self._service))
 
     async def check(self) -> None:

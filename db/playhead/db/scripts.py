@@ -5,186 +5,66 @@ measured (`queued`) or `failed` with its reason, in one statement, and its statu
 
     queued → processing → ready          claim … ready
     queued | processing → failed         failed
-    failed → queued                      requeue, or a new upload by the owner
+    failed → queued                      requeue
+    any → queued                         another file, uploaded by the owner: see script_uploads.py
 
-Each of these is one guarded statement: it says whether it applied, and a late or doubled call changes nothing.
+Each of these is one guarded statement: it says whether it applied, and a late or doubled call changes nothing. What a
+worker says names the media version and the attempt that it speaks of.
 """
 
-import json
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
-from enum import Enum
-from typing import Any, Literal
-
-import asyncpg
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from playhead.db.codecs import time_from_us, us_from_time, uuid_from
 from playhead.db.gathered import Gathered
-from playhead.db.limits import ERROR_CHARS_MAX, PAGE_SIZE, UNFINISHED_MAX
+from playhead.db.limits import PAGE_SIZE, UNFINISHED_MAX
 from playhead.db.paging import AFTER_ALL, Page, Place, decode_cursor, page, rows_wanted
 from playhead.db.pool import Claims, Database
-from playhead.media import Loudness
+from playhead.db.script_rows import (
+    COLUMNS,
+    SOURCE_COLUMNS,
+    ClaimedScript,
+    CreatedScript,
+    FormerVersion,
+    Mark,
+    Script,
+    Source,
+    StoredParts,
+    Visibility,
+    keys_of,
+    marks_of,
+    marks_text,
+    owner_of,
+    script_of,
+    script_or_none,
+    storable,
+)
+from playhead.db.script_uploads import FORGET_FORMER, FORMER_OF, PARTS_OF, VERSION, keep_former_longer, write_upload
 
-Visibility = Literal["private", "listeners"]
-Status = Literal["queued", "processing", "ready", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A chapter: where it begins, and what it is called, if it has a name."""
-
-    position_ms: int
-    title: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tags:
-    """What a file says of itself; None or empty where it says nothing. `marks`: in their order, MARKS_MAX at most."""
-
-    title: str | None = None
-    artist: str | None = None
-    cover_key: str | None = None
-    marks: tuple[Mark, ...] = ()
-
-
-NO_TAGS = Tags()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """What ingest found out about an upload. `source_samples` in the source's own rate, `total_samples` at 48 kHz."""
-
-    source_key: str
-    source_bytes: int
-    source_codec: str
-    source_rate: int
-    source_samples: int
-    source_start_s: float
-    duration_ms: int
-    total_samples: int
-    media_version: str
-    tags: Tags = NO_TAGS
-
-    @property
-    def keys(self) -> frozenset[str]:
-        """Everything that is stored of it."""
-        return _keys(self.source_key, self.tags.cover_key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
-    """One row. `error` is set exactly when `status` is `failed`; a script that failed at its upload has no source."""
-
-    script_id: str
-    owner_id: str
-    title: str
-    visibility: Visibility
-    status: Status
-    error: str | None
-    progress: float
-    source_key: str | None
-    source_bytes: int
-    source_codec: str
-    source_rate: int
-    source_samples: int
-    source_start_s: float
-    duration_ms: int
-    total_samples: int
-    media_version: str
-    created_at: datetime
-    updated_at: datetime
-    artist: str | None = None
-    cover_key: str | None = None
-    integrated_lufs: float | None = None
-    true_peak_dbtp: float | None = None
-
-    @property
-    def keys(self) -> frozenset[str]:
-        """Everything that is stored of its source."""
-        return _keys(self.source_key, self.cover_key)
-
-    @property
-    def loudness(self) -> Loudness | None:
-        """None: it is not measured (yet)."""
-        if self.integrated_lufs is None or self.true_peak_dbtp is None:
-            return None
-        return Loudness(integrated_lufs=self.integrated_lufs, true_peak_dbtp=self.true_peak_dbtp)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedScript:
-    """A script that a worker has taken. `attempts` counts this time too."""
-
-    script: Script
-    attempts: int
-
-
-class Creation(Enum):
-    """What became of an upload's row."""
-
-    CREATED = "created"
-    REPLACED = "replaced"
-    """The owner's earlier upload had failed; this one took its place."""
-    UNCHANGED = "unchanged"
-    """The owner has uploaded the same file under this id before; its row stands as it was."""
-    EXISTS = "exists"
-    """The owner has another file under this id."""
-    TAKEN = "taken"
-    """The id belongs to another owner."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreatedScript:
-    """`script` is the row as it stands now; None when it is another owner's."""
-
-    outcome: Creation
-    script: Script | None
-
-
-_SOURCE_COLUMNS = tuple(field.name for field in fields(Source) if field.name != "tags")
-_WRITTEN = (*_SOURCE_COLUMNS, "artist", "cover_key", "marks")
-"""Columns that the file fills."""
-_MEASURED = ("integrated_lufs", "true_peak_dbtp", "loudness_held_until")
-"""Columns that stay when the same file is uploaded again."""
-_NAMES = tuple(field.name for field in fields(Script))
-_COLUMNS = ", ".join("id as script_id" if name == "script_id" else name for name in _NAMES)
 _NEWEST_FIRST = "order by created_at desc, id desc"
 
-_SAME_FILE = "stored.media_version = excluded.media_version"
-_CREATE = f"""
-insert into audio_scripts as stored (id, owner_id, title, visibility, status, error, {", ".join(_WRITTEN)})
-values ($1, $2, $3, $4, $5, $6, {", ".join(f"${number}" for number in range(7, 7 + len(_WRITTEN)))})
-on conflict (id) do update set
-    title = excluded.title, visibility = excluded.visibility, status = excluded.status, error = excluded.error,
-    progress = 0, attempts = 0, {", ".join(f"{name} = excluded.{name}" for name in _WRITTEN)},
-    loudness_attempts = case when {_SAME_FILE} then stored.loudness_attempts else 0 end,
-    {", ".join(f"{name} = case when {_SAME_FILE} then stored.{name} end" for name in _MEASURED)}
-where stored.owner_id = excluded.owner_id and stored.status = 'failed'
-returning {_COLUMNS}, (xmax = 0) as inserted
-"""
-"""A row that was inserted has no `xmax`; one that was replaced has that of the lock which the conflict took."""
-GET = f"select {_COLUMNS} from audio_scripts where id = $1"
+GET = f"select {COLUMNS} from audio_scripts where id = $1"
 LIST_VISIBLE = f"""
 select * from (
-    (select {_COLUMNS} from audio_scripts
+    (select {COLUMNS} from audio_scripts
      where visibility = 'listeners' and (created_at, id) < ($1, $2)
        and (status <> 'failed' or owner_id = (select auth.uid()))
      {_NEWEST_FIRST} limit $3)
     union all
-    (select {_COLUMNS} from audio_scripts
+    (select {COLUMNS} from audio_scripts
      where visibility = 'private' and owner_id = (select auth.uid()) and (created_at, id) < ($1, $2)
      {_NEWEST_FIRST} limit $3)
 ) as heard
 order by created_at desc, script_id desc limit $3
 """
 UNFINISHED = f"""
-select {_COLUMNS} from audio_scripts where status in ('queued', 'processing') order by created_at, id limit $1
+select {COLUMNS} from audio_scripts where status in ('queued', 'processing') order by created_at, id limit $1
 """
-STORED_OF = f"select {_COLUMNS} from audio_scripts where id = any($1::uuid[])"
+STORED_OF = f"select {COLUMNS} from audio_scripts where id = any($1::uuid[])"
 SAME_FILE = f"""
-select {_COLUMNS} from audio_scripts
+select {COLUMNS} from audio_scripts
 where owner_id = $1 and media_version = $2 and status <> 'failed' and source_bytes = $3 and visibility = $4
 order by created_at limit 1
 """
@@ -196,20 +76,22 @@ select count(*) from (
 """
 _CLAIM = f"""
 update audio_scripts set status = 'processing', attempts = attempts + 1
-where id = $1 and status in ('queued', 'processing') returning {_COLUMNS}, attempts
+where id = $1 and status in ('queued', 'processing') returning {COLUMNS}, attempts
 """
-# $2: the attempt that speaks; a worker that was given up for dead must not speak for the one that followed it
-_CURRENT = "id = $1 and status = 'processing' and ($2::integer is null or attempts = $2)"
-_PROGRESS = f"update audio_scripts set progress = $3 where {_CURRENT} returning true"
+# $2, $3: the attempt that speaks, and the version of the file that it was given: a worker that was taken for dead must
+# not speak for the one that followed it, nor of a file that it never saw
+_SPEAKS = "id = $1 and ($2::integer is null or attempts = $2) and ($3::text is null or media_version = $3)"
+_CURRENT = f"{_SPEAKS} and status = 'processing'"
+_PROGRESS = f"update audio_scripts set progress = $4 where {_CURRENT} returning true"
 _GIVE_BACK = f"update audio_scripts set attempts = attempts - 1 where {_CURRENT} returning true"
 _READY = f"update audio_scripts set status = 'ready', progress = 1 where {_CURRENT} returning true"
-_FAILED = """
-update audio_scripts set status = 'failed', error = $3
-where id = $1 and status in ('queued', 'processing') and ($2::integer is null or attempts = $2) returning true
+_FAILED = f"""
+update audio_scripts set status = 'failed', error = $4
+where {_SPEAKS} and status in ('queued', 'processing') returning true
 """
 _REQUEUE = f"""
 update audio_scripts set status = 'queued', error = null, progress = 0, attempts = 0
-where id = $1 and status = 'failed' and source_key is not null returning {_COLUMNS}
+where id = $1 and status = 'failed' and source_key is not null returning {COLUMNS}
 """
 
 
@@ -232,7 +114,7 @@ class ScriptRepository:
         if found is None or found.visibility == "listeners":
             return found
         async with self._database.as_user(claims) as connection:
-            return _script_or_none(await connection.fetchrow(GET, script_id))
+            return script_or_none(await connection.fetchrow(GET, script_id))
 
     async def list_visible(self, claims: Claims, *, limit: int = PAGE_SIZE, cursor: str | None = None) -> Page[Script]:
         """The scripts that the listener may hear, newest first; failed ones are listed for their owner alone.
@@ -243,39 +125,41 @@ class ScriptRepository:
         after = decode_cursor(cursor) if cursor else AFTER_ALL
         async with self._database.as_user(claims) as connection:
             rows = await connection.fetch(LIST_VISIBLE, time_from_us(after.key), after.row_id, wanted)
-        return page([_script(row) for row in rows], limit, _place)
+        return page([script_of(row) for row in rows], limit, _place)
 
     # -- as the service: uploads
 
     async def create(
-        self, claims: Claims, *, script_id: str, title: str, visibility: Visibility, source: Source
+        self,
+        claims: Claims,
+        *,
+        script_id: str,
+        title: str,
+        visibility: Visibility,
+        source: Source,
+        replaces: str | None = None,
     ) -> CreatedScript:
-        """The row of an upload that was measured, `queued`, owned by the listener of `claims`."""
-        media = [getattr(source, name) for name in _SOURCE_COLUMNS]
-        tags = [source.tags.artist, source.tags.cover_key, _marks_text(source.tags.marks)]
-        return await self._create([script_id, _owner_id(claims), title, visibility, "queued", None, *media, *tags])
+        """The row of an upload that was measured, `queued`, owned by the listener of `claims`.
+
+        `replaces`: the media version of the owner's script that the upload was meant to replace.
+        """
+        media = [getattr(source, name) for name in SOURCE_COLUMNS]
+        tags = [source.tags.artist, source.tags.cover_key, marks_text(source.tags.marks)]
+        values = [script_id, owner_of(claims), title, visibility, "queued", None, *media, *tags]
+        async with self._database.as_service_at_once() as connection:
+            return await write_upload(connection, values, replaces)
 
     async def create_failed(
         self, claims: Claims, *, script_id: str, title: str, visibility: Visibility, error: str
     ) -> CreatedScript:
-        """The row of an upload that cannot be played, `failed` because of `error`; its source is not kept."""
-        media = [None, 0, "", 0, 0, 0.0, 0, 0, "", None, None, _marks_text(())]
-        return await self._create([script_id, _owner_id(claims), title, visibility, "failed", _cut(error), *media])
+        """The row of an upload that cannot be played, `failed` because of `error`; its source is not kept.
 
-    async def _create(self, values: Sequence[Any]) -> CreatedScript:
-        script_id, owner_id = values[0], values[1]
-        media_version = values[6 + _SOURCE_COLUMNS.index("media_version")]
+        A script that has not failed itself stays as it is.
+        """
+        media = [None, 0, "", 0, 0, 0.0, 0, 0, "", None, None, marks_text(())]
+        values = [script_id, owner_of(claims), title, visibility, "failed", storable(error), *media]
         async with self._database.as_service_at_once() as connection:
-            written = await connection.fetchrow(_CREATE, *values)
-            if written is not None:
-                outcome = Creation.CREATED if written["inserted"] else Creation.REPLACED
-                return CreatedScript(outcome=outcome, script=_script(written))
-            # the refused update has locked the row, so it is still there
-            standing = _script(await connection.fetchrow(GET, script_id))
-        if standing.owner_id != owner_id:
-            return CreatedScript(outcome=Creation.TAKEN, script=None)
-        same = standing.media_version == media_version
-        return CreatedScript(outcome=Creation.UNCHANGED if same else Creation.EXISTS, script=standing)
+            return await write_upload(connection, values, None)
 
     async def same_file(
         self, owner_id: str, media_version: str, source_bytes: int, visibility: Visibility
@@ -283,7 +167,7 @@ class ScriptRepository:
         """The owner's first script that was made of the same file, is heard by the same people and has not failed."""
         async with self._database.as_service() as connection:
             row = await connection.fetchrow(SAME_FILE, owner_id, media_version, source_bytes, visibility)
-        return _script_or_none(row)
+        return script_or_none(row)
 
     async def unfinished_of(self, owner_id: str, at_most: int) -> int:
         """How many scripts of that owner are queued or in work, counted up to `at_most`."""
@@ -294,7 +178,7 @@ class ScriptRepository:
     async def stored(self, script_id: str) -> Script | None:
         """The script whoever may hear it: for the worker, and for media paths, whose signature was the permission."""
         async with self._database.as_service() as connection:
-            return _script_or_none(await connection.fetchrow(GET, script_id))
+            return script_or_none(await connection.fetchrow(GET, script_id))
 
     async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]:
         """Those of the scripts that there are, whoever may hear them, in no order."""
@@ -303,7 +187,7 @@ class ScriptRepository:
     async def _stored_of(self, script_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Script]:
         async with self._database.as_service() as connection:
             rows = await connection.fetch(STORED_OF, script_ids)
-        return {row["script_id"]: _script(row) for row in rows}
+        return {row["script_id"]: script_of(row) for row in rows}
 
     async def marks(self, script_id: str) -> tuple[Mark, ...]:
         """The chapters of a script, whoever may hear it: `get` has said that the listener may."""
@@ -312,75 +196,92 @@ class ScriptRepository:
     async def _marks_of(self, script_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[Mark, ...]]:
         async with self._database.as_service() as connection:
             rows = await connection.fetch(MARKS_OF, script_ids)
-        return {row["id"]: _marks(row["marks"]) for row in rows}
+        return {row["id"]: marks_of(row["marks"]) for row in rows}
 
     # -- as the service: the worker
 
     async def unfinished(self) -> tuple[Script, ...]:
         """Scripts that are queued or in work, oldest first: whose job was lost can be enqueued again."""
         async with self._database.as_service() as connection:
-            return tuple(_script(row) for row in await connection.fetch(UNFINISHED, UNFINISHED_MAX))
+            return tuple(script_of(row) for row in await connection.fetch(UNFINISHED, UNFINISHED_MAX))
 
     async def claim(self, script_id: str) -> ClaimedScript | None:
         """Takes the script into work, counted before the work begins. None: gone, ready or failed, nothing to do."""
         async with self._database.as_service() as connection:
             row = await connection.fetchrow(_CLAIM, script_id)
-        return None if row is None else ClaimedScript(script=_script(row), attempts=row["attempts"])
+        return None if row is None else ClaimedScript(script=script_of(row), attempts=row["attempts"])
 
-    async def progress(self, script_id: str, fraction: float, *, attempt: int | None = None) -> bool:
-        """How much is encoded, 0 to 1. False: the script is not in work, or no longer in that attempt's."""
-        return await self._move(_PROGRESS, script_id, attempt, fraction)
+    async def progress(
+        self, script_id: str, fraction: float, *, attempt: int | None = None, media_version: str | None = None
+    ) -> bool:
+        """How much is encoded, 0 to 1. False: the script is not in work, no longer in that attempt's, or another file.
 
-    async def give_back(self, script_id: str, *, attempt: int) -> bool:
+        Here and below: None for whoever speaks of the script as it is, without having claimed it.
+        """
+        return await self._move(_PROGRESS, script_id, attempt, media_version, fraction)
+
+    async def give_back(self, script_id: str, *, attempt: int, media_version: str | None = None) -> bool:
         """Ends an attempt that was broken off for no fault of the script's: it does not count."""
-        return await self._move(_GIVE_BACK, script_id, attempt)
+        return await self._move(_GIVE_BACK, script_id, attempt, media_version)
 
-    async def ready(self, script_id: str, *, attempt: int | None = None) -> bool:
-        return await self._move(_READY, script_id, attempt)
+    async def ready(self, script_id: str, *, attempt: int | None = None, media_version: str | None = None) -> bool:
+        return await self._move(_READY, script_id, attempt, media_version)
 
-    async def failed(self, script_id: str, reason: str, *, attempt: int | None = None) -> bool:
+    async def failed(
+        self, script_id: str, reason: str, *, attempt: int | None = None, media_version: str | None = None
+    ) -> bool:
         """Gives the script up, with a reason for its owner to read. Its source is kept, so that it can be requeued."""
-        return await self._move(_FAILED, script_id, attempt, _cut(reason))
+        return await self._move(_FAILED, script_id, attempt, media_version, storable(reason))
 
     async def requeue(self, script_id: str) -> Script | None:
         """Puts a failed script whose source is kept back to the start. None: there is nothing to requeue."""
         async with self._database.as_service() as connection:
-            return _script_or_none(await connection.fetchrow(_REQUEUE, script_id))
+            return script_or_none(await connection.fetchrow(_REQUEUE, script_id))
 
-    async def _move(self, statement: str, script_id: str, attempt: int | None, *values: object) -> bool:
+    # -- as the service: former files
+
+    async def version(self, script_id: str, media_version: str) -> Script | None:
+        """The script with that version of its media: its present one, or a former one that is still kept."""
         async with self._database.as_service() as connection:
-            return bool(await connection.fetchval(statement, script_id, attempt, *values))
+            return script_or_none(await connection.fetchrow(VERSION, script_id, media_version))
+
+    async def former_versions(self, script_id: str) -> tuple[FormerVersion, ...]:
+        """Those that are kept, the first that was replaced first; FORMER_VERSIONS_MAX at most."""
+        async with self._database.as_service() as connection:
+            rows = await connection.fetch(FORMER_OF, script_id)
+        return tuple(FormerVersion(script=script_of(row), kept_until=row["kept_until"]) for row in rows)
+
+    async def keep_former_longer(self, script_id: str) -> None:
+        """Former versions are kept for as long as one that is replaced now: what is signed for them from now on ends
+        later than all that was signed before."""
+        async with self._database.as_service_at_once() as connection:
+            await keep_former_longer(connection, script_id)
+
+    async def stored_parts(self, script_ids: Sequence[str]) -> Mapping[str, StoredParts]:
+        """What must be kept of those of the scripts that there are."""
+        async with self._database.as_service() as connection:
+            rows = await connection.fetch(PARTS_OF, [uuid_from(script_id) for script_id in script_ids])
+        found: dict[str, list[Any]] = defaultdict(list)
+        for row in rows:
+            found[str(row["script_id"])].append(row)
+        return {script_id: _parts(rows) for script_id, rows in found.items()}
+
+    async def forget_former(self) -> int:
+        """Former versions that were kept for long enough are none any more; answers how many."""
+        async with self._database.as_service() as connection:
+            return int((await connection.execute(FORGET_FORMER)).rpartition(" ")[2])
+
+    async def _move(
+        self, statement: str, script_id: str, attempt: int | None, media_version: str | None, *values: object
+    ) -> bool:
+        async with self._database.as_service() as connection:
+            return bool(await connection.fetchval(statement, script_id, attempt, media_version, *values))
 
 
-def _script(row: Any) -> Script:
-    values = {name: row[name] for name in _NAMES}
-    return Script(**{**values, "script_id": str(row["script_id"]), "owner_id": str(row["owner_id"])})
-
-
-def _script_or_none(row: "asyncpg.Record | None") -> Script | None:
-    return None if row is None else _script(row)
-
-
-def _keys(source_key: str | None, cover_key: str | None) -> frozenset[str]:
-    return frozenset(key for key in (source_key, cover_key) if key is not None)
-
-
-def _marks_text(marks: Sequence[Mark]) -> str:
-    return json.dumps([[mark.position_ms, mark.title] for mark in marks])
-
-
-def _marks(text: str) -> tuple[Mark, ...]:
-    return tuple(Mark(position_ms, title) for position_ms, title in json.loads(text))
+def _parts(rows: Sequence[Any]) -> StoredParts:
+    keys = (key for row in rows for key in keys_of(row["source_key"], row["cover_key"]))
+    return StoredParts(versions=frozenset(row["media_version"] for row in rows), keys=frozenset(keys))
 
 
 def _place(script: Script) -> Place:
     return Place(us_from_time(script.created_at), script.script_id)
-
-
-def _owner_id(claims: Claims) -> str:
-    return str(uuid.UUID(claims["sub"]))
-
-
-def _cut(reason: str) -> str:
-    """`reason` as it can be stored: programs' messages come with anything in them, and of any length."""
-    return reason.encode(errors="replace").decode().replace("\0", "")[:ERROR_CHARS_MAX] or "unknown"

@@ -31,7 +31,7 @@ from playhead.db.limits import BATCH_TIMEOUT_S, PAGE_SIZE
 from playhead.db.paging import AFTER_ALL, Page, Place, decode_cursor, page, rows_wanted
 from playhead.db.pool import Claims, Connection, Database
 from playhead.playback.history import Move
-from playhead.playback.listened import union
+from playhead.playback.listened import INTERVALS_MAX, longest, union, within
 from playhead.playback.state import Interval, Loop, SessionState
 
 
@@ -52,9 +52,32 @@ class _Column:
         return self.merged or f"excluded.{self.name}"
 
 
-# What was listened to stays listened to, also when the store has lost it meanwhile; within the duration, which a later
-# state may have shortened.
-_LISTENED = "(stored.listened + excluded.listened) * int8multirange(int8range(0, excluded.duration_ms))"
+RANGE_BYTES = 16
+"""What each range of a multirange takes at least."""
+
+
+def _listened(new: str, duration_ms: str) -> str:
+    """What was listened to stays listened to, also when the store has lost it meanwhile; within the duration, which a
+    later state may have shortened. Of more intervals than a session keeps it is the longest: what a state has forgotten
+    would gather in the row for ever.
+    """
+    return f"""(
+        select case
+            when pg_column_size(heard.whole) <= {INTERVALS_MAX * RANGE_BYTES} then heard.whole
+            else (
+                select range_agg(kept.part)
+                from (
+                    select part from unnest(heard.whole) as part
+                    order by upper(part) - lower(part) desc, part limit {INTERVALS_MAX}
+                ) as kept
+            )
+        end
+        from (
+            select (stored.listened + {new}) * int8multirange(int8range(0, {duration_ms})) as whole offset 0
+        ) as heard
+    )"""
+
+
 _COLUMNS = (
     _Column("id", "uuid", fixed=True),
     _Column("listener_id", "uuid", fixed=True),
@@ -75,7 +98,7 @@ _COLUMNS = (
     _Column("active_connection_id", "text"),
     _Column("heard_ms", "bigint"),
     _Column("heard_at_ms", "bigint"),
-    _Column("listened", "text", cast="::int8multirange", merged=_LISTENED),
+    _Column("listened", "text", cast="::int8multirange", merged=_listened("excluded.listened", "excluded.duration_ms")),
     _Column("report_seqs", "text", cast="::jsonb"),
     _Column("played_ms", "bigint", merged="greatest(stored.played_ms, excluded.played_ms)"),
     _Column("played_slots", "text", cast="::jsonb"),
@@ -89,6 +112,8 @@ _COLUMNS = (
     _Column("changed_at", "timestamptz"),
     _Column("ended_at", "timestamptz"),
     _Column("finished", "boolean"),
+    _Column("media_version", "text"),
+    _Column("longest_ms", "bigint", merged="greatest(stored.longest_ms, excluded.longest_ms)"),
 )
 _NAMES = ", ".join(column.name for column in _COLUMNS)
 UNENDED_PREFETCH = 500
@@ -106,9 +131,9 @@ where (stored.epoch, stored.revision, stored.version) < (excluded.epoch, exclude
     and stored.listener_id = excluded.listener_id and stored.script_id = excluded.script_id
 """
 # An older state that comes late still knows what was listened to.
-KEEP_HEARD = """
+KEEP_HEARD = f"""
 update audio_sessions as stored
-set listened = (stored.listened + new.listened::int8multirange) * int8multirange(int8range(0, stored.duration_ms)),
+set listened = {_listened("new.listened::int8multirange", "stored.duration_ms")},
     played_ms = greatest(stored.played_ms, new.played_ms)
 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) as new (id, listener_id, listened, played_ms)
 where stored.id = new.id and stored.listener_id = new.listener_id
@@ -142,8 +167,8 @@ where listener_id = $1 and (started_at, id) < ($2, $3) and ended_at is null {_NE
 UNENDED = f"select {_NAMES} from audio_sessions where ended_at is null order by listener_id limit $1"
 # Read once, by the only process there is, at its start: no index.
 ENDINGS = """
-select id, ended_at, duration_ms from audio_sessions
-where ended_at + duration_ms * interval '1 millisecond' > $1 order by ended_at desc limit $2
+select id, ended_at, greatest(duration_ms, longest_ms) as addressed_ms from audio_sessions
+where ended_at + greatest(duration_ms, longest_ms) * interval '1 millisecond' > $1 order by ended_at desc limit $2
 """
 MOVES = """
 select device_id, cause, from_ms, to_ms, at, epoch, revision from audio_position_history where session_id = $1
@@ -151,11 +176,11 @@ select device_id, cause, from_ms, to_ms, at, epoch, revision from audio_position
 
 
 class Ending(NamedTuple):
-    """That a session is over, and since when."""
+    """That a session is over, and since when. `addressed_ms`: see SessionState."""
 
     session_id: str
     ended_at_ms: int
-    duration_ms: int
+    addressed_ms: int
 
 
 class SessionRepository:
@@ -196,7 +221,7 @@ class SessionRepository:
         """Sessions that are over, but would have been heard out after that time; the latest `limit`, latest first."""
         async with self._database.as_service_batch() as connection:
             rows = await connection.fetch(ENDINGS, time_from_ms(heard_out_after_ms), limit)
-        return tuple(Ending(str(row["id"]), ms_from_time(row["ended_at"]), row["duration_ms"]) for row in rows)
+        return tuple(Ending(str(row["id"]), ms_from_time(row["ended_at"]), row["addressed_ms"]) for row in rows)
 
     async def moves(self, session_id: str) -> tuple[Move, ...]:
         """The session's moves and refused places that are kept, newest first."""
@@ -264,7 +289,7 @@ def _with(state: SessionState, heard: set[tuple[Interval, ...]], played_ms: int)
     if len(heard) == 1 and state.played_ms == played_ms:
         return state
     listened = union((), (interval for listened in heard for interval in listened))
-    return replace(state, listened=listened, played_ms=played_ms)
+    return replace(state, listened=within(listened, state.duration_ms), played_ms=played_ms)
 
 
 def _values(state: SessionState) -> tuple[object, ...]:
@@ -303,6 +328,8 @@ def _values(state: SessionState) -> tuple[object, ...]:
         time_from_ms(state.changed_at_ms),
         None if state.ended_at_ms is None else time_from_ms(state.ended_at_ms),
         state.finished,
+        state.media_version,
+        state.longest_ms,
     )
 
 
@@ -326,7 +353,7 @@ def _state(row: Any) -> SessionState:
         active_connection_id=row["active_connection_id"],
         heard_ms=row["heard_ms"],
         heard_at_ms=row["heard_at_ms"],
-        listened=intervals_from(row["listened"]),
+        listened=longest(intervals_from(row["listened"])),
         report_seqs=seqs_from(row["report_seqs"]),
         played_ms=row["played_ms"],
         played_slots=slots_from(row["played_slots"]),
@@ -339,6 +366,8 @@ def _state(row: Any) -> SessionState:
         changed_at_ms=ms_from_time(row["changed_at"]),
         ended_at_ms=None if ended_at is None else ms_from_time(ended_at),
         finished=row["finished"],
+        media_version=row["media_version"],
+        longest_ms=row["longest_ms"],
     )
 
 

@@ -14,6 +14,7 @@ declare const BUNDLES: string;
 declare const REPOSITORY: string;
 
 const START_TIMEOUT_MS = 60_000;
+const DISPOSE_TIMEOUT_MS = 10_000;
 
 /** What tests/support/edge_origin.py says of the server that it has started. `signed`: prefixes, by what is special. */
 export interface Announcement {
@@ -62,8 +63,9 @@ export class Origin {
  * What was revoked is told all the same, unless it is away or `silent`; that is not counted as asked.
  */
 export class Passage {
+  /** Method and path of each. */
   readonly asked: string[] = [];
-  /** Answers of the origin wait for this. */
+  /** Answers, of the origin and refusals, wait for this. */
   gate: Promise<void> = Promise.resolve();
   /** Answered instead of what the origin says. */
   refusal: { status: number; headers: Record<string, string>; body: string } | null = null;
@@ -78,14 +80,15 @@ export class Passage {
     this.#server = createServer((request, response) => {
       const revoked = /\/revoked\?/.test(request.url ?? "");
       if (revoked) this.revokedAsked += 1;
-      else this.asked.push(request.url ?? "");
+      else this.asked.push(`${request.method ?? ""} ${request.url ?? ""}`);
       if (revoked && this.silent) return;
       if (this.away) {
         request.socket.destroy();
         return;
       }
-      if (this.refusal !== null && !revoked) {
-        response.writeHead(this.refusal.status, this.refusal.headers).end(this.refusal.body);
+      const { refusal } = this;
+      if (refusal !== null && !revoked) {
+        void this.gate.then(() => response.writeHead(refusal.status, refusal.headers).end(refusal.body));
         return;
       }
       const { url = "", method, headers } = request;
@@ -129,4 +132,12 @@ export async function startWorker(
     cf: false,
   });
   return { worker, url: await worker.ready };
+}
+
+/** Ends it. Seen once: its process was gone, and `dispose` waited on; then nobody waits for that. */
+export async function endWorker(worker: Miniflare | undefined): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise((resolve) => (timer = setTimeout(resolve, DISPOSE_TIMEOUT_MS)));
+  await Promise.race([worker?.dispose(), late]);
+  clearTimeout(timer);
 }

@@ -32,6 +32,7 @@ STATE_EXAMPLE: dict[str, Any] = {
     "sleep_at": None,
     "sleep_at_end_of_loop": False,
     "duration": 3600.0,
+    "media_version": "0123456789abcdef",
     "ended": False,
     "cause": {"command": "seek", "device_id": "rest", "command_id": None},
 }
@@ -79,6 +80,9 @@ class State(BaseModel):
     sleep_at: int | None = Field(description="Server time in ms at which playback pauses by itself.")
     sleep_at_end_of_loop: bool
     duration: float
+    media_version: str | None = Field(
+        description="The file that is played; the script may have another one by now. Null: not known yet."
+    )
     ended: bool
     cause: CauseAnswer | None
 

@@ -1,6 +1,10 @@
 """The aiohttp application: every route of the table, the pages for people, and what surrounds each request."""
 
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from importlib.metadata import version
+from typing import Any
 
 from aiohttp import web
 
@@ -18,21 +22,46 @@ from playhead.http.services import SERVICES, Services
 from playhead.http.uploads import UPLOADS, Uploads
 from playhead.playback.rejections import REASONS, Code
 
-DOCUMENT = web.AppKey("openapi", dict)
-DOCS = web.AppKey("docs", str)
 CODES = frozenset(code.value for code in (*REASONS, *HTTP_REASONS))
 
 
+class Documents:
+    """What is told about the API, each made when somebody asks for it first: a start need not wait for them."""
+
+    def __init__(self, make_asyncapi: Callable[[], Mapping[str, Any]]) -> None:
+        self._make_asyncapi = make_asyncapi
+
+    @cached_property
+    def openapi(self) -> dict[str, Any]:
+        return openapi(ROUTES, version("playhead"))
+
+    @cached_property
+    def asyncapi(self) -> Mapping[str, Any]:
+        return self._make_asyncapi()
+
+    @cached_property
+    def page(self) -> str:
+        return docs_body(self.openapi)
+
+
+DOCUMENTS = web.AppKey("documents", Documents)
+
+
+async def _made(request: web.Request, name: str) -> Any:
+    """The first is made beside the loop, for it takes a tenth of a second."""
+    return await asyncio.to_thread(getattr, request.app[DOCUMENTS], name)
+
+
 async def _openapi(request: web.Request) -> web.StreamResponse:
-    return web.json_response(request.app[DOCUMENT])
+    return web.json_response(await _made(request, "openapi"))
 
 
 async def _asyncapi(request: web.Request) -> web.StreamResponse:
-    return web.json_response(request.app[SERVICES].asyncapi)
+    return web.json_response(await _made(request, "asyncapi"))
 
 
 async def _docs(request: web.Request) -> web.StreamResponse:
-    return respond_page("playhead: the API", request.app[DOCS])
+    return respond_page("playhead: the API", await _made(request, "page"))
 
 
 async def _problem(request: web.Request) -> web.StreamResponse:
@@ -83,8 +112,7 @@ def create_app(services: Services) -> web.Application:
     app[UPLOADS] = Uploads(services)
     app[PARTS] = Parts(services, app[UPLOADS].intake)
     app[PACING] = Pacing(services.rate, services.metrics)
-    app[DOCUMENT] = openapi(ROUTES, version("playhead"))
-    app[DOCS] = docs_body(app[DOCUMENT])
+    app[DOCUMENTS] = Documents(services.asyncapi)
     app.on_response_prepare.append(set_headers)
     for route in by_name.values():
         resource = app.router.add_resource(route.path, name=route.name)

@@ -102,10 +102,17 @@ class ProgressBody(Acting, SessionRequest, SoundFigures):
     playback_rate: Rate
     revision: Counter | None = Field(default=None, description="The revision that the device shows.")
     seq: Counter | None = Field(default=None, description="Counts this device's reports; a repeat changes nothing.")
+    at: Counter | None = Field(
+        default=None, description="Server time in ms when the place was measured; default: when it is handled."
+    )
 
     def command(self) -> Report:
         return Report(
-            position_ms=milliseconds(self.position), rate=self.playback_rate, revision=self.revision, seq=self.seq
+            position_ms=milliseconds(self.position),
+            rate=self.playback_rate,
+            revision=self.revision,
+            seq=self.seq,
+            at_ms=self.at,
         )
 
 
@@ -126,6 +133,13 @@ class ScriptPath(Fields):
 class StreamFields(ScriptPath):
     quality: Literal["low", "medium", "high", "auto"] = Field(
         default="auto", description="A rung, or `auto`: the player chooses as it goes."
+    )
+    media_version: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = Field(
+        default=None,
+        description=(
+            "Of the session that is to be heard, as its state says: who began with a file that the script had before "
+            "goes on with that. Default, and where it is no longer kept: the file that the script has now."
+        ),
     )
 
 

@@ -3,12 +3,13 @@
     its owner has it already? → measure → row (queued, or failed with the reason) → job
 
 A source is stored under a name of its own for each upload, so that whatever goes wrong it can be deleted without
-looking whose it is. It is kept when the row that names it was written, or may have been.
+looking whose it is. It is kept when the row that names it was written, or may have been. The file that a script had
+before is nobody's here: it is kept for who listens to it, and collected later (`playhead.db.script_uploads`).
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -16,12 +17,13 @@ import structlog
 
 from playhead.auth.tokens import Principal
 from playhead.db import CreatedScript, Creation, DatabaseUnavailable, Script, Source
+from playhead.db.limits import FORMER_VERSIONS_MAX
 from playhead.http.answers import script_answer
 from playhead.http.problems import Problem, Refused, problem
 from playhead.http.route import Answer
 from playhead.http.services import Services, Unplayable
 from playhead.http.upload_checks import Wanted, known_file
-from playhead.media import media_prefix, media_version, source_key
+from playhead.media import media_version, source_key
 from playhead.playback.rejections import Code
 from playhead.storage import StorageFailed, Upload
 
@@ -34,6 +36,26 @@ LISTENER_UPLOADS_MAX = 2
 INGESTS_MAX = 4
 """Files that one process measures at once; the others wait."""
 EMPTY = "The file is empty. Upload it again."
+OTHER_CAME_FIRST = (
+    "The script has another file than when this upload began: another upload came first. Look at it, and upload again "
+    "if this file shall replace that one."
+)
+TOO_MANY_FORMER = (
+    f"The script has had {FORMER_VERSIONS_MAX} other files lately, which are kept for who listens to them: each for "
+    "its length and 13 hours. Try again when one of them has gone."
+)
+
+
+Claim = Callable[[], Awaitable[None]]
+"""Is called right before the script is made. Raises Abandoned."""
+
+
+class Abandoned(Exception):
+    """Whoever sent the file wants no script of it any more."""
+
+
+async def unclaimed() -> None:
+    """Of a file whose sender waits for its script: nobody else can give it up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +104,27 @@ class Intake:
                 await _quietly(self._services.storage.delete_prefix(key))
 
     async def take(
-        self, principal: Principal, wanted: Wanted, stored: Stored, sources: set[str], before: Script | None
+        self,
+        principal: Principal,
+        wanted: Wanted,
+        stored: Stored,
+        sources: set[str],
+        before: Script | None,
+        claim: Claim = unclaimed,
     ) -> Answer | Problem:
-        """Makes the script of what is stored, and leaves in `sources` what is of no use. `before`: as it stood."""
+        """Makes the script of what is stored, and leaves in `sources` what is of no use. `before`: as it stood.
+
+        Raises Abandoned, Refused.
+        """
         if known := await known_file(self._services, principal, wanted, stored.media_version, stored.size_bytes):
+            await claim()
             return known
         measured = await self._measure(stored)
         if isinstance(measured, Unplayable):
+            await claim()
             return await self._failed(principal, wanted, measured)
         sources.update(measured.keys)
+        await claim()
         try:
             created = await self._services.scripts.create(
                 principal.claims,
@@ -98,6 +132,7 @@ class Intake:
                 title=wanted.title or measured.tags.title or wanted.untitled,
                 visibility=wanted.visibility,
                 source=measured,
+                replaces=wanted.replaces,
             )
         except DatabaseUnavailable:
             # The row may be there, and then it names the source.
@@ -106,7 +141,7 @@ class Intake:
             raise
         if created.outcome in (Creation.CREATED, Creation.REPLACED):
             sources.clear()
-        return await self._answer(created, before, principal)
+        return await self._answer(created, wanted, before, principal)
 
     async def _measure(self, stored: Stored) -> Source | Unplayable:
         if stored.size_bytes == 0:
@@ -126,7 +161,13 @@ class Intake:
             return problem(Code.SCRIPT_EXISTS)
         return problem(Code.NOT_AUDIO, unplayable.reason).model_copy(update={"script_id": wanted.script_id})
 
-    async def _answer(self, created: CreatedScript, before: Script | None, principal: Principal) -> Answer | Problem:
+    async def _answer(
+        self, created: CreatedScript, wanted: Wanted, before: Script | None, principal: Principal
+    ) -> Answer | Problem:
+        if created.outcome is Creation.TOO_MANY:
+            raise Refused(problem(Code.OVERLOADED, TOO_MANY_FORMER))
+        if created.outcome is Creation.EXISTS and wanted.replaces is not None:
+            return problem(Code.CONFLICT, OTHER_CAME_FIRST)
         if created.script is None or created.outcome is Creation.EXISTS:
             return problem(Code.SCRIPT_EXISTS)
         body = script_answer(created.script, principal.listener_id)
@@ -142,12 +183,10 @@ class Intake:
         return Answer(body, status=201)
 
     async def _forget(self, before: Script, after: Script) -> None:
-        """Deletes what is left of a failed upload that was replaced."""
-        for key in before.keys - after.keys:
-            await _quietly(self._services.storage.delete_prefix(key))
-        if before.media_version and before.media_version != after.media_version:
-            prefix = media_prefix(before.script_id, before.media_version)
-            await _quietly(self._services.storage.delete_prefix(prefix))
+        """Deletes the copy of the same file, of which its script could not be made the first time."""
+        if before.media_version == after.media_version:
+            for key in before.keys - after.keys:
+                await _quietly(self._services.storage.delete_prefix(key))
 
 
 async def _quietly(deletion: Awaitable[int]) -> None:

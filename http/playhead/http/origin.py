@@ -2,21 +2,25 @@
 
 The token in the path is the authority, so whatever has a valid one may ask, from any site. Playlists and init segments
 are computed from the script's row; segments come from the storage, or are encoded while the player waits. A bad token
-is 403, as CDNs answer it.
+is 403, as CDNs answer it. A file that the script had before is served like its present one, for as long as its tokens
+may last: who listens to it hears nothing of the replacement. Nor does a request need PostgreSQL for a script that this
+process has served before.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from playhead.auth.media_paths import InvalidMediaToken, MediaSigner
 from playhead.auth.revocations import Revocations
-from playhead.cache import BoundedMap, Flights
+from playhead.cache import BoundedMap
 from playhead.db import Script, ScriptRepository
 from playhead.http.media_facts import FACTS_TYPE, media_facts
 from playhead.http.origin_paths import MediaPath, parse_media_path
 from playhead.http.problems import HttpCode, Problem, problem, respond
 from playhead.http.representations import Representation, binary_representation, respond_to, text_representation
+from playhead.http.script_copies import ScriptCopies
 from playhead.http.services import NotNow, SegmentsOnDemand
 from playhead.media import (
     Grid,
@@ -36,14 +40,24 @@ FOR_EVER = "public, max-age=31536000, immutable"
 """Of segments: their bytes never change below a media version."""
 FOR_A_WHILE = "public, max-age=300"
 """Of playlists: a later release may write the same script's playlist better."""
-SCRIPT_COPY_MS = 1_000
-SCRIPT_COPIES_MAX = 1_000
+NOT_MADE = "The segment is not encoded yet. GET encodes it."
+NOT_MADE_RETRY_S = 1
+"""Of a HEAD, for which nothing is encoded."""
 PLAYLISTS_MAX = 1_000
 PLAYLISTS_BYTES_MAX = 16 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asker:
+    """Who asks for a segment. `listener`: the session of the address; None: it belongs to none."""
+
+    listener: str | None
+    wants_bytes: bool
+    is_there: Callable[[], bool]
+
+
 class Origin:
-    """Serves media. Keeps copies of script rows for 1 s, and playlists for as long as there is room."""
+    """Serves media. Keeps playlists for as long as there is room."""
 
     def __init__(
         self,
@@ -56,12 +70,10 @@ class Origin:
     ) -> None:
         self._signer = signer
         self._revocations = revocations
-        self._scripts = scripts
+        self._scripts = ScriptCopies(scripts.version, clock)
         self._storage = storage
         self._on_demand = on_demand
         self._clock = clock
-        self._rows: BoundedMap[str, tuple[int, Script | None]] = BoundedMap(SCRIPT_COPIES_MAX, 0, lambda _row: 0)
-        self._flights: Flights[Script | None] = Flights()
         self._playlists: BoundedMap[Grid, Representation] = BoundedMap(
             PLAYLISTS_MAX, PLAYLISTS_BYTES_MAX, lambda playlist: playlist.size_bytes
         )
@@ -80,13 +92,18 @@ class Origin:
             self._revocations.check(claims)
         except InvalidMediaToken as error:
             return problem(Code.FORBIDDEN, str(error))
-        script = await self._script(asked.script_id)
-        if script is None or script.media_version != asked.media_version:
+        script = await self._scripts.version(asked.script_id, asked.media_version)
+        if script is None:
             return problem(Code.NOT_FOUND)
-        return await self._made(asked, script, lambda: request.transport is not None)
+        asker = _Asker(
+            listener=claims.session_id,
+            wants_bytes=request.method != "HEAD",
+            is_there=lambda: request.transport is not None,
+        )
+        return await self._made(asked, script, asker)
 
-    async def _made(self, asked: MediaPath, script: Script, wanted: Callable[[], bool]) -> Representation | Problem:
-        grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
+    async def _made(self, asked: MediaPath, script: Script, asker: "_Asker") -> Representation | Problem:
+        grid = script.grid
         if asked.kind == "facts":
             facts = media_facts(grid, script.media_version).model_dump_json()
             return text_representation(facts, FACTS_TYPE, FOR_A_WHILE)
@@ -98,16 +115,16 @@ class Origin:
             return self._playlist(grid)
         if asked.segment >= grid.segments:
             return problem(Code.NOT_FOUND)
-        return await self._segment(script, asked.rung, asked.segment, wanted)
+        return await self._segment(script, asked.rung, asked.segment, asker)
 
-    async def _segment(
-        self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]
-    ) -> Representation | Problem:
-        """`wanted`: whether the player is still connected."""
+    async def _segment(self, script: Script, rung: Rung, segment: int, asker: "_Asker") -> Representation | Problem:
         body = await self._storage.get(segment_key(script.script_id, script.media_version, rung.name, segment))
         if body is None and script.status == "failed":
             return problem(Code.NOT_FOUND)
-        made = body or await self._on_demand.segment(script, rung, segment, wanted)
+        if body is None and not asker.wants_bytes:
+            made: bytes | NotNow = NotNow(NOT_MADE, NOT_MADE_RETRY_S)
+        else:
+            made = body or await self._on_demand.segment(script, rung, segment, asker.is_there, asker.listener)
         if isinstance(made, NotNow):
             refusal = problem(HttpCode.SEGMENT_NOT_READY, made.reason)
             return refusal.model_copy(update={"retry_after_ms": made.retry_after_s * 1_000})
@@ -119,16 +136,6 @@ class Origin:
             kept = text_representation(media_playlist(grid), PLAYLIST_TYPE, FOR_A_WHILE)
             self._playlists.put(grid, kept)
         return kept
-
-    async def _script(self, script_id: str) -> Script | None:
-        """The row, at most SCRIPT_COPY_MS old."""
-        kept = self._rows.get(script_id)
-        now_ms = self._clock.now_ms()
-        if kept is not None and now_ms < kept[0]:
-            return kept[1]
-        row = await self._flights.join(script_id, lambda: self._scripts.stored(script_id))
-        self._rows.put(script_id, (now_ms + SCRIPT_COPY_MS, row))
-        return row
 
 
 ORIGIN = web.AppKey("origin", Origin)

@@ -5,6 +5,7 @@ import hashlib
 import html
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -48,20 +49,26 @@ PAGE_POLICY = (
 
 def player_policy(media_base_url: str) -> str:
     """For the player page: hls.js runs a worker from a blob and hands media over in blobs."""
+    media = _source(media_base_url)
     return "; ".join(
         (
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
             "img-src 'self' data:",
-            f"connect-src 'self' {media_base_url}",
-            f"media-src 'self' blob: {media_base_url}",
+            f"connect-src 'self' {media}",
+            f"media-src 'self' blob: {media}",
             "worker-src 'self' blob:",
             "base-uri 'none'",
             "form-action 'self'",
             "frame-ancestors 'none'",
         )
     )
+
+
+def _source(base_url: str) -> str:
+    """As a policy names all below a URL: a path without a slash at its end would be that very one (CSP 3, 6.7.2.10)."""
+    return f"{base_url}/" if urlsplit(base_url).path else base_url
 
 
 def respond_page(title: str, body: str, status: int = 200) -> web.Response:

@@ -30,7 +30,7 @@ async def play(call: Call[PlayBody]) -> Answer | Rejection:
     sessions, principal, body = call.services.sessions, call.principal, call.fields
     origin = origin_of(body.device_id, body.command_id)
     if body.session_id is not None:
-        outcome = await _apply(call, body.session_id, body.command(), body.device_id)
+        outcome = await sessions.resume(principal, body.session_id, body.command(), origin, *body.expected)
     else:
         assert body.script_id is not None, "the model takes one of both"
         outcome = await sessions.play(principal, body.script_id, body.command(), origin, *body.expected)
@@ -39,7 +39,7 @@ async def play(call: Call[PlayBody]) -> Answer | Rejection:
 
 async def _playing(call: Call[PlayBody], outcome: Outcome) -> Answer:
     services, state = call.services, outcome.state
-    link = await session_stream(services.scripts, services.links, call.principal.claims, state)
+    link = await session_stream(services.scripts, services.links, call.principal.claims, state, outcome.script)
     body = PlayAnswer(
         session_id=state.session_id,
         stream_url=None if link is None else link.url,
@@ -90,7 +90,7 @@ async def session(call: Call[SessionPath]) -> Answer | Rejection:
 
 
 async def _apply(
-    call: Call[PlayBody] | Call[Steering] | Call[TransferBody] | Call[ProgressBody],
+    call: Call[Steering] | Call[TransferBody] | Call[ProgressBody],
     session_id: str,
     command: Command,
     device_id: str | None,

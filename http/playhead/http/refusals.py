@@ -8,6 +8,7 @@ COMMAND: tuple[AnyCode, ...] = (
     Code.NOT_FOUND,
     Code.OUT_OF_BOUNDS,
     Code.CONFLICT,
+    Code.COMMAND_ID_REUSED,
     Code.SESSION_ENDED,
     Code.OVERLOADED,
     *BODY,

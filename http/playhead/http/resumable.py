@@ -6,8 +6,9 @@
     DELETE /uploads/{id}   never mind
 
 No process remembers anything that the others need: what has arrived is what lies in the storage, and the first who
-writes a block has written it. A file that is whole is joined to a source and taken in as a plain upload is; who dies
-meanwhile, or two who do it at once, make one script, for its id is known from the beginning.
+writes a block has written it; so it is with the word whether it becomes a script or is deleted. A file that is whole
+is joined to a source and taken in as a plain upload is; who dies meanwhile, or two who do it at once, make one script,
+for its id is known from the beginning.
 """
 
 import asyncio
@@ -18,22 +19,21 @@ from aiohttp import web
 
 from playhead.auth.tokens import Principal
 from playhead.cache import Flights
+from playhead.db import Script
 from playhead.http.answers import ScriptAnswer, script_answer
 from playhead.http.decoding import Pace, decode, pieces, validate
-from playhead.http.intake import Intake, Stored
+from playhead.http.intake import Abandoned, Intake, Stored
 from playhead.http.problems import HttpCode, Problem, Refused, problem, respond
 from playhead.http.resumable_models import DeclaredBody, NoFields, UploadAnswer, UploadPath, UploadsAnswer
 from playhead.http.route import API, Answer, Call, respond_with
 from playhead.http.services import Services
-from playhead.http.unfinished_uploads import Declared, Finished, Unfinished, UnfinishedUploads
+from playhead.http.unfinished_uploads import BecomesScript, Declared, Finished, Unfinished, UnfinishedUploads
 from playhead.http.upload_bodies import UNTITLED, UPLOAD_PACE
 from playhead.http.upload_checks import (
     Wanted,
     check_room,
     check_size,
-    check_visibility,
     check_waiting,
-    default_visibility,
     known_file,
     own_script,
     watched,
@@ -48,21 +48,24 @@ OPEN_MAX = 8
 COPIES = 2
 """While a whole upload is joined it is there twice."""
 OTHER_FILE = "sha256: What has arrived is another file than was declared. Begin anew."
+BECOMES_SCRIPT = "The file is whole and becomes a script. Ask with `Content-Range: bytes */<size>` what it has become."
 
 
 async def begin(call: Call[DeclaredBody]) -> Answer | Rejection:
     """Raises Refused."""
     services, principal, body = call.services, call.principal, call.fields
     check_size(services, body.size)
-    check_visibility(body.visibility, principal)
-    wanted = Wanted(
+    before = None if body.script_id is None else await own_script(services, principal, body.script_id)
+    wanted = Wanted.of(
+        principal,
+        before,
         script_id=body.script_id or services.new_id(),
         own_id=body.script_id is not None,
         title=body.title,
         untitled=UNTITLED,
-        visibility=body.visibility or default_visibility(principal),
+        visibility=body.visibility,
     )
-    if known := await _known(services, principal, wanted, body):
+    if known := await _known(services, principal, wanted, body, before):
         return known
     await check_room(services, COPIES * body.size)
     await check_waiting(services, principal)
@@ -70,15 +73,16 @@ async def begin(call: Call[DeclaredBody]) -> Answer | Rejection:
     return Answer(begun, status=201, location=f"{API}/uploads/{begun.upload_id}")
 
 
-async def _known(services: Services, principal: Principal, wanted: Wanted, body: DeclaredBody) -> Answer | None:
+async def _known(
+    services: Services, principal: Principal, wanted: Wanted, body: DeclaredBody, before: Script | None
+) -> Answer | None:
     """The script that the file has become before, as far as that can be told."""
     version = None if body.sha256 is None else media_version(body.sha256)
-    before = await own_script(services, principal, wanted.script_id) if wanted.own_id else None
-    if before is not None and before.status != "failed" and version is not None:
-        if before.media_version != version:
-            raise Refused(problem(Code.SCRIPT_EXISTS))
+    if version is None:
+        return None
+    if before is not None and before.status != "failed" and before.media_version == version:
         return Answer(script_answer(before, principal.listener_id))
-    return None if version is None else await known_file(services, principal, wanted, version, body.size)
+    return await known_file(services, principal, wanted, version, body.size)
 
 
 async def _begun(services: Services, owner_id: str, wanted: Wanted, body: DeclaredBody) -> UploadAnswer:
@@ -91,6 +95,7 @@ async def _begun(services: Services, owner_id: str, wanted: Wanted, body: Declar
         size=body.size,
         sha256=body.sha256,
         block_bytes=BLOCK_BYTES,
+        replaces=wanted.replaces,
     )
     await uploads.begin(owner_id, upload_id, declared)
     # Counted afterwards: of many that begin at once some may be refused in vain, but never are there too many.
@@ -142,7 +147,8 @@ class Parts:
         self._uploads = _uploads(services)
         self._intake = intake
         self._pace = pace
-        self._senders: dict[str, _Sender] = {}
+        self._senders: dict[tuple[str, str], _Sender] = {}
+        """By owner and upload: an id that is another listener's names nothing of his."""
         self._finishing: Flights[Answer | Problem] = Flights()
 
     async def put(self, request: web.Request, principal: Principal, upload_id: str) -> Answer | Problem:
@@ -160,15 +166,18 @@ class Parts:
         return await self._answer(principal, upload)
 
     async def delete(self, principal: Principal, upload_id: str) -> bool:
-        """Ends who sends it, and removes it. False: there is none."""
-        await self._end_sender(upload_id)
-        return await self._uploads.abandon(principal.listener_id, upload_id)
+        """Ends who sends it, and removes it. False: there is none. Raises Refused where it is a script as good as."""
+        await self._end_sender(principal.listener_id, upload_id)
+        try:
+            return await self._uploads.abandon(principal.listener_id, upload_id)
+        except BecomesScript:
+            raise Refused(problem(Code.CONFLICT, BECOMES_SCRIPT)) from None
 
     async def _received(
         self, request: web.Request, principal: Principal, upload: Unfinished, part: Part
     ) -> Unfinished | None:
         """The upload with the part; None where it is gone meanwhile. Raises Refused and Incomplete."""
-        await self._end_sender(upload.upload_id)
+        await self._end_sender(principal.listener_id, upload.upload_id)
         ended = asyncio.Event()
         try:
             with self._intake.place(principal.listener_id):
@@ -184,21 +193,21 @@ class Parts:
         late = False
         try:
             async with asyncio.timeout(None) as turn:
-                self._senders[upload_id] = _Sender(turn, ended)
+                self._senders[owner_id, upload_id] = _Sender(turn, ended)
                 await upload.blocks.append(part.start, watched(self._services, pieces(request, self._pace)))
         except (TimeoutError, Overtaken):
             late = True
         finally:
-            if (sender := self._senders.get(upload_id)) is not None and sender.ended is ended:
-                del self._senders[upload_id]
+            if (sender := self._senders.get((owner_id, upload_id))) is not None and sender.ended is ended:
+                del self._senders[owner_id, upload_id]
             await self._uploads.clear(owner_id, upload_id)
         now = await self._uploads.find(owner_id, upload_id)
         if late and now is not None:
             raise Refused(_elsewhere(now))
         return now
 
-    async def _end_sender(self, upload_id: str) -> None:
-        sender = self._senders.pop(upload_id, None)
+    async def _end_sender(self, owner_id: str, upload_id: str) -> None:
+        sender = self._senders.pop((owner_id, upload_id), None)
         if sender is not None:
             sender.turn.reschedule(asyncio.get_running_loop().time())
             await sender.ended.wait()
@@ -207,7 +216,8 @@ class Parts:
         if not upload.is_whole:
             return Answer(_receiving(upload), status=202)
         with self._intake.place(principal.listener_id):
-            return await self._finishing.join(upload.upload_id, lambda: self._finish(principal, upload))
+            flight = principal.listener_id, upload.upload_id
+            return await self._finishing.join(flight, lambda: self._finish(principal, upload))
 
     async def _finish(self, principal: Principal, upload: Unfinished) -> Answer | Problem:
         declared = upload.declared
@@ -218,25 +228,40 @@ class Parts:
                 joined = await upload.blocks.join(key)
             except ObjectMissing:  # another process has finished it, or it was abandoned
                 return await self._outcome(principal, upload.upload_id)
-            if declared.sha256 in (None, joined.sha256):
-                outcome = await self._taken_in(principal, declared, Stored.of(key, joined), sources)
-            else:
-                outcome = problem(Code.INVALID, OTHER_FILE)
+            try:
+                outcome = await self._taken_in(principal, upload, Stored.of(key, joined), joined.sha256, sources)
+            except Abandoned:
+                return await self._outcome(principal, upload.upload_id)
         await self._keep(principal, upload, outcome)
         return outcome
 
     async def _taken_in(
-        self, principal: Principal, declared: Declared, stored: Stored, sources: set[str]
+        self, principal: Principal, upload: Unfinished, stored: Stored, sha256: str, sources: set[str]
     ) -> Answer | Problem:
+        """Raises Abandoned and Refused: then there is no script."""
+        owner_id, upload_id, declared = principal.listener_id, upload.upload_id, upload.declared
+
+        async def claim() -> None:
+            if not await self._uploads.take(owner_id, upload_id):
+                raise Abandoned
+
+        if declared.sha256 not in (None, sha256):
+            await claim()
+            return problem(Code.INVALID, OTHER_FILE)
+        before = await self._services.scripts.stored(declared.script_id)
         wanted = Wanted(
             script_id=declared.script_id,
             own_id=declared.own_id,
             title=declared.title,
-            untitled=UNTITLED,
+            untitled=UNTITLED if before is None else before.title,
             visibility=declared.visibility,
+            replaces=declared.replaces,
         )
-        before = await self._services.scripts.stored(wanted.script_id)
-        return await self._intake.take(principal, wanted, stored, sources, before)
+        try:
+            return await self._intake.take(principal, wanted, stored, sources, before, claim)
+        except Refused:
+            await self._uploads.untake(owner_id, upload_id)
+            raise
 
     async def _keep(self, principal: Principal, upload: Unfinished, outcome: Answer | Problem) -> None:
         """What is kept is what no repetition mends: all else was raised."""

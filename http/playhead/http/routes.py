@@ -182,7 +182,7 @@ _PLAYBACK = (
         tag="playback",
         summary="End a session; every device is told.",
         good=(Good(200, "What it came to.", SummaryAnswer),),
-        refusals=(Code.NOT_FOUND, Code.OVERLOADED),
+        refusals=(Code.NOT_FOUND, Code.COMMAND_ID_REUSED, Code.OVERLOADED),
         command=True,
     ),
 )
@@ -218,7 +218,7 @@ _SCRIPTS = (
         fields=UploadFields,
         content={"audio/*": {}, "application/octet-stream": {}, FORM_TYPE: _FORM_SCHEMA},
         good=(
-            Good(201, "The script; its media are being prepared.", ScriptAnswer),
+            Good(201, "The script, new or with this file; its media are being prepared.", ScriptAnswer),
             Good(200, "The same file was uploaded under this id before.", ScriptAnswer),
         ),
         refusals=(
@@ -227,6 +227,7 @@ _SCRIPTS = (
             Code.INVALID,
             Code.NOT_AUDIO,
             Code.SCRIPT_EXISTS,
+            Code.CONFLICT,
             Code.OVERLOADED,
             Code.UNAVAILABLE,
             *BODY,

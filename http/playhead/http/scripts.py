@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from playhead.db import Script
+from playhead.db import FormerVersion, Script
 from playhead.http.answers import (
     ScriptsAnswer,
     StreamAnswer,
@@ -56,15 +56,29 @@ async def list_scripts(call: Call[PageFields]) -> Answer | Rejection:
 
 
 async def stream(call: Call[StreamFields]) -> Answer | Rejection:
-    services = call.services
-    found = await services.scripts.get(call.principal.claims, call.fields.script_id)
+    services, fields = call.services, call.fields
+    found = await services.scripts.get(call.principal.claims, fields.script_id)
     if found is None:
         return Rejection(code=Code.NOT_FOUND)
+    if fields.media_version not in (None, found.media_version):
+        for former in await services.scripts.former_versions(found.script_id):
+            if former.script.media_version == fields.media_version:
+                return Answer(_former_answer(services, former, fields.quality))
     if found.status == "failed":
         return Rejection(code=Code.SCRIPT_FAILED)
-    unsigned, cached = await _unsigned(services, found, call.fields.quality)
+    unsigned, cached = await _unsigned(services, found, fields.quality)
     link = services.links.link(found.script_id, found.media_version, found.duration_ms, unsigned.playlist)
     return Answer(_stream_answer(unsigned, link, found.loudness, cached))
+
+
+def _former_answer(services: Services, former: FormerVersion, quality: str) -> StreamAnswer:
+    """No address outlives what it leads to."""
+    script, unsigned = former.script, _describe(former.script, quality)
+    until_s = int(former.kept_until.timestamp())
+    link = services.links.link(
+        script.script_id, script.media_version, script.duration_ms, unsigned.playlist, not_after_s=until_s
+    )
+    return _stream_answer(unsigned, link, script.loudness, cached=False)
 
 
 def _stream_answer(unsigned: Unsigned, link: StreamLink, loudness: Loudness | None, cached: bool) -> StreamAnswer:
@@ -146,7 +160,7 @@ async def cancel(call: Call[ScriptPath]) -> Answer | Rejection:
         return Rejection(code=Code.FORBIDDEN, detail="Only its owner may cancel a script.")
     if found.status == "ready":
         return Rejection(code=Code.CONFLICT, detail="The script is ready: there is nothing to cancel.")
-    await services.scripts.failed(found.script_id, CANCELLED)
+    await services.scripts.failed(found.script_id, CANCELLED, media_version=found.media_version)
     await services.cache.drop(_asked_key(found.script_id))
     return Answer(prepare_answer(await services.scripts.stored(found.script_id) or found))
 

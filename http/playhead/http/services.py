@@ -1,7 +1,7 @@
 """What the routes need, given by the composition root, and where a request finds it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,8 +60,11 @@ class NotNow:
 class SegmentsOnDemand(Protocol):
     """Encodes what is asked for and not there."""
 
-    async def segment(self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool]) -> bytes | NotNow:
-        """A segment within the script's grid; `wanted`: whether who asked is still there. May raise StorageFailed."""
+    async def segment(
+        self, script: Script, rung: Rung, segment: int, wanted: Callable[[], bool], listener: str | None
+    ) -> bytes | NotNow:
+        """A segment within the script's grid; `wanted`: whether who asked is still there; `listener`: of whom not too
+        much is made at once. May raise StorageFailed."""
         ...
 
     def soon(self, script_id: str, position_ms: int) -> None:
@@ -75,8 +78,8 @@ class Services:
 
     `media_base_url`: where stream addresses point to, which the player page must be allowed to fetch from.
     `player_dir` None, or without an index.html: the page says how to build it.
-    `readiness`: by the name that `/readyz` answers; `store`: where it says that sessions live. `asyncapi`: the document
-    of the socket protocol. `rate`: how fast a listener may ask.
+    `readiness`: by the name that `/readyz` answers; `store`: where it says that sessions live. `asyncapi`: makes the
+    document of the socket protocol. `rate`: how fast a listener may ask.
     """
 
     sessions: SessionService
@@ -104,7 +107,7 @@ class Services:
     rate: Rate = COMMAND_RATE
     cors_origins: tuple[str, ...] = ()
     player_dir: Path | None = None
-    asyncapi: Mapping[str, Any] = field(default_factory=dict)
+    asyncapi: Callable[[], Mapping[str, Any]] = dict
 
 
 SERVICES = web.AppKey("services", Services)

@@ -2,6 +2,7 @@
 
     uploads/<owner>/<upload>/declared    what was said of the file at the beginning
     uploads/<owner>/<upload>/blocks/…    what has arrived
+    uploads/<owner>/<upload>/fate        TAKEN or DELETED, whichever was said first: no script of one that is deleted
     uploaded/<owner>/<upload>            what became of it; then the others go
 
 One that nothing was added to for UNFINISHED_KEPT_S is not found any more; a worker removes it.
@@ -17,9 +18,12 @@ from playhead.db import Visibility
 from playhead.http.problems import Problem
 from playhead.media import uploaded_key, uploads_prefix
 from playhead.runtime.clock import Clock
-from playhead.storage import UNFINISHED_KEPT_S, Blocks, Storage
+from playhead.storage import UNFINISHED_KEPT_S, Blocks, Storage, StorageFailed
 
-DECLARED, BLOCKS = "declared", "blocks"
+DECLARED, BLOCKS, FATE = "declared", "blocks", "fate"
+TAKEN, DELETED = b"taken", b"deleted"
+FATE_TRIES = 3
+"""More than once only where another process removes what it had said in the same moment."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,6 +40,8 @@ class Declared(BaseModel):
     size: int
     sha256: str | None
     block_bytes: int
+    replaces: str | None = None
+    """The media version that the script had then; None: there was no script, or an earlier release noted nothing."""
 
 
 class Finished(BaseModel):
@@ -47,6 +53,10 @@ class Finished(BaseModel):
     status: int
     script_id: str | None
     problem: Problem | None
+
+
+class BecomesScript(Exception):
+    """The upload cannot be deleted any more: a script is made of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +113,52 @@ class UnfinishedUploads:
         return [upload for upload in found if upload is not None]
 
     async def abandon(self, owner_id: str, upload_id: str) -> bool:
-        """Forgets it, and what became of it. False: there is no such upload."""
-        deleted = await self._storage.delete_prefix(uploads_prefix(owner_id, upload_id))
+        """Forgets it, and what became of it. False: there is no such upload. Raises BecomesScript."""
+        there = await self._storage.exists(self._declared_key(owner_id, upload_id))
+        if there and await self._fate(owner_id, upload_id, DELETED) != DELETED:
+            raise BecomesScript(upload_id)
+        deleted = await self._remove(owner_id, upload_id)
         return bool(deleted + await self._storage.delete_prefix(uploaded_key(owner_id, upload_id)))
 
+    async def take(self, owner_id: str, upload_id: str) -> bool:
+        """Says that a script is about to be made of it, so that it cannot be deleted. False: it was."""
+        first = await self._fate(owner_id, upload_id, TAKEN)
+        if first != DELETED and await self._storage.exists(self._declared_key(owner_id, upload_id)):
+            return True
+        await self.clear(owner_id, upload_id)
+        return False
+
+    async def untake(self, owner_id: str, upload_id: str) -> None:
+        """No script was made of it, and it may be deleted."""
+        await self._storage.delete_prefix(self._fate_key(owner_id, upload_id))
+
+    async def _fate(self, owner_id: str, upload_id: str, word: bytes) -> bytes:
+        """Says it, and answers what was said first."""
+        key = self._fate_key(owner_id, upload_id)
+        for _ in range(FATE_TRIES):
+            if await self._storage.put(key, word):
+                return word
+            if (said := await self._storage.get(key)) is not None:
+                return said
+        raise StorageFailed(f"{key} was changed again and again")
+
     async def clear(self, owner_id: str, upload_id: str) -> None:
-        """Removes blocks that were still written while the upload was abandoned."""
+        """Removes what was still written while the upload was abandoned."""
         if not await self._storage.exists(self._declared_key(owner_id, upload_id)):
             await self._storage.delete_prefix(uploads_prefix(owner_id, upload_id))
 
     async def finish(self, owner_id: str, upload_id: str, finished: Finished) -> None:
         """Keeps what became of it; the first word stays."""
         await self._storage.put(uploaded_key(owner_id, upload_id), finished.model_dump_json().encode())
-        await self._storage.delete_prefix(uploads_prefix(owner_id, upload_id))
+        await self._remove(owner_id, upload_id)
+
+    async def _remove(self, owner_id: str, upload_id: str) -> int:
+        """What was declared goes first: who looks meanwhile finds all of the blocks, or no upload.
+
+        And it goes before the word: who can say another one must find nothing to make a script of.
+        """
+        deleted = await self._storage.delete_prefix(self._declared_key(owner_id, upload_id))
+        return deleted + await self._storage.delete_prefix(uploads_prefix(owner_id, upload_id))
 
     async def finished(self, owner_id: str, upload_id: str) -> tuple[Finished, float] | None:
         """What became of it, and when that is forgotten, in seconds since the Unix epoch."""
@@ -128,6 +171,9 @@ class UnfinishedUploads:
 
     def _declared_key(self, owner_id: str, upload_id: str) -> str:
         return f"{uploads_prefix(owner_id, upload_id)}/{DECLARED}"
+
+    def _fate_key(self, owner_id: str, upload_id: str) -> str:
+        return f"{uploads_prefix(owner_id, upload_id)}/{FATE}"
 
 
 def _parsed(model: type[Model], stored: bytes | None) -> Model | None:

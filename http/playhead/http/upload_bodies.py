@@ -4,6 +4,7 @@ A form may name its fields before or after the file; `script_id` before it, for 
 Nothing here holds more than one piece of the file.
 """
 
+import re
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -26,6 +27,9 @@ PIECE_BYTES = 64 * 1024
 UNTITLED = "Untitled"
 UPLOAD_PACE = Pace(grace_s=30.0, bytes_per_s=64 * 1024)
 """A gigabyte may take four and a half hours."""
+
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What stands for bytes that are no UTF-8 (PEP 383), or was said by half: neither can be stored or answered."""
 
 
 class InvalidForm(ValueError):
@@ -84,9 +88,10 @@ class FormBody:
 
     @property
     def title(self) -> str:
-        name = (self._part.filename if self._part is not None else None) or ""
+        name = _readable(self._part.filename if self._part is not None else None)
         plain = name.replace("\\", "/").rpartition("/")[2].replace("\0", "")
-        return (plain.rpartition(".")[0] or plain).strip()[:TITLE_CHARS_MAX] or UNTITLED
+        title = (plain.rpartition(".")[0] or plain).strip()[:TITLE_CHARS_MAX]
+        return title if title.strip("\ufffd ") else UNTITLED
 
     async def open(self) -> Problem | None:
         """Reads up to the file. Raises Incomplete or InvalidForm."""
@@ -116,9 +121,9 @@ class FormBody:
     async def _until_file(self) -> BodyPartReader | None:
         """Reads fields up to the next file; None at the form's end."""
         while (part := await self._next()) is not None:
-            if part.name == FILE_FIELD:
+            name = _readable(part.name)
+            if name == FILE_FIELD:
                 return part
-            name = part.name or ""
             if name in self._given:
                 raise InvalidForm(f"The form names `{name[:FIELD_BYTES_MAX]}` twice.")
             self._given[name] = await self._text(part)
@@ -156,6 +161,10 @@ class FormBody:
             raise Incomplete from error
         except ValueError:
             raise InvalidForm("The form ends without its last boundary: the file did not arrive whole.") from None
+
+
+def _readable(said: str | None) -> str:
+    return _NO_TEXT.sub("\ufffd", said or "")
 
 
 def is_raw(content_type: str) -> bool:

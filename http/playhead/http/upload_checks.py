@@ -30,7 +30,8 @@ DISK_FULL = "The server's disk is nearly full. Try again later."
 class Wanted:
     """What the script will be called, and who may hear it. `own_id`: the app has chosen its id.
 
-    `title` None: nobody gave one, and it is called `untitled`.
+    `title` None: nobody gave one, and it is called `untitled`, where the file does not say either. `replaces`: the
+    media version that a script of that id had when the upload began; None: there was none.
     """
 
     script_id: str
@@ -38,16 +39,43 @@ class Wanted:
     title: str | None
     untitled: str
     visibility: Visibility
+    replaces: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        principal: Principal,
+        before: Script | None,
+        *,
+        script_id: str,
+        own_id: bool,
+        title: str | None,
+        untitled: str,
+        visibility: Visibility | None,
+    ) -> "Wanted":
+        """`before`: the caller's script that gets another file; what is not said stays as it is there.
+
+        Raises Refused where the caller may not let so many hear it.
+        """
+        if before is None:
+            heard_by = visibility or ("listeners" if principal.may_publish else "private")
+        else:
+            heard_by = visibility or before.visibility
+        check_visibility(heard_by, principal)
+        return cls(
+            script_id=script_id,
+            own_id=own_id,
+            title=title,
+            untitled=untitled if before is None else before.title,
+            visibility=heard_by,
+            replaces=None if before is None else before.media_version,
+        )
 
 
 def check_visibility(visibility: Visibility | None, principal: Principal) -> None:
     if visibility == "listeners" and not principal.may_publish:
         detail = "Uploads for every listener need a token with the scope `scripts:write`."
         raise Refused(problem(Code.FORBIDDEN, detail))
-
-
-def default_visibility(principal: Principal) -> Visibility:
-    return "listeners" if principal.may_publish else "private"
 
 
 def check_size(services: Services, size_bytes: int) -> None:

@@ -21,7 +21,6 @@ from playhead.http.upload_checks import (
     check_size,
     check_visibility,
     check_waiting,
-    default_visibility,
     own_script,
     watched,
 )
@@ -69,13 +68,14 @@ class Uploads:
             fields = await body.rest()
             if isinstance(fields, Problem):
                 return fields
-            check_visibility(fields.visibility, principal)
-            wanted = Wanted(
+            wanted = Wanted.of(
+                principal,
+                before,
                 script_id=script_id,
                 own_id=own_id is not None,
                 title=fields.title,
                 untitled=body.title,
-                visibility=fields.visibility or default_visibility(principal),
+                visibility=fields.visibility,
             )
             return await self.intake.take(principal, wanted, stored, sources, before)
 

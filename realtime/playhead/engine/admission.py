@@ -6,6 +6,7 @@
 | sockets of the address             | `address`      | in FULL_RETRY_MS                                    |
 | arrivals from the address a second | `address_rate` | at a turn that nobody else of it was promised       |
 | arrivals at the process a second   | `rate`         | at a turn that nobody else was promised             |
+|   (fewer while it is busy: see `strain`)                                                                  |
 
 Nobody has shown a token by then, so nobody can be harmed by who others say they are: only addresses count. Whoever has
 shown nothing at all takes a place among HalfOpen, where the oldest makes room for the newest.
@@ -26,6 +27,12 @@ RETRY_MS_MIN = 1_000
 RETRY_MS_MAX = 60_000
 JITTER = 0.25
 """What is added to each wait, at most, as a share of it."""
+PATIENCE_US = 3 * SECOND_US
+"""What a stranger has at least, before one who has just come takes its place: a slow line's time to say something."""
+CROWDED_SHARE = 0.5
+"""Of its pace: a process with no more to spare keeps a crowd waiting, one that was late once or twice does not."""
+CROWDED_US = 10 * SECOND_US
+"""After somebody was told to come back later for the rate: by then most of a crowd have been told so, or are in."""
 ADDRESSES_MAX = 65_536
 """Whose pace is remembered; about 250 bytes each."""
 
@@ -41,6 +48,8 @@ class Reason(StrEnum):
     """Had not shown who it is when its place was needed."""
     DESCRIPTORS = "descriptors"
     """The process has as many connections as it has file descriptors for."""
+    REST = "rest"
+    """All connections that sockets leave to requests of other kinds are in use."""
 
 
 MESSAGES = {
@@ -48,12 +57,13 @@ MESSAGES = {
     Reason.ADDRESS: "Your address has as many sockets as it may have.",
     Reason.ADDRESS_RATE: "Too many sockets come from your address at once.",
     Reason.RATE: "Too many sockets come at once.",
+    Reason.REST: "This server process has as many connections as it may have.",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of one process. `connections_max`: of any kind, REST and half-open ones included.
+    """Of one process. `connections_max`: of any kind, REST and half-open ones included. `rest_max`: of REST alone.
 
     What is not set is as much as no process could serve.
     """
@@ -66,6 +76,7 @@ class Limits:
     address_burst: int = MANY
     half_open_max: int = MANY
     connections_max: int = MANY
+    rest_max: int = MANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +104,19 @@ class Gate:
     The promises follow each other at the same rate, so that a crowd that is turned away comes back in a row.
     """
 
-    __slots__ = ("_apart_us", "_due_us", "_promised_us", "_slack_us")
+    __slots__ = ("_apart_us", "_burst", "_due_us", "_per_s", "_promised_us", "_slack_us")
 
     def __init__(self, per_s: int, burst: int) -> None:
-        self._apart_us = SECOND_US // per_s
-        self._slack_us = self._apart_us * (burst - 1)
+        self._per_s = per_s
+        self._burst = burst
         self._due_us = 0
         self._promised_us = 0
+        self.slow_to(1.0)
+
+    def slow_to(self, share: float) -> None:
+        """From now on this share of the rate, and of the burst; promises that were given stand."""
+        self._apart_us = int(SECOND_US / (self._per_s * share))
+        self._slack_us = self._apart_us * (max(1, int(self._burst * share)) - 1)
 
     def wait_us(self, now_us: int) -> int:
         """How long until there is room for one; 0: now."""
@@ -138,6 +155,8 @@ class Admission:
         self._on_refused = on_refused
         self._chance = chance
         self._sockets = 0
+        self._slowed = False
+        self._crowded_until_us = 0
         self._by_address: Counter[str] = Counter()
         self._gate = Gate(limits.per_s, limits.burst)
         self._gates: OrderedDict[str, Gate] = OrderedDict()
@@ -171,6 +190,15 @@ class Admission:
             if not self._by_address[address]:
                 del self._by_address[address]
 
+    def slow_to(self, share: float) -> None:
+        """The process has only this share of its pace to spare; that of an address is none of its load."""
+        self._gate.slow_to(share)
+        self._slowed = share <= CROWDED_SHARE
+
+    def crowded(self, now_us: int) -> bool:
+        """Whether who leaves now may find more at the door than get in: it takes fewer, or has just refused some."""
+        return self._slowed or now_us < self._crowded_until_us
+
     def count(self, reason: Reason) -> None:
         if self._on_refused is not None:
             self._on_refused(reason)
@@ -186,6 +214,7 @@ class Admission:
             if gate is not None and gate.wait_us(now_us):
                 return self._promised(Reason.ADDRESS_RATE, gate, now_us)
         if self._gate.wait_us(now_us):
+            self._crowded_until_us = now_us + CROWDED_US
             return self._promised(Reason.RATE, self._gate, now_us)
         return None
 
@@ -226,20 +255,29 @@ class HalfOpen:
     def __init__(self, most: int, on_crowded_out: Callable[[], None]) -> None:
         self._most = most
         self._on_crowded_out = on_crowded_out
-        self._strangers: dict[Stranger, None] = {}
+        self._since_us: dict[Stranger, int] = {}
 
     def __len__(self) -> int:
-        return len(self._strangers)
+        return len(self._since_us)
 
     def __contains__(self, stranger: Stranger) -> bool:
-        return stranger in self._strangers
+        return stranger in self._since_us
 
-    def add(self, stranger: Stranger) -> None:
-        self._strangers[stranger] = None
-        if len(self._strangers) > self._most:
-            oldest = next(iter(self._strangers))
+    def room(self, wanted: int, now_us: int) -> int:
+        """How many of so many may come now, so that nobody loses its place before its time."""
+        free = self._most - len(self._since_us)
+        for since_us in self._since_us.values():
+            if free >= wanted or since_us + PATIENCE_US > now_us:
+                break
+            free += 1
+        return max(0, min(free, wanted))
+
+    def add(self, stranger: Stranger, now_us: int) -> None:
+        self._since_us[stranger] = now_us
+        if len(self._since_us) > self._most:
+            oldest = next(iter(self._since_us))
             self._on_crowded_out()
             oldest.crowd_out()
 
     def remove(self, stranger: Stranger) -> None:
-        self._strangers.pop(stranger, None)
+        self._since_us.pop(stranger, None)

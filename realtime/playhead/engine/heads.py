@@ -6,6 +6,7 @@ What is not understood is nobody's websocket: aiohttp gets every byte, and answe
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,6 +15,13 @@ HEADERS_MAX = 100
 END = b"\r\n\r\n"
 WEBSOCKET_VERSION = "13"
 KEY_BYTES = 16
+QUERIES_KEPT = 64
+"""Almost all that open a socket ask the same."""
+
+
+@lru_cache(maxsize=QUERIES_KEPT)
+def _query(text: str) -> Mapping[str, str]:
+    return {name: values[0] for name, values in parse_qs(text).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +37,9 @@ class Head:
         return ",".join(value for found, value in self.headers if found == name)
 
     @property
-    def query(self) -> dict[str, str]:
+    def query(self) -> Mapping[str, str]:
         """The first value of each parameter."""
-        return {name: values[0] for name, values in parse_qs(self.target.partition("?")[2]).items()}
+        return _query(self.target.partition("?")[2])
 
     @property
     def asks_for_websocket(self) -> bool:

@@ -17,18 +17,26 @@ _leave = asyncio.tasks._leave_task
 
 
 class Standin:
-    """The current task, while there is none."""
+    """The current task, while there is none.
 
-    __slots__ = ("__weakref__", "_cancelled", "task")
+    `begun`: the task has made its first step. One that is cancelled before that never runs its coroutine, and this has
+    run already: so it is cancelled right after.
+    """
+
+    __slots__ = ("__weakref__", "_cancelled", "begun", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[Any] | None = None
+        self.begun = False
         self._cancelled = 0
 
     def cancel(self, msg: Any | None = None) -> bool:
-        if self.task is not None:
+        if self.task is None:
+            self._cancelled += 1
+        elif self.begun:
             return self.task.cancel(msg)
-        self._cancelled += 1
+        else:
+            self.task.get_loop().call_soon(self.task.cancel, msg)
         return True
 
     def cancelling(self) -> int:
@@ -50,20 +58,28 @@ class Standin:
         """From now on `task` is what it stood for; what was asked of it before is done."""
         self.task = task
         for _ in range(self._cancelled):
-            task.cancel()
+            self.cancel()
 
 
 class _Continued:
     """What is left of a coroutine, and what it waits for. To be awaited once, by the task that goes on with it."""
 
-    __slots__ = ("_coroutine", "_waits_for")
+    __slots__ = ("_coroutine", "_marked", "_standin", "_waits_for")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, standin: Standin) -> None:
         self._coroutine = coroutine
+        self._standin = standin
         self._waits_for = waits_for
+        # a future's mark that it is awaited is for the task's next step: others may await the same one until then
+        self._marked = getattr(waits_for, "_asyncio_future_blocking", False)
+        if self._marked:
+            waits_for._asyncio_future_blocking = False
 
     def __await__(self) -> Generator[Any, Any, Any]:
         coroutine, waits_for = self._coroutine, self._waits_for
+        self._standin.begun = True
+        if self._marked:
+            waits_for._asyncio_future_blocking = True
         while True:
             try:
                 sent = yield waits_for
@@ -130,6 +146,6 @@ def run(
         _leave(loop, as_task)
         if outer is not None:
             _enter(loop, outer)
-    task = loop.create_task(go_on(_Continued(coroutine, waits_for)), context=context)
+    task = loop.create_task(go_on(_Continued(coroutine, waits_for, standin)), context=context)
     standin.become(task)
     return task

@@ -15,11 +15,12 @@ from aiohttp import web
 
 from playhead.engine import inline, polling, websockets
 from playhead.engine.addresses import Addresses
-from playhead.engine.admission import Admission, Limits, Reason, Refusal
+from playhead.engine.admission import Admission, Limits, Reason, Refusal, Stranger
 from playhead.engine.endings import Ending
 from playhead.engine.heads import Environ, Head
 from playhead.engine.packets import OPEN, Outgoing
 from playhead.engine.sessions import Session, reason
+from playhead.engine.strain import Strain
 from playhead.engine.websockets import WebSocket
 from playhead.engine.wheel import Wheel
 
@@ -67,6 +68,7 @@ class EngineServer(engineio.AsyncServer):
         self.path: str | None = None
         """Where it is attached."""
         self.admission = Admission(limits or Limits(), on_refused)
+        self.strain = Strain(self.admission.slow_to)
         self._addresses = Addresses(trusted_proxies)
         self._on_ended = on_ended
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,7 +110,13 @@ class EngineServer(engineio.AsyncServer):
 
     def full(self, head: Head) -> Refusal | None:
         """Why no session may be opened with this request now; None: `open` may follow at once."""
+        self.strain.watch(self.loop)
         return self.admission.refusal(self.address(head), _now_us())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether who leaves now may have to wait before it is let in again."""
+        return self.admission.crowded(_now_us())
 
     def address(self, head: Head) -> str | None:
         """Whose limits a request counts to."""
@@ -119,7 +127,7 @@ class EngineServer(engineio.AsyncServer):
         sid = self.generate_id()
         self.admission.enter(address, _now_us())
         session = self.sockets[sid] = Session(self, sid, address)
-        self.admission.half_open.add(session)
+        self.estranged(session)
         interval_s = self.ping_interval + self.ping_interval_grace_period
         handshake = {
             "sid": sid,
@@ -171,6 +179,14 @@ class EngineServer(engineio.AsyncServer):
                 session.end(reason.TRANSPORT_ERROR, Ending.UNREADABLE, say_so=True)
         except Exception:
             self.logger.exception("message async handler error")
+
+    def estranged(self, stranger: Stranger) -> None:
+        """Has not shown who it is, from now on until it is removed from `half_open`."""
+        self.admission.half_open.add(stranger, _now_us())
+
+    def room(self, wanted: int) -> int:
+        """How many strangers of so many may be taken now."""
+        return self.admission.half_open.room(wanted, _now_us())
 
     def known(self, sid: str) -> None:
         """The client of a session has shown who it is."""
@@ -227,6 +243,7 @@ class EngineServer(engineio.AsyncServer):
     async def shutdown(self) -> None:
         """Stops the timers. Sessions are closed before."""
         self.wheel.stop()
+        self.strain.stop()
 
 
 def _now_us() -> int:

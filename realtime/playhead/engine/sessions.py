@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 reason = BaseServer.reason
 
+USELESS_MAX = 1_000
+"""Packets from one ping to the next that nothing comes of: no client of its right mind sends any."""
+
 
 class Session:
     """`closed`: it is over. `upgraded`: on a websocket. `awaits_pong`: a ping has not been answered.
@@ -35,6 +38,7 @@ class Session:
         "_poll",
         "_server",
         "_turns",
+        "_useless",
         "address",
         "awaits_pong",
         "closed",
@@ -60,6 +64,7 @@ class Session:
         self.posting = False
         self.slot = 0
         self._turns: Turns | None = None
+        self._useless = 0
         self._backlog: list[Outgoing | str] = []
         self._backlog_bytes = 0
         self._poll: asyncio.Future[None] | None = None
@@ -86,10 +91,18 @@ class Session:
             if self.awaits_pong:
                 self.awaits_pong = False
                 self._server.wheel.set(self, self._server.ping_interval)
+            else:
+                self.useless()
         elif packet.startswith(CLOSE):
             self.end(reason.CLIENT_DISCONNECT)
         else:
             raise Unreadable
+
+    def useless(self) -> None:
+        """Something came that nobody asked for, and that means nothing. Whoever handles messages counts theirs, too."""
+        self._useless += 1
+        if self._useless > USELESS_MAX:
+            self.end(reason.TRANSPORT_ERROR, Ending.OVERRUN, cut=True)
 
     def _message(self, data: str | bytes) -> None:
         turns = self._turns
@@ -204,7 +217,7 @@ class Session:
         elif self.awaits_pong:
             self.end(reason.PING_TIMEOUT, say_so=True)
         else:
-            self.awaits_pong = True
+            self.awaits_pong, self._useless = True, 0
             server.wheel.set(self, server.ping_timeout)
             self.send_packet(PING)
 

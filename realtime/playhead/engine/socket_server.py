@@ -228,13 +228,16 @@ class SocketServer(socketio.AsyncServer):
             await self.manager.disconnect(sid, namespace, ignore_queue=True)
 
     def _expect_connected(self, eio_sid: str) -> None:
-        """Raises Unparsable where nothing has been connected yet: a CONNECT comes first.
-
-        Later a packet may find its namespace left, because both ends may leave it at any time.
-        """
+        """Raises Unparsable where nothing has been connected yet: a CONNECT comes first."""
         session = self.eio.sockets.get(eio_sid)
         if session is not None and session in self.eio.admission.half_open:
             raise Unparsable
+
+    def _useless(self, eio_sid: str) -> None:
+        """A packet found its namespace left, because both ends may leave it at any time; or answers nothing."""
+        self._expect_connected(eio_sid)
+        if (session := self.eio.sockets.get(eio_sid)) is not None:
+            session.useless()
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         if eio_sid in self._binary_packet or (isinstance(data, bytes) and self.packet_class.uses_binary_events):
@@ -250,8 +253,7 @@ class SocketServer(socketio.AsyncServer):
         elif kind == CONNECT:
             await self._handle_connect(eio_sid, packet.namespace, packet.data)
         elif kind == DISCONNECT:
-            self._expect_connected(eio_sid)
-            await self._handle_disconnect(eio_sid, packet.namespace, self.reason.CLIENT_DISCONNECT)
+            await self._left(eio_sid, packet.namespace or "/")
         elif kind == ACK:
             await self._acked(eio_sid, packet)
         elif kind in (BINARY_EVENT, BINARY_ACK):
@@ -259,10 +261,16 @@ class SocketServer(socketio.AsyncServer):
         else:
             raise Unparsable(CONNECT_ERROR)
 
+    async def _left(self, eio_sid: str, namespace: str) -> None:
+        if self.manager.is_connected(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace):
+            await self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
+        else:
+            self._useless(eio_sid)
+
     async def _with_attachments(self, eio_sid: str, packet: Any) -> None:
         """The attachments follow, each in a message of its own."""
-        known = self.manager.sid_from_eio_sid(eio_sid, packet.namespace or "/") is not None
-        if not known or packet.attachment_count > ATTACHMENTS_MAX:
+        self._expect_connected(eio_sid)
+        if packet.attachment_count > ATTACHMENTS_MAX:
             raise Unparsable
         self._drop_unfinished(eio_sid)
         self._binary_packet[eio_sid] = packet
@@ -310,9 +318,10 @@ class SocketServer(socketio.AsyncServer):
     async def _acked(self, eio_sid: str, packet: Any) -> None:
         if not isinstance(packet.data, list):
             raise Unparsable
-        self._expect_connected(eio_sid)
-        if packet.id == 0:
-            # never asked for: ids begin at 1, and the library keeps their counter under 0
+        sid = self.manager.sid_from_eio_sid(eio_sid, packet.namespace or "/")
+        # ids begin at 1: the library keeps their counter under 0
+        if not packet.id or packet.id not in self.manager.callbacks.get(sid, {}):
+            self._useless(eio_sid)
             return
         await self._handle_ack(eio_sid, packet.namespace, packet.id, packet.data)
 
@@ -322,7 +331,7 @@ class SocketServer(socketio.AsyncServer):
         name = namespace or "/"
         sid = self.manager.sid_from_eio_sid(eio_sid, name)
         if not self.manager.is_connected(sid, name):
-            self._expect_connected(eio_sid)
+            self._useless(eio_sid)
             return
         handled = self._handle_event_internal(self, sid, eio_sid, data, name, ack_id)
         if not self.async_handlers:

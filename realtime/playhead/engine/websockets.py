@@ -80,7 +80,7 @@ class WebSocket(WSListener):
         transport.underlying_transport.set_write_buffer_limits(high=self._server.write_bytes_max)
         self._server.websockets.add(self)
         if self._upgrades:
-            self._server.admission.half_open.add(self)
+            self._server.estranged(self)
             self._server.wheel.set(self, UPGRADE_TIMEOUT_S)
         else:
             self._session.carried_by(self)
@@ -103,13 +103,12 @@ class WebSocket(WSListener):
         self._server.websockets.discard(self)
         self._server.admission.half_open.remove(self)
         self._server.wheel.unset(self)
-        if self.is_over:
-            return
-        self.is_over = True
         if self._upgrades:
+            # also of one that was cut: its session would wait for it for ever
             self._end_probe()
-        else:
+        elif not self.is_over:
             self._session.end(reason.TRANSPORT_CLOSE)
+        self.is_over = True
 
     def pause_writing(self) -> None:
         """What was written and not read has become too much."""

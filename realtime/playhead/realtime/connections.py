@@ -23,6 +23,7 @@ class GivenStream:
     script_id: str
     session_id: str
     expires_at_ms: int
+    media_version: str = ""
     retry_at_ms: int = 0
 
 

@@ -26,6 +26,7 @@ from playhead.playback.state import SessionState
 from playhead.realtime.connections import Connections
 from playhead.realtime.outbox import Outbox
 from playhead.runtime.metrics import Metrics
+from playhead.runtime.seldom import Seldom
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.codec import ToldState, state_payload, told_devices
 from playhead.sessions.keys import partition_of
@@ -67,6 +68,7 @@ class Convergence:
         self._suspected = asyncio.Event()
         self._open: dict[str, None] = {}
         """Listeners whose gap could not be closed, as the store did not answer; their devices were told to ask."""
+        self._still_open = Seldom()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -135,7 +137,8 @@ class Convergence:
             devices = await self._presence.present(listener_id)
         except StoreUnavailable as error:
             if listener_id not in self._open:
-                log.warning("A gap could not be closed.", action="gap_open", error=str(error))
+                if times := self._still_open.take():
+                    log.warning("A gap could not be closed.", action="gap_open", times=times, error=str(error))
                 self._open[listener_id] = None
                 await self._resync(listener_id, GAP)
             return False

@@ -23,12 +23,26 @@ from playhead.realtime.wire import MALFORMED_EVENT, PACKET_BYTES_MAX, TOO_LARGE_
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.seldom import Seldom
+from playhead.runtime.time_limit import Overdue, TimeLimit
 from playhead.sessions.codec import rejection_payload
 from playhead.sessions.store import StoreUnavailable
 from playhead.sessions.validation import explain
 
 log = structlog.get_logger(__name__)
 
+HANDLER_TIMEOUT_S = 3.5
+"""For all that one event asks of the stores, each of which has limits of its own. A client gives up a connection that
+owes it an ack for 5 s, and comes back with more to do for us than it had before: so the ack must be there by then, also
+where PostgreSQL takes a second to hear that a statement is wanted no more (`CANCEL_TIMEOUT_S`).
+
+Cancelling a handler leaves nothing half-done. A commit is one step of the store, carried out or not, whoever waits for
+it; what must follow one goes on without its handler: see `carry_out` in committing.py, `commit` in memory_store.py.
+"""
+SETTLED_S = 6.0
+"""Then what goes on without its handler is over, but for a listener whose commands wait for each other: longer than the
+store has for a commit, in memory too (`KEEP_TIMEOUT_S`)."""
+QUESTIONS = ("join", "clock", "auth")
+"""Events that change nothing."""
 GOING_AWAY = "This server goes away, and nothing was changed. Connect again: another one answers."
 TOO_FAST = "This connection sends faster than it may. Wait `retry_after_ms`, then send the same again."
 
@@ -56,6 +70,8 @@ class Dispatcher:
         self._clock = clock
         self._monotonic_ns = monotonic_ns
         self._unavailable = Seldom()
+        self._late = Seldom()
+        self._limit = TimeLimit(HANDLER_TIMEOUT_S)
         self._settling = False
         self._running = 0
         self._settled = asyncio.Event()
@@ -114,17 +130,13 @@ class Dispatcher:
     async def _handled(self, handler: Handler, connection: Connection, request: BaseModel, event: str) -> Answer:
         self._running += 1
         try:
-            answer = await handler(connection, request)
+            answer = await self._limit.run(handler(connection, request))
             self._note(connection, answer, event)
             return answer
         except (StoreUnavailable, DatabaseUnavailable) as error:
-            if times := self._unavailable.take():
-                fields = {"event_name": event, "times": times, "error": str(error)}
-                log.warning("A command found no store.", action="command_unavailable", **fields)
-            if isinstance(error, StoreUnavailable):
-                self.on_unknown(connection.principal.listener_id)
-            detail = DATABASE_AWAY if isinstance(error, DatabaseUnavailable) else None
-            return Rejection(code=Code.UNAVAILABLE, detail=detail)
+            return self._without_store(connection, event, error)
+        except Overdue:
+            return self._too_late(connection, event)
         except Exception:
             log.exception("A command failed.", action="command_failed", event_name=event)
             return Rejection(code=Code.INTERNAL)
@@ -132,6 +144,29 @@ class Dispatcher:
             self._running -= 1
             if self._settling and not self._running:
                 self._settled.set()
+
+    def _without_store(
+        self, connection: Connection, event: str, error: StoreUnavailable | DatabaseUnavailable
+    ) -> Rejection:
+        if times := self._unavailable.take():
+            fields = {"event_name": event, "times": times, "error": str(error)}
+            log.warning("A command found no store.", action="command_unavailable", **fields)
+        if isinstance(error, StoreUnavailable):
+            self.on_unknown(connection.principal.listener_id)
+        detail = DATABASE_AWAY if isinstance(error, DatabaseUnavailable) else None
+        return Rejection(code=Code.UNAVAILABLE, detail=detail)
+
+    def _too_late(self, connection: Connection, event: str) -> Rejection:
+        """It may be done all the same, now or later: the listener's devices are told what has come of it, at once and
+        when it is over for certain. A question leaves nothing to be told."""
+        if times := self._late.take():
+            fields = {"event_name": event, "times": times, "limit_s": self._limit.limit_s}
+            log.warning("A command took too long.", action="command_late", **fields)
+        if event not in QUESTIONS:
+            listener_id = connection.principal.listener_id
+            self.on_unknown(listener_id)
+            asyncio.get_running_loop().call_later(SETTLED_S, self.on_unknown, listener_id)
+        return Rejection(code=Code.UNAVAILABLE)
 
     def _note(self, connection: Connection, answer: Answer, event: str) -> None:
         """Whatever session the answer tells of, its device knows from now on."""

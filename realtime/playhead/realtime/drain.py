@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
+from playhead.engine.strain import SHARE_MIN
 from playhead.realtime.connections import Connections
 from playhead.realtime.outbox import Outbox
 
@@ -19,8 +20,9 @@ log = structlog.get_logger(__name__)
 
 RECONNECT_SHARE = 0.5
 """Clients are asked to be gone after this share of the time at the latest: the rest is for slow ones."""
-HANDOVER_SHARE = 0.5
-"""Of the sockets that a process lets in a second, so many go to it from one that it replaces."""
+HANDOVER_SHARE = SHARE_MIN
+"""Of the sockets that a process lets in a second, so many go to it from one that it replaces: what it takes however
+busy it is."""
 HANDOVER_S_MAX = 300.0
 TOLD_AT_ONCE = 100
 """Sockets that are told before everything else on this process has its turn."""

@@ -41,7 +41,8 @@ from playhead.sessions.requests import (
     SleepRequest,
     TransferRequest,
 )
-from playhead.sessions.service import Scripts, SessionService, Snapshot
+from playhead.sessions.scripts import Scripts
+from playhead.sessions.service import SessionService, Snapshot
 from playhead.sessions.streams import StreamLink, StreamLinks, session_stream
 
 
@@ -99,7 +100,7 @@ class Handlers:
         origin = _origin(connection, request.command_id)
         command, expected = request.command(), request.expected
         if request.session_id is not None:
-            outcome = await self._service.apply(connection.listener_id, request.session_id, command, origin, *expected)
+            outcome = await self._service.resume(connection.principal, request.session_id, command, origin, *expected)
         else:
             outcome = await self._service.play(
                 connection.principal, request.script_id or "", command, origin, *expected
@@ -109,10 +110,13 @@ class Handlers:
         state = outcome.state
         if self._preparations is not None:
             self._preparations.join(connection, state.script_id)
-        link = await session_stream(self._scripts, self._links, connection.principal.claims, state)
+        link = await session_stream(self._scripts, self._links, connection.principal.claims, state, outcome.script)
         if link is not None:
             connection.stream = GivenStream(
-                script_id=state.script_id, session_id=state.session_id, expires_at_ms=link.expires_at_ms
+                script_id=state.script_id,
+                session_id=state.session_id,
+                media_version=state.media_version,
+                expires_at_ms=link.expires_at_ms,
             )
         return _accepted(outcome, created=outcome.created, **_stream(link))
 
@@ -162,7 +166,7 @@ class Handlers:
         arrived_ms = self._clock.now_ms()
         if request.rtt_ms is not None:
             connection.rtt_ms = request.rtt_ms
-            await self._presence.note_rtt(connection.listener_id, connection.connection_id, round(request.rtt_ms))
+            self._presence.note_rtt(connection.listener_id, connection.connection_id, round(request.rtt_ms))
         return Accepted({"t0": request.t0, "t1": arrived_ms, "t2": self._clock.now_ms()})
 
     async def auth(self, connection: Connection, request: AuthRequest) -> Answer:

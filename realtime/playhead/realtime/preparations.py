@@ -4,9 +4,9 @@
                    → the device is told how far it is now, and from then on what is heard, until it is ready
 
 Handlers only note who has joined; a task does the rest, so that no join waits for it. Of a script that has been ready
-for longer than `READY_TOLD_MS` nothing is told, and after the first time nothing is asked. What is lost on the way is
-found in the row, which is read again after a gap and every `look_interval_s`. When a script's audience changes, its
-listeners are asked for anew.
+for longer than `READY_TOLD_MS` nothing is told, and after the first time nothing is asked for a while: it may get
+another file. What is lost on the way is found in the row, which is read again after a gap and every `look_interval_s`.
+When a script's audience changes, its listeners are asked for anew.
 """
 
 import asyncio
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 READY_TOLD_MS = 60 * 60 * 1000
 """Whoever joins within that time of its end is told it: a device may still show an earlier progress."""
 READY_KNOWN_MAX = 10_000
+READY_KNOWN_MS = 60 * 1000
+"""So long a script that has been ready for long is not asked for again."""
 FOLLOWED_MAX = 64
 """Scripts of one connection; it hears of those that it joined last."""
 BATCH_MAX = 200
@@ -76,8 +78,8 @@ class Preparations:
         self._followed: dict[str, _Followed] = {}
         self._doubtful: set[str] = set()
         """Scripts that news of may have been lost."""
-        self._ready: OrderedDict[str, None] = OrderedDict()
-        """Scripts that have long been ready, and stay so."""
+        self._ready: OrderedDict[str, int] = OrderedDict()
+        """Scripts that have long been ready, and until when that is believed; the latest at the end."""
         self._wanted = asyncio.Event()
         self._telling = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -96,7 +98,7 @@ class Preparations:
 
     def join(self, connection: Connection, script_id: str) -> None:
         """The connection has joined the script, perhaps again."""
-        if script_id in self._ready:
+        if self._clock.now_ms() < self._ready.get(script_id, 0):
             return
         connection_id = connection.connection_id
         joined = self._joined[connection_id]
@@ -239,7 +241,8 @@ class Preparations:
         since_ms = self._clock.now_ms() - round(script.updated_at.timestamp() * 1000)
         if script.status != "ready" or since_ms < READY_TOLD_MS:
             return False
-        self._ready[script.script_id] = None
+        self._ready[script.script_id] = self._clock.now_ms() + READY_KNOWN_MS
+        self._ready.move_to_end(script.script_id)
         if len(self._ready) > READY_KNOWN_MAX:
             self._ready.popitem(last=False)
         return True

@@ -37,10 +37,12 @@ from playhead.realtime.wire import WirePacket
 from playhead.runtime.clock import Clock
 from playhead.runtime.limits import COMMAND_RATE, Pace, Rate
 from playhead.runtime.metrics import Metrics
+from playhead.runtime.seldom import Seldom
 from playhead.sessions.codec import split_packet
 from playhead.sessions.committing import GRACE_MS
 from playhead.sessions.presence import Presence
-from playhead.sessions.service import Scripts, SessionService
+from playhead.sessions.scripts import Scripts
+from playhead.sessions.service import SessionService
 from playhead.sessions.store import StoreUnavailable
 from playhead.sessions.streams import StreamLinks
 
@@ -54,8 +56,9 @@ CLOSE_TIMEOUT_S = 5.0
 GRACE_S = GRACE_MS / 1000
 """How long a sounding device may be away before its session pauses."""
 DRAIN_GRACE_S = 90.0
-"""The same where it is this server that goes away, or was too slow to let it in: the device has to try again."""
-CLOSED_BY_THE_DEVICE = ("client disconnect", "transport close")
+"""The same where it is this server that goes away, or is too slow to let it in: the device has to try again."""
+LEFT_BY_THE_DEVICE = "client disconnect"
+CLOSED_BY_THE_DEVICE = (LEFT_BY_THE_DEVICE, "transport close")
 """Reasons of the library for an end that came from the other side; any other one came from silence, or from us."""
 LISTENER_RETRY_S = (5.0, 10.0)
 """When a device may come back whose listener has too many; at random in between."""
@@ -97,10 +100,10 @@ class RealtimeServer:
         self._metrics = metrics
         self._delivery_seconds = metrics.tallies.distribution(metrics.delivery_seconds)
         self._clock = clock
-        self._rate = rate
-        self._uniform = uniform
+        self._rate, self._uniform = rate, uniform
         self._stopping = False
         self._leaving: set[asyncio.Task[None]] = set()
+        self._untold = Seldom()
         self._sio = SocketServer(
             async_handlers=False,
             serializer=WirePacket,
@@ -121,7 +124,7 @@ class RealtimeServer:
         self._convergence = Convergence(connections, service, presence, self._outbox, metrics)
         dispatcher.on_unknown = self._convergence.suspect
         self._drain = Drain(connections, self._outbox)
-        self._streams = StreamRenewals(connections, scripts, links, self._outbox, clock)
+        self._streams = StreamRenewals(connections, scripts, service, links, self._outbox, clock)
         self._watch = Watch(self._sio, connections, self._outbox, self._streams, metrics, clock)
         self._sio.on("connect", self._connect)
         self._sio.on("disconnect", self._disconnect)
@@ -156,6 +159,11 @@ class RealtimeServer:
     def sockets_max(self) -> int:
         """What this process may have open."""
         return self._sio.eio.admission.limits.sockets_max
+
+    @property
+    def pace(self) -> float:
+        """New sockets a second that it lets in now."""
+        return self._sio.eio.admission.limits.per_s * self._sio.eio.strain.share
 
     async def drain(self, drain_s: float) -> None:
         """Lets nobody in any more, tells every socket to reconnect, and serves those that are left for `drain_s`."""
@@ -262,6 +270,9 @@ class RealtimeServer:
         if connection is not None and reason in CLOSED_BY_THE_DEVICE:
             # the end itself is a sign of life
             connection.last_packet_at_ms = self._clock.now_ms()
+        if reason == LEFT_BY_THE_DEVICE and (socket_id := self._sockets.socket_id(connection_id)) is not None:
+            # there is nowhere else to go on it; who came and went on one socket would escape the limits on sockets
+            self._sockets.close(socket_id)
         task = asyncio.create_task(self._leave(connection_id), name="leave")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -272,7 +283,9 @@ class RealtimeServer:
             return
         self._metrics.sockets.dec()
         if grace_s is None:
-            grace_s = DRAIN_GRACE_S if self._drain.begun else self._grace_s
+            # who comes back to a crowd at the door is not to blame for how long that takes
+            theirs = not self._drain.begun and not self._sio.eio.crowded
+            grace_s = self._grace_s if theirs else DRAIN_GRACE_S
         lost = partial(
             self._service.device_lost,
             connection.listener_id,
@@ -283,9 +296,14 @@ class RealtimeServer:
         )
         try:
             await lost()
-        except (StoreUnavailable, DatabaseUnavailable) as error:
+        except Exception as error:
+            if isinstance(error, StoreUnavailable | DatabaseUnavailable):
+                if times := self._untold.take():
+                    fields = {"times": times, "error": str(error)}
+                    log.warning("A departure could not be told.", action="departure_untold", **fields)
+            else:
+                log.exception("A departure could not be told.", action="departure_failed")
             # its lease runs out by itself, and whoever notices then sees to the rest
-            log.warning("A departure could not be told.", action="departure_untold", error=str(error))
             self._presence.forget(connection.listener_id, connection_id)
             return
         await self._presence.detach(connection.listener_id, connection_id)

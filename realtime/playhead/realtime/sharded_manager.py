@@ -29,6 +29,7 @@ from socketio.packet import Packet as SocketPacket
 
 from playhead.engine.socket_server import Rooms, outgoing
 from playhead.runtime.redis_clients import Calls, subscriptions_of
+from playhead.runtime.seldom import Seldom
 from playhead.runtime.self_pings import PING_EVERY_S, SelfPings
 from playhead.runtime.subscriptions import NotConfirmed
 from playhead.runtime.tasks import cancelled
@@ -90,6 +91,7 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         self._pings = SelfPings(self._subscriptions, self._told_itself, f"{channel}:ping:{self.host_id}", ping_every_s)
         self._pinging: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unsubscribed, self._unpublished = Seldom(), Seldom()
         self._quick = {
             "emit": self._handle_emit,
             "enter_room": self._handle_enter_room,
@@ -182,7 +184,8 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         try:
             await self._subscriptions.subscribe(channel)
         except NotConfirmed:
-            log.warning("A room has no subscription yet.", action="room_unsubscribed")
+            if times := self._unsubscribed.take():
+                log.warning("A room has no subscription yet.", action="room_unsubscribed", times=times)
 
     def _want(self, namespace: str, room: str, gap_before: bool = False) -> str:
         channel = self._room(namespace, room)
@@ -240,7 +243,8 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         try:
             await self._calls.call("SPUBLISH", channel, content)
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("Other nodes were not told.", action="room_unpublished", error=str(error))
+            if times := self._unpublished.take():
+                log.warning("Other nodes were not told.", action="room_unpublished", times=times, error=str(error))
 
     # what is heard
 

@@ -1,20 +1,24 @@
 """Signs a stream's address anew before the one that a connection was given (with its `play`) runs out.
 
 The watch shows every connection once a second; one task renews, one connection after the other, as each asks PostgreSQL
-whether the listener may still hear the script.
+whether the listener may still hear the script. Where that has another file by now, the session takes it over: the one
+that it plays is kept no longer than its addresses last.
 """
 
 import asyncio
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
-from playhead.db import DatabaseUnavailable
-from playhead.realtime.connections import Connection, Connections
+from playhead.db import DatabaseUnavailable, Script
+from playhead.playback.rejections import Rejection
+from playhead.realtime.connections import Connection, Connections, GivenStream
 from playhead.realtime.outbox import Outbox
 from playhead.runtime.clock import Clock
 from playhead.runtime.tasks import cancelled
-from playhead.sessions.service import Scripts
+from playhead.sessions.answers import Outcome
+from playhead.sessions.scripts import Scripts
 from playhead.sessions.streams import StreamLinks
 
 log = structlog.get_logger(__name__)
@@ -25,14 +29,27 @@ RETRY_MS = 30_000
 """After so long it is tried again, when that failed."""
 
 
+class Renewing(Protocol):
+    """The use case of it; playhead.sessions.service.SessionService. May raise StoreUnavailable."""
+
+    async def renew(self, listener_id: str, session_id: str, script: Script) -> Outcome | Rejection: ...
+
+
 class StreamRenewals:
     """Run it with `start`. `look` is cheap; `renew` does one connection."""
 
     def __init__(
-        self, connections: Connections, scripts: Scripts, links: StreamLinks, outbox: Outbox, clock: Clock
+        self,
+        connections: Connections,
+        scripts: Scripts,
+        service: Renewing,
+        links: StreamLinks,
+        outbox: Outbox,
+        clock: Clock,
     ) -> None:
         self._connections = connections
         self._scripts = scripts
+        self._service = service
         self._links = links
         self._outbox = outbox
         self._clock = clock
@@ -84,11 +101,13 @@ class StreamRenewals:
         if connection.stream is not given:
             # a `play` was faster, and gave another one
             return
-        if script is None:
+        if script is None or not await self._takes(connection, given, script):
             connection.stream = None
             return
         link = self._links.link(script.script_id, script.media_version, script.duration_ms, session_id=given.session_id)
-        connection.stream = replace(given, expires_at_ms=link.expires_at_ms, retry_at_ms=0)
+        connection.stream = replace(
+            given, media_version=script.media_version, expires_at_ms=link.expires_at_ms, retry_at_ms=0
+        )
         data = {
             "script_id": given.script_id,
             "session_id": given.session_id,
@@ -96,3 +115,10 @@ class StreamRenewals:
             "expires_at": link.expires_at_ms,
         }
         await self._outbox.send(connection.connection_id, "stream", data)
+
+    async def _takes(self, connection: Connection, given: GivenStream, script: Script) -> bool:
+        """Whether the session plays the file that the script has, or does so from now on."""
+        if given.media_version in ("", script.media_version):
+            return True
+        answer = await self._service.renew(connection.listener_id, given.session_id, script)
+        return isinstance(answer, Outcome) and answer.state.media_version == script.media_version

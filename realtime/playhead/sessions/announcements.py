@@ -11,6 +11,7 @@ import structlog
 
 from playhead.runtime.clock import Clock
 from playhead.runtime.metrics import Metrics
+from playhead.runtime.seldom import Seldom
 from playhead.sessions.codec import Packet, encode_packet
 from playhead.sessions.store import SessionStore, StoreUnavailable
 
@@ -27,15 +28,18 @@ class Announcements:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self._lost = Seldom()
 
     async def tell(self, listener_id: str, event: str, data: dict[str, Any]) -> None:
-        """Publishes the event; when that fails it is counted and logged, and nothing else."""
+        """Publishes the event; when that fails it is counted and now and then logged, and nothing else."""
         packet = Packet(event=event, data=data, published_at_ms=self._clock.now_ms())
         try:
             async with asyncio.timeout(TELL_TIMEOUT_S):
                 await self._store.publish(listener_id, encode_packet(packet))
         except (StoreUnavailable, TimeoutError) as error:
             self._metrics.announcements.labels(event, "lost").inc()
-            log.warning("Devices were not told.", action="announcement_lost", event_name=event, error=str(error))
+            if times := self._lost.take():
+                fields = {"event_name": event, "times": times, "error": str(error)}
+                log.warning("Devices were not told.", action="announcement_lost", **fields)
         else:
             self._metrics.announcements.labels(event, "told").inc()

@@ -9,8 +9,10 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
+from playhead.db import Script
 from playhead.playback.commands import COMMAND_NAMES, Command, Origin
 from playhead.playback.reducer import Cause
+from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
 from playhead.sessions.codec import encode_told
 from playhead.sessions.states import decode_state, encode_state
@@ -31,6 +33,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created: bool = False
     missed_until_ms: int | None = None
     """How long the sounding device, which is back by it, would have been missed; None: it was not missed. Not kept."""
+    script: Script | None = None
+    """The session's script, where the command has looked it up. Not kept."""
 
     @property
     def cause_of_state(self) -> Cause | None:
@@ -53,9 +57,11 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Kept)
 
 
-def fingerprint(command: Command, target: str, origin: Origin) -> str:
-    """`target`: the id of the session or script, whichever was asked for."""
-    content = _encoder.encode([COMMAND_NAMES[type(command)], command, target, origin.device_id])
+def fingerprint(command: Command, target: str, origin: Origin, asked: str | None = None) -> str:
+    """`target`: the id of the session or script, whichever was asked for. `asked`: what else was, where that may mean
+    another command by now."""
+    meant = command if asked is None else asked
+    content = _encoder.encode([COMMAND_NAMES[type(command)], meant, target, origin.device_id])
     return blake2b(content, digest_size=FINGERPRINT_BYTES).hexdigest()
 
 
@@ -73,11 +79,11 @@ def encode_answer(mark: str, outcome: Outcome) -> bytes:
     return _encoder.encode(kept)
 
 
-def decode_answer(raw: bytes, mark: str) -> Outcome | None:
-    """The first answer of the command with this fingerprint; None when its id named another command."""
+def decode_answer(raw: bytes, mark: str) -> Outcome | Rejection:
+    """The first answer of the command with this fingerprint; a refusal when its id named another command."""
     kept = _decoder.decode(raw)
     if kept.mark != mark:
-        return None
+        return Rejection(code=Code.COMMAND_ID_REUSED)
     state = decode_state(bytes(kept.state))
     return Outcome(
         state=state,

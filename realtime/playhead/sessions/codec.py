@@ -43,6 +43,7 @@ def state_payload(state: SessionState, cause: Cause | None = None) -> dict[str, 
         "sleep_at": sleeps_at_ms(state),
         "sleep_at_end_of_loop": state.sleep_at_end_of_loop,
         "duration": seconds(state.duration_ms),
+        "media_version": state.media_version or None,
         "ended": state.ended_at_ms is not None,
         "cause": cause and {"command": cause.command, "device_id": cause.device_id, "command_id": cause.command_id},
     }

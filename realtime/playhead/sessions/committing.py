@@ -4,12 +4,12 @@
     at first on what this process has committed last, without a load, where the commit alone decides: see `assumed.py`
     a lost race: load and reduce again, at most COMMIT_ATTEMPTS_MAX times
 
-Owns: what a commit consists of, its packets among it. Must not know: sockets, requests, what a command means.
+Owns: what a commit consists of; what its packets tell is `outcome_packets.py`. Must not know: sockets, requests, what a
+command means.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 import structlog
@@ -25,6 +25,7 @@ from playhead.playback.commands import (
     Origin,
     Pause,
     Play,
+    Renew,
     Report,
     Restore,
     Seek,
@@ -39,25 +40,30 @@ from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import Order, SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.one_at_a_time import OneAtATime
+from playhead.runtime.tasks import Outlasting
 from playhead.sessions.answers import Outcome, decode_answer, encode_answer, fingerprint
 from playhead.sessions.assumed import Assumed
-from playhead.sessions.codec import Packet, encode_packet, encode_state_packet, encode_told, seconds, state_payload
+from playhead.sessions.codec import encode_state_packet, encode_told
 from playhead.sessions.finding import SessionFinder
 from playhead.sessions.journal import OfflineInterval
+from playhead.sessions.outcome_packets import packets_of
 from playhead.sessions.presence import Presence
 from playhead.sessions.reviving import Held, View
+from playhead.sessions.scripts import media_of
 from playhead.sessions.store import Answer, Change, Committed, SessionStore
 
 log = structlog.get_logger(__name__)
 
 COMMIT_ATTEMPTS_MAX = 20
 """Of two processes that change one listener's sessions all the time, each loses about every second race."""
+OUTLASTING_MAX = 4_096
+"""Commands under way in a process, of those that go on when nobody waits for them any more."""
 LEAD_MS_MIN = 250
 LEAD_MS_MAX = 1_000
 """In `together` mode a start is anchored twice the slowest round trip ahead, within these bounds."""
 ANCHORED_AHEAD = (Play, Seek, SetRate, Restore)
 SOUND_MOVING = (Play, Transfer, Leave, Due)
-OWN = (Due, Lost)
+OWN = (Due, Lost, Renew)
 """What the server does by itself: nobody is there who would ask again, so it has room where others wait."""
 
 GRACE_MS = 10_000
@@ -81,6 +87,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offline: tuple[OfflineInterval, ...] = ()
     base_session_id: str | None = None
     """The session that an offline batch began in."""
+    asked: str | None = None
+    """What was asked for, where the command is only what it means by now."""
 
     @property
     def moves_sound(self) -> bool:
@@ -89,7 +97,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def mark(self) -> str:
-        return fingerprint(self.command, self.target, self.origin)
+        return fingerprint(self.command, self.target, self.origin, self.asked)
 
 
 class Committer:
@@ -101,16 +109,33 @@ class Committer:
         self._presence = presence
         self._clock = clock
         self._turns = OneAtATime()
+        self._outlasting = Outlasting(OUTLASTING_MAX)
         self._assumed = Assumed()
 
     async def carry_out(self, wish: Wish, find: Find) -> Outcome | Rejection:
-        """Applies the wish to the session that `find` names."""
+        """Applies the wish to the session that `find` names.
+
+        Whoever waits may be cancelled. A commit is then done or not, as a whole, and found under its `command_id`. But
+        where a device may begin to sound the look after it must not be missed: that goes on until its end.
+        """
+        carried_out = self._looked_after(wish, find)
+        asked = wish.moves_sound and wish.origin is not SERVER
+        return await (self._outlasting.run(carried_out) if asked else carried_out)
+
+    async def _looked_after(self, wish: Wish, find: Find) -> Outcome | Rejection:
         answer = await self._carried_out(wish, find)
         if isinstance(answer, Outcome) and (wish.moves_sound or answer.missed_until_ms is not None):
             state = answer.state
             if state.playing and state.absent_until_ms is None:
                 await self._look_for(wish, state, answer.missed_until_ms or 0)
         return answer
+
+    async def answered(self, wish: Wish) -> Outcome | Rejection | None:
+        """What was answered to the wish for a session when it came first; None: nothing that is kept."""
+        if wish.session_id is None or wish.origin.command_id is None:
+            return None
+        answer = (await self._store.load(wish.listener_id, wish.session_id, wish.origin.command_id)).answer
+        return None if answer is None else decode_answer(answer, wish.mark)
 
     async def _look_for(self, wish: Wish, state: SessionState, missed_until_ms: int) -> None:
         """Who sounds now may have gone between the look at who is connected and the commit. Who was missed already has
@@ -148,7 +173,7 @@ class Committer:
             for _ in range(COMMIT_ATTEMPTS_MAX):
                 view = await self._view(wish)
                 if view.answer is not None:
-                    return decode_answer(view.answer, wish.mark) or Rejection(code=Code.COMMAND_ID_REUSED)
+                    return decode_answer(view.answer, wish.mark)
                 held = await find(view)
                 if held is None:
                     return Rejection(code=Code.NOT_FOUND)
@@ -183,7 +208,7 @@ class Committer:
     async def _once(self, wish: Wish, view: View, held: Held, assumed: bool = False) -> Outcome | Rejection | None:
         """One try; None when somebody else was faster, and where nothing of what is `assumed` would be compared."""
         connected: Connections = {}
-        if wish.moves_sound:
+        if wish.moves_sound and not held.over:
             connected = await self._presence.connected(wish.listener_id, wish.origin)
         lead_ms = 0
         if held.state.mode == "together" and isinstance(wish.command, ANCHORED_AHEAD):
@@ -199,11 +224,14 @@ class Committer:
             expected_epoch=wish.expected_epoch,
             epoch=view.epoch,
             lead_ms=lead_ms,
+            media=None if held.script is None else media_of(held.script),
         )
         if assumed and (isinstance(decision, Rejection) or not decision.written):
             return None
         if isinstance(decision, Rejection):
             return await self._refused(wish, view, held, decision, now_ms)
+        if held.created and not decision.written:
+            decision = _begun(decision, view.epoch, now_ms)
         outcome = Outcome(
             state=decision.state,
             cause=decision.cause,
@@ -211,6 +239,7 @@ class Committer:
             published=decision.published,
             told=encode_told(decision.state, decision.cause if decision.published else None),
             created=held.created,
+            script=held.script,
             missed_until_ms=held.state.absent_until_ms if decision.state.absent_until_ms is None else None,
         )
         rest_until_ms = _rest_until_ms(wish, outcome.state, connected, now_ms)
@@ -243,10 +272,11 @@ class Committer:
     async def _write(
         self, wish: Wish, view: View, held: Held, decision: Decision, outcome: Outcome, rest_until_ms: int
     ) -> Committed:
-        """Commits what was decided. What changes nothing is committed for its answer, entry or deadline alone."""
+        """Commits what was decided. What changes nothing is committed for what it leaves beside the state."""
         answer = _answer(wish, outcome) if decision.refusal is None else None
         entry = _entry(wish, held, decision, outcome)
-        if not decision.written and answer is None and entry is None and not isinstance(wish.command, Due):
+        beside = answer or entry or wish.offline or isinstance(wish.command, Due)
+        if not decision.written and not beside:
             return Committed.DONE
         if not decision.written and held.expected_version is None:
             # the store does not have this session, so it can keep nothing of it: it has to be brought back first
@@ -261,7 +291,7 @@ class Committer:
         )
         sounds = wish.moves_sound and outcome.state.playing
         others = _others(view, outcome.state, decision.cause, outcome.server_time_ms) if sounds else []
-        packets = _packets(outcome, wish.origin)
+        packets = packets_of(outcome, wish.origin)
         packets += [
             encode_state_packet(row.after, encode_told(row.after, outcome.cause), outcome.server_time_ms)
             for row in others
@@ -272,6 +302,13 @@ class Committer:
         if committed is Committed.DONE:
             self._assumed.note(view.epoch, outcome.state)
         return committed
+
+
+def _begun(decision: Decision, epoch: int, now_ms: int) -> Decision:
+    """The first state of a new session, of which the command has changed nothing: it begins with it all the same."""
+    state = structs.replace(decision.state, epoch=epoch, revision=1, version=1, changed_at_ms=now_ms)
+    refusal = None if decision.refusal is None else replace(decision.refusal, state=state)
+    return structs.replace(decision, state=state, written=True, published=True, refusal=refusal)
 
 
 def _rest_until_ms(wish: Wish, state: SessionState, connected: Connections, now_ms: int) -> int:
@@ -291,6 +328,9 @@ def _command(wish: Wish, view: View, held: Held) -> Command:
             same = met is not None and met.session_id == wish.base_session_id
             before_all: Order = (-1, -1)
             return wish.command if same else structs.replace(wish.command, base=before_all)
+        case Due() if held.over:
+            # it ends now: nobody can come back to it, who is there, or was, is not in it
+            return Due()
         case Due() | Leave():
             others = (row.state for row in view.sessions if row.state.session_id != held.state.session_id)
             busy = frozenset(state.active_device_id for state in others if state.playing and state.active_device_id)
@@ -348,29 +388,3 @@ def _others(view: View, sounding: SessionState, cause: Cause, now_ms: int) -> li
             state = paused.state
         changes.append(Change(after=state, expected_version=held.expected_version))
     return changes
-
-
-def _packet(event: str, data: dict[str, Any], skip_connection_id: str | None, outcome: Outcome) -> bytes:
-    return encode_packet(
-        Packet(event=event, data=data, skip_connection_id=skip_connection_id, published_at_ms=outcome.server_time_ms)
-    )
-
-
-def _packets(outcome: Outcome, origin: Origin) -> list[bytes]:
-    """What the listener's devices are told of an outcome; the connection that asked has it in its ack."""
-    state, skip = outcome.state, origin.connection_id
-    packets = []
-    if outcome.created:
-        told = state_payload(state, outcome.cause)
-        packets.append(_packet("session_started", {**_ids(state), "state": told}, skip, outcome))
-    if outcome.published:
-        packets.append(encode_state_packet(state, outcome.told, outcome.server_time_ms, skip))
-    if outcome.published and state.ended_at_ms is not None:
-        reason = "idle" if outcome.cause.device_id is None else "ended_by_listener"
-        ended = {**_ids(state), "reason": reason, "position": seconds(state.position_ms)}
-        packets.append(_packet("session_ended", ended, None, outcome))
-    return packets
-
-
-def _ids(state: SessionState) -> dict[str, str]:
-    return {"session_id": state.session_id, "script_id": state.script_id}

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from playhead.db import Script
 from playhead.playback.deadlines import IDLE_END_MS
-from playhead.playback.endings import resume_ms
+from playhead.playback.endings import left_ms, resume_ms, stopped
 from playhead.playback.reducer import start
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
@@ -106,7 +106,7 @@ class SessionFinder:
         return last is not None and last.session_id != row.session_id
 
     async def unended(self, listener_id: str, session_id: str, view: View) -> Held | None:
-        """The session in `view`, or its row where only its end is missing: it may be long over.
+        """The session in `view`, or its row where only its end is missing: it may be over, and is then as it was left.
 
         None for a row that another session of the script has followed: its end would be told as the last place.
         """
@@ -120,7 +120,12 @@ class SessionFinder:
         live = (await self._store.live(listener_id)).states
         if last is None or last.session_id != session_id or any(other.script_id == row.script_id for other in live):
             return None
-        return Held(state=row, expected_version=None)
+        if self._alive(row):
+            return Held(state=row, expected_version=None)
+        if row.absent_until_ms is None:
+            # nobody knows how long it has sounded after it was last heard of
+            row = stopped(row, left_ms(row), self._clock.now_ms())
+        return Held(state=row, expected_version=None, over=True)
 
     async def of_script(self, listener_id: str, script: Script, view: View) -> Held:
         """The live session of the script, its row where the store has lost it, or a new one from the place left."""
@@ -137,7 +142,7 @@ class SessionFinder:
         raise self._contended()
 
     def _begun(self, listener_id: str, script: Script, last: SessionState | None) -> Held:
-        """A new session, from the place left."""
+        """A new session, from the place left; from the start, where that lies behind the end of a newer file."""
         place_ms = 0 if last is None else resume_ms(last)
         rate = DEFAULT_RATE if last is None else last.rate
         state = start(
@@ -148,6 +153,7 @@ class SessionFinder:
             position_ms=place_ms if place_ms < script.duration_ms else 0,
             rate=rate,
             now_ms=self._clock.now_ms(),
+            media_version=script.media_version,
         )
         if last is not None:
             # an offline batch may have begun in the session before

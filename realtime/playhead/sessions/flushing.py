@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 FLUSH_INTERVAL_S = 0.25
 """How long entries gather before they are taken, unless more than a batch of them waits."""
+EMPTY_TURNS_MAX, QUIET_TIMES = 40, 4
+"""After so many turns that found nothing the next ones are so many times as far apart: until somebody plays."""
 BATCH_MAX = 2_000
 """Entries that are taken at once and stored in one transaction; those of one session become one row."""
 CLAIM_IDLE_MS = 10_000
@@ -136,6 +138,7 @@ class Flusher:
         self._ahead: asyncio.Task[Sequence[Taken]] | None = None
         """The next batch, taken while PostgreSQL stores this one; only where more waits than one."""
         self._failures = 0
+        self._empty_turns = 0
         self._claim_at_s = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -174,7 +177,9 @@ class Flusher:
             log.exception("The journal cannot be stored; it waits.", action="flush_failed")
             return self._back_off()
         self._failures = 0
-        return 0.0 if more else max(0.0, began_at_s + self._interval_s - _now_s())
+        quiet = self._empty_turns > EMPTY_TURNS_MAX
+        interval_s = self._interval_s * (QUIET_TIMES if quiet else 1)
+        return 0.0 if more else max(0.0, began_at_s + interval_s - _now_s())
 
     def _back_off(self) -> float:
         self._failures += 1
@@ -216,7 +221,9 @@ class Flusher:
     async def _flush(self) -> None:
         """Stores what is in hand, takes it off the journal, and buries what cannot be stored."""
         if not self._in_hand:
+            self._empty_turns += 1
             return
+        self._empty_turns = 0
         batch = list(self._in_hand.values())
         refused = {row.key: "It cannot be read." for row in batch if row.entry is None}
         refused |= await self._stored([row for row in batch if row.entry is not None])

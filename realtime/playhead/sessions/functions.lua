@@ -228,14 +228,24 @@ local function commit(keys, args)
   return 1
 end
 
--- due(deadlines key; now_ms, claimed_until_ms, limit) -> {member, ...}
+-- due(deadlines key; now_ms, claimed_until_ms, limit, seen) -> {member, ...}
 -- Takes what is due, and puts it off for whoever looks next: whoever dies with it in hand loses nothing.
+-- Sessions and connections in turn, of the oldest `seen`: a timer does not wait until all that a dead node held is done.
 local function due(keys, args)
-  local members = redis.call('ZRANGEBYSCORE', keys[1], '-inf', args[1], 'LIMIT', 0, args[3])
-  for _, member in ipairs(members) do
-    redis.call('ZADD', keys[1], args[2], member)
+  local limit, sessions, connections, taken = tonumber(args[3]), {}, {}, {}
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', keys[1], '-inf', args[1], 'LIMIT', 0, args[4])) do
+    local kind = string.sub(member, 1, 2) == 's|' and sessions or connections
+    kind[#kind + 1] = member
   end
-  return members
+  for i = 1, math.min(limit, math.max(#sessions, #connections)) do
+    for _, member in ipairs({sessions[i] or connections[i], sessions[i] and connections[i]}) do
+      if #taken < limit then
+        redis.call('ZADD', keys[1], args[2], member)
+        taken[#taken + 1] = member
+      end
+    end
+  end
+  return taken
 end
 
 -- Counts what becomes of a listener's connections. Never less than the time in us: when the count has run out, the
@@ -250,15 +260,19 @@ local function count_up(version_key, ttl_ms)
   redis.call('SET', version_key, string.format('%.0f', version), 'PX', ttl_ms)
 end
 
+-- When the lease of a connection ends, as `hold` was given it; false without one.
+local function lease_of(row)
+  return row and tonumber(string.match(row, '"expires_at_ms":(%d+)'))
+end
+
 -- hold(presence key, deadlines key, version key; presence_ttl_ms, version_ttl_ms, doubtful_ms,
 --        {connection id, connection, its lease, its name among the deadlines}...)
 -- The list has changed when one is new, or had a lease that ended before `doubtful_ms`: somebody may have missed it.
 local function hold(keys, args)
   local changed = false
   for i = 4, #args, 4 do
-    local known = redis.call('HGET', keys[1], args[i])
-    local lease = known and string.match(known, '"expires_at_ms":(%d+)')
-    changed = changed or not lease or tonumber(lease) < tonumber(args[3])
+    local lease = lease_of(redis.call('HGET', keys[1], args[i]))
+    changed = changed or not lease or lease < tonumber(args[3])
     redis.call('HSET', keys[1], args[i], args[i + 1])
     redis.call('ZADD', keys[2], args[i + 2], args[i + 3])
   end
@@ -268,13 +282,23 @@ local function hold(keys, args)
   end
 end
 
--- drop(presence key, deadlines key, left key, version key; connection id, listener id, now_ms, left_ttl_ms)
+-- drop(presence key, deadlines key, left key, version key; connection id, listener id, now_ms, left_ttl_ms, lapsed_by_ms)
+--   -> 1 gone by this; 0 it was not known, or has a lease that ends after `lapsed_by_ms` ('': whatever its lease)
 local function drop(keys, args)
-  redis.call('ZREM', keys[2], 'c|' .. args[2] .. '|' .. args[1])
-  if redis.call('HDEL', keys[1], args[1]) == 1 and redis.call('HLEN', keys[1]) == 0 then
+  local lease = args[5] ~= '' and lease_of(redis.call('HGET', keys[1], args[1]))
+  if lease and lease > tonumber(args[5]) then
+    return 0
+  end
+  local held = redis.call('HDEL', keys[1], args[1])
+  -- what is among the deadlines alone was listed as well: the rest of it has run out
+  if redis.call('ZREM', keys[2], 'c|' .. args[2] .. '|' .. args[1]) + held == 0 then
+    return 0
+  end
+  if held == 1 and redis.call('HLEN', keys[1]) == 0 then
     redis.call('SET', keys[3], args[3], 'PX', args[4])
   end
   count_up(keys[4], args[4])
+  return 1
 end
 
 -- present(epoch key, presence key, version key) -> {epoch, version, connection, ...}

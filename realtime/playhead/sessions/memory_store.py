@@ -7,7 +7,6 @@ is later than anything that may still arrive there; and whoever asks for that li
 keeper the entries stay in `journal`. Everything is forgotten when its time is over, as in Valkey.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -20,6 +19,7 @@ from playhead.playback.history import Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.one_at_a_time import OneAtATime
+from playhead.runtime.tasks import Outlasting
 from playhead.sessions.journal import Entry
 from playhead.sessions.memory_notes import Notes
 from playhead.sessions.memory_sessions import Sessions
@@ -113,7 +113,7 @@ class MemoryStore:
         self._due: Timetable[DueSession | LapsedConnection] = Timetable()
         self._subscribed: set[str] = set()
         self._turns = OneAtATime()
-        self._under_way: set[asyncio.Task[Committed]] = set()
+        self._outlasting = Outlasting()
 
     def raise_epoch(self, epoch: int) -> None:
         """Another life begins: states that were committed before are compared with what is kept of them."""
@@ -173,17 +173,8 @@ class MemoryStore:
         commit = _Commit(changes=changes, packets=packets, answer=answer, live=live)
         if self._keeper is None:
             return await self._in_turn(listener_id, epoch, commit)
-        # in a task of its own, so that it comes to its end when whoever asked is gone: what is kept must be set
-        task = asyncio.create_task(self._in_turn(listener_id, epoch, commit))
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Committed]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            # whoever asked has been told; an error that nobody waits for any more is no news
-            task.exception()
+        # it comes to its end when whoever asked is gone: what is kept must be set
+        return await self._outlasting.run(self._in_turn(listener_id, epoch, commit))
 
     async def _in_turn(self, listener_id: str, epoch: int, commit: _Commit) -> Committed:
         if (before := self._turns.take(listener_id)) is not None:
@@ -230,7 +221,7 @@ class MemoryStore:
         return len(self.journal)
 
     async def _keep(self, listener_id: str, commit: _Commit) -> None:
-        entries = [entry for change in commit.changes if (entry := _entry(change)) is not None]
+        entries = [entry for change in commit.changes if (entry := change.kept) is not None]
         if self._keeper is None:
             self.journal.extend(entries)
             return
@@ -277,7 +268,7 @@ class MemoryStore:
         state = change.after
         self._sessions.put(listener_id, state, now_ms)
         if state.ended_at_ms is not None:
-            self.revocations.add([ended(state.session_id, state.ended_at_ms, state.duration_ms)], now_ms)
+            self.revocations.add([ended(state.session_id, state.ended_at_ms, state.addressed_ms)], now_ms)
         item = DueSession(listener_id=listener_id, session_id=state.session_id)
         if (due_at_ms := change.due_at_ms) is None:
             self._due.drop(item)
@@ -314,13 +305,21 @@ class MemoryStore:
         await self.hold_connections(listener_id, [connection])
         return await self.present(listener_id, now_ms)
 
-    async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
+    async def drop_connection(
+        self, listener_id: str, connection_id: str, now_ms: int, lapsed_by_ms: int | None = None
+    ) -> bool:
         rows = self._connections.get(listener_id, now_ms) or {}
-        self._due.drop(LapsedConnection(listener_id=listener_id, connection_id=connection_id))
+        lease, row = LapsedConnection(listener_id=listener_id, connection_id=connection_id), rows.get(connection_id)
+        if row is None and lease not in self._due:
+            return False
+        if row is not None and lapsed_by_ms is not None and row.expires_at_ms > lapsed_by_ms:
+            return False
+        self._due.drop(lease)
         if rows.pop(connection_id, None) is not None and not rows:
             self._connections.pop(listener_id)
             self._left_at_ms.put(listener_id, now_ms, now_ms + LEFT_TTL_MS)
         self._count_up(listener_id)
+        return True
 
     def _count_up(self, listener_id: str) -> None:
         """Never less than the time in us: when the count has run out, the next one is above it all the same."""
@@ -386,10 +385,3 @@ def _fits(known: Mapping[str, SessionState], change: Change) -> bool:
     if change.expected_version is not None:
         return before is not None and before.version == change.expected_version
     return before is None and all(state.script_id != change.after.script_id for state in _live(known))
-
-
-def _entry(change: Change) -> Entry | None:
-    """What has to be kept of a change; None where it is a deadline or an answer alone."""
-    if not change.written and change.entry is None and not change.offline:
-        return None
-    return Entry(state=change.after, moves=() if change.entry is None else (change.entry,), offline=change.offline)

@@ -7,7 +7,7 @@ every device, and all end with the same.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +16,10 @@ from msgspec.structs import replace
 
 from playhead.playback.commands import REST_DEVICE_ID, Origin
 from playhead.runtime.clock import Clock
+from playhead.runtime.seldom import Seldom
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.codec import Packet, encode_packet
+from playhead.sessions.ghosts import Ghosts
 from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, Present, SessionStore, StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -25,10 +27,20 @@ log = structlog.get_logger(__name__)
 RENEW_INTERVAL_S = 30.0
 RENEWED_AT_ONCE = 50
 """Listeners whose leases go to the store together; the next ones follow after a while, spread over the interval."""
+PARTS_UNDER_WAY_MIN = 8
+"""So many such parts may wait for the store; of many, one in `PARTS_PER_PLACE`. Were it one alone, the calls' own time
+would be added to the interval: with 12,000 sockets on a busy machine leases ran out before their turn came."""
+PARTS_PER_PLACE = 15
+"""Calls of up to 2 s do not hold up a round then, however many listeners there are."""
 RTT_TOLD_AT_ONCE_MS = 125
 """A round trip up to this never decides how far ahead `together` anchors, whoever else is there."""
 RTT_GROWTH = 1.5
 """One that has grown by less can wait for the next renewal."""
+RTT_NOTED_MS_MAX = 500
+"""A longer one is noted as this one: it lets `together` anchor no further ahead."""
+RTTS_TOLD_AT_ONCE = 100
+"""Connections whose round trips may be on their way to the store out of turn. Where trips are long because the store is
+slow, or this process, those of the others go with the next renewal."""
 RETRY_INTERVAL_S = 1.0
 """While the store is away: leases run out meanwhile."""
 
@@ -42,18 +54,31 @@ class Presence:
         self.connections_max = connections_max
         """Of one listener."""
         self._held: dict[str, dict[str, Connection]] = defaultdict(dict)
-        self._task: asyncio.Task[None] | None = None
+        self._late: dict[str, None] = {}
+        """Listeners whose leases could not be renewed, those that were tried longest ago first."""
+        self._ghosts = Ghosts(self.drop)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._rtt_told_ms: dict[str, int] = {}
+        """What the store knows of the round trips of the connections held here."""
+        self._telling: dict[str, asyncio.Task[None]] = {}
+        """Connections whose round trips are on their way to it."""
+        self._untold = Seldom()
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._renew_for_ever(), name="presence")
+        for call in (self._renew_for_ever(), self._retry_for_ever()):
+            self._tasks.append(asyncio.create_task(call, name="presence"))
 
     async def stop(self) -> None:
-        await cancelled(self._task)
+        for task in self._tasks:
+            await cancelled(task)
+        for telling in tuple(self._telling.values()):
+            await cancelled(telling)
+        await self._ghosts.stop()
 
     async def attach(self, listener_id: str, connection_id: str, device_id: str, name: str, kind: str) -> bool:
         """Adds a connection and tells the listener's devices. False, and nothing added, at the listener's limit.
 
-        Raises StoreUnavailable; then nothing is held here, and what the store may have got runs out by itself.
+        Raises StoreUnavailable; then nothing is held here, and what the store may have got is removed when it answers.
         """
         now_ms = self._clock.now_ms()
         connection = Connection(
@@ -64,12 +89,16 @@ class Presence:
             connected_at_ms=now_ms,
             expires_at_ms=now_ms + PRESENCE_LEASE_MS,
         )
-        # counted afterwards: those that come at once see each other, so that the limit holds
-        present = await self._store.enter(listener_id, connection, now_ms)
-        if len(present.connections) > self.connections_max:
-            await self._store.drop_connection(listener_id, connection_id, now_ms)
-            return False
-        await self._tell(listener_id, present, connection_id)
+        try:
+            # counted afterwards: those that come at once see each other, so that the limit holds
+            present = await self._store.enter(listener_id, connection, now_ms)
+            if len(present.connections) > self.connections_max:
+                await self._store.drop_connection(listener_id, connection_id, now_ms)
+                return False
+            await self._tell(listener_id, present, connection_id)
+        except StoreUnavailable:
+            self._ghosts.add(listener_id, connection_id)
+            raise
         self._held[listener_id][connection_id] = connection
         return True
 
@@ -80,20 +109,27 @@ class Presence:
         try:
             await self.drop(listener_id, connection_id)
         except StoreUnavailable as error:
-            log.warning("A departure could not be told.", action="presence_untold", error=str(error))
+            if times := self._untold.take():
+                log.warning("A departure could not be told.", action="presence_untold", times=times, error=str(error))
 
     def forget(self, listener_id: str, connection_id: str) -> bool:
         """Renews its lease no more; whether it was held here."""
         held = self._held.get(listener_id, {})
         known = held.pop(connection_id, None) is not None
+        self._rtt_told_ms.pop(connection_id, None)
         if known and not held:
             del self._held[listener_id]
+            self._late.pop(listener_id, None)
         return known
 
-    async def drop(self, listener_id: str, connection_id: str) -> None:
-        """Removes a connection of any node and tells the listener's devices. Raises StoreUnavailable."""
-        await self._store.drop_connection(listener_id, connection_id, self._clock.now_ms())
-        await self._announce(listener_id)
+    async def drop(self, listener_id: str, connection_id: str, lapsed_by_ms: int | None = None) -> None:
+        """Removes a connection of any node, and tells the listener's devices if it was there. Raises StoreUnavailable.
+
+        `lapsed_by_ms`: only if its lease ends no later.
+        """
+        now_ms = self._clock.now_ms()
+        if await self._store.drop_connection(listener_id, connection_id, now_ms, lapsed_by_ms):
+            await self._announce(listener_id)
 
     async def known(self, listener_id: str, connection_id: str) -> Connection | None:
         """The connection, its lease run out or not; None when the store has it no longer. Raises StoreUnavailable."""
@@ -113,21 +149,32 @@ class Presence:
             await self._hold(listener_id, lost)
             await self._announce(listener_id)
 
-    async def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
+    def note_rtt(self, listener_id: str, connection_id: str, rtt_ms: int) -> None:
         """The connection's latest round trip; the store learns it with the next renewal.
 
-        At once where other nodes would let all begin too early for this device.
+        At once, though nobody waits for it, where other nodes would let all begin too early for this device. What has
+        grown is measured by what the store knows: trips that swing with our own load would cost a write each time.
         """
         held = self._held.get(listener_id, {})
         before = held.get(connection_id)
         if before is None:
             return
-        held[connection_id] = after = replace(before, rtt_ms=rtt_ms)
-        if rtt_ms > max(RTT_TOLD_AT_ONCE_MS, RTT_GROWTH * (before.rtt_ms or 0)):
-            # with a lease of now: what is held here has that of its beginning
-            lease_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
-            with suppress(StoreUnavailable):
-                await self._hold(listener_id, [replace(after, expires_at_ms=lease_ms)])
+        noted_ms = min(rtt_ms, RTT_NOTED_MS_MAX)
+        held[connection_id] = replace(before, rtt_ms=noted_ms)
+        urgent = noted_ms > max(RTT_TOLD_AT_ONCE_MS, RTT_GROWTH * self._rtt_told_ms.get(connection_id, 0))
+        if urgent and connection_id not in self._telling and len(self._telling) < RTTS_TOLD_AT_ONCE:
+            telling = asyncio.create_task(self._tell_rtt(listener_id, connection_id), name="round-trip")
+            self._telling[connection_id] = telling
+            telling.add_done_callback(lambda _: self._telling.pop(connection_id, None))
+
+    async def _tell_rtt(self, listener_id: str, connection_id: str) -> None:
+        row = self._held.get(listener_id, {}).get(connection_id)
+        if row is None:
+            return
+        # with a lease of now: what is held here has that of its beginning
+        lease_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
+        with suppress(StoreUnavailable):
+            await self._hold(listener_id, [replace(row, expires_at_ms=lease_ms)])
 
     async def slowest_rtt_ms(self, listener_id: str) -> int:
         """The longest round trip of the listener's connections; 0 while none has told one.
@@ -165,34 +212,66 @@ class Presence:
         await self._store.publish(listener_id, encode_packet(packet))
 
     async def _renew_for_ever(self) -> None:
-        over_s = RENEW_INTERVAL_S
         while True:
             try:
-                await self.renew(over_s)
-                over_s = RENEW_INTERVAL_S
-                continue
+                await self.renew(RENEW_INTERVAL_S)
             except StoreUnavailable as error:
-                if over_s:
-                    log.warning("Leases could not be renewed.", action="presence_unrenewed", error=str(error))
+                log.warning("Leases could not be renewed.", action="presence_unrenewed", error=str(error))
             except Exception:
                 log.exception("Leases could not be renewed.", action="presence_failed")
-            # without leases every device here would be taken for gone: all of them now, as soon as that can be
-            over_s = 0.0
+
+    async def _retry_for_ever(self) -> None:
+        """Without leases every device here would be taken for gone: what failed does not wait for the next round."""
+        while True:
             await asyncio.sleep(RETRY_INTERVAL_S)
+            if self._late:
+                await self._renew_all(tuple(self._late), 0.0, gives_up=True)
 
     async def renew(self, over_s: float = 0.0) -> None:
-        """Renews the lease of every connection held here, spread over that time. Raises StoreUnavailable."""
-        listeners = tuple(self._held)
-        parts = [listeners[first : first + RENEWED_AT_ONCE] for first in range(0, len(listeners), RENEWED_AT_ONCE)]
-        for part in parts or [()]:
-            await asyncio.sleep(over_s / max(1, len(parts)))
-            expires_at_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
-            await asyncio.gather(*(self._renew(listener_id, expires_at_ms) for listener_id in part))
+        """Renews the lease of every connection held here, spread over that time.
 
-    async def _renew(self, listener_id: str, expires_at_ms: int) -> None:
+        What fails keeps nobody else from being renewed. Raises the first failure at the end.
+        """
+        failure = await self._renew_all(tuple(self._held), over_s)
+        if failure is not None:
+            raise failure
+
+    async def _renew_all(self, listeners: Sequence[str], over_s: float, gives_up: bool = False) -> Exception | None:
+        """The first failure. `gives_up`: when so many parts in a row have failed that the store is away."""
+        parts = [listeners[first : first + RENEWED_AT_ONCE] for first in range(0, len(listeners), RENEWED_AT_ONCE)]
+        under_way_max = max(PARTS_UNDER_WAY_MIN, len(self._held) // (RENEWED_AT_ONCE * PARTS_PER_PLACE))
+        tries, room = _Tries(), asyncio.Semaphore(under_way_max)
+        now_s = asyncio.get_running_loop().time
+        every_s, due_s = over_s / max(1, len(parts)), now_s()
+        async with asyncio.TaskGroup() as under_way:
+            for part in parts or [()]:
+                due_s += every_s
+                await asyncio.sleep(max(0.0, due_s - now_s()))
+                await room.acquire()
+                # as many may fail with one wire that is lost
+                if gives_up and tries.failed_in_a_row > under_way_max:
+                    break
+                task = under_way.create_task(self._renew_part(part, tries))
+                task.add_done_callback(lambda _: room.release())
+        return tries.failure
+
+    async def _renew_part(self, listeners: Sequence[str], tries: "_Tries") -> None:
+        expires_at_ms = self._clock.now_ms() + PRESENCE_LEASE_MS
+        tries.note(await asyncio.gather(*(self._renew(listener_id, expires_at_ms) for listener_id in listeners)))
+
+    async def _renew(self, listener_id: str, expires_at_ms: int) -> Exception | None:
+        """Why it could not be."""
         rows = [replace(row, expires_at_ms=expires_at_ms) for row in self._held.get(listener_id, {}).values()]
-        if rows:
-            await self._hold(listener_id, rows)
+        failure: Exception | None = None
+        try:
+            if rows:
+                await self._hold(listener_id, rows)
+        except Exception as error:
+            failure = error
+        self._late.pop(listener_id, None)
+        if failure is not None and listener_id in self._held:
+            self._late[listener_id] = None
+        return failure
 
     async def _hold(self, listener_id: str, rows: list[Connection]) -> None:
         await self._store.hold_connections(listener_id, rows)
@@ -200,6 +279,23 @@ class Presence:
             # gone while its lease was being renewed: it must not live on as a ghost
             if row.connection_id not in self._held.get(listener_id, {}):
                 await self._store.drop_connection(listener_id, row.connection_id, self._clock.now_ms())
+            elif row.rtt_ms is not None:
+                self._rtt_told_ms[row.connection_id] = row.rtt_ms
+
+
+class _Tries:
+    """How a round of renewals goes."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        """The first one."""
+        self.failed_in_a_row = 0
+        """Parts of which nothing was renewed."""
+
+    def note(self, failures: Sequence[Exception | None]) -> None:
+        """What has become of each listener of a part."""
+        self.failure = next(filter(None, (self.failure, *failures)), None)
+        self.failed_in_a_row = 0 if None in failures or not failures else self.failed_in_a_row + 1
 
 
 def _payload(present: Present) -> dict[str, Any]:

@@ -28,13 +28,24 @@ from playhead.runtime.switches import Switches
 from playhead.sessions.epochs import Epochs, partitions_there
 from playhead.sessions.failures import FAILURES
 from playhead.sessions.journal import Entry, encode_extra
-from playhead.sessions.keys import CONFLICTS, MOVES, PARTITIONS, SESSION, ListenerKeys, deadlines_key, epoch_key
+from playhead.sessions.keys import (
+    CONFLICTS,
+    MOVES,
+    PARTITIONS,
+    SESSION,
+    ListenerKeys,
+    deadlines_key,
+    epoch_key,
+    partition_of,
+)
 from playhead.sessions.library import LIBRARY, is_lacking
+from playhead.sessions.redis_deadlines import item_of, member_of
 from playhead.sessions.states import decode_state, encode_state
 from playhead.sessions.store import (
     ANSWER_TTL_MS,
     ANSWERS_MAX,
     DUE_CLAIM_MS,
+    DUE_SEEN_MAX,
     ENDED_TTL_MS,
     JOURNAL_LENGTH_MAX,
     JOURNAL_RESERVE,
@@ -270,10 +281,13 @@ class RedisStore:
             rows += (row.connection_id, msgspec.json.encode(row), row.expires_at_ms, lease)
         return rows
 
-    async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
+    async def drop_connection(
+        self, listener_id: str, connection_id: str, now_ms: int, lapsed_by_ms: int | None = None
+    ) -> bool:
         keys = ListenerKeys(listener_id)
         names = [keys.presence, keys.deadlines, keys.left, keys.presence_version]
-        await self._function("drop", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS])
+        only = "" if lapsed_by_ms is None else lapsed_by_ms
+        return bool(await self._function("drop", names, [connection_id, listener_id, now_ms, LEFT_TTL_MS, only]))
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
         return _alive(await self._call("HVALS", ListenerKeys(listener_id).presence), now_ms)
@@ -292,14 +306,21 @@ class RedisStore:
         return None if raw is None else int(raw)
 
     async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
-        claimed_until_ms = now_ms + DUE_CLAIM_MS
-        names = [deadlines_key(partition) for partition in range(PARTITIONS)]
-        asked = [("FCALL", LIBRARY.function("due"), 1, name, now_ms, claimed_until_ms, limit) for name in names]
-        answers = await self._answers(asked)
-        return tuple(_due(member) for members in answers for member in members)
+        found: list[DueSession | LapsedConnection] = []
+        call, asked = ("FCALL", LIBRARY.function("due"), 1), list(range(PARTITIONS))
+        # those that may have more are asked again for what the others have left of the limit
+        while asked:
+            share = max(1, (limit - len(found)) // len(asked))
+            bounds = (now_ms, now_ms + DUE_CLAIM_MS, share, DUE_SEEN_MAX)
+            answers = await self._answers([(*call, deadlines_key(partition), *bounds) for partition in asked])
+            taken = [[item_of(member) for member in members] for members in answers]
+            found += [item for items in taken for item in items]
+            full = [partition_of(items[0].listener_id) for items in taken if len(items) == share]
+            asked = full[: max(0, limit - len(found))]
+        return tuple(found)
 
     async def forget_due(self, item: DueSession | LapsedConnection) -> None:
-        await self._call("ZREM", ListenerKeys(item.listener_id).deadlines, _member(item))
+        await self._call("ZREM", ListenerKeys(item.listener_id).deadlines, member_of(item))
 
 
 _connection_decoder = msgspec.json.Decoder(Connection)
@@ -372,16 +393,3 @@ def _orders(epoch: int, row: Sequence[bytes]) -> Orders:
     triples = zip(row[1::3], row[2::3], row[3::3], strict=True)
     sessions = {session_id.decode(): (int(lived), int(revision)) for session_id, lived, revision in triples}
     return Orders(sessions=sessions, present=(epoch, int(row[0])))
-
-
-def _due(member: bytes) -> DueSession | LapsedConnection:
-    kind, listener_id, thing_id = member.decode().split("|")
-    if kind == "s":
-        return DueSession(listener_id=listener_id, session_id=thing_id)
-    return LapsedConnection(listener_id=listener_id, connection_id=thing_id)
-
-
-def _member(item: DueSession | LapsedConnection) -> str:
-    if isinstance(item, DueSession):
-        return f"s|{item.listener_id}|{item.session_id}"
-    return f"c|{item.listener_id}|{item.connection_id}"

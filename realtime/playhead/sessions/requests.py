@@ -201,9 +201,18 @@ class ProgressRequest(SessionRequest, SoundFigures):
     playing: Flag | None = None
     revision: Counter
     seq: Counter | None = Field(None, description="Counts this device's reports; a repeat changes nothing.")
+    at: Counter | None = Field(
+        None, description="Server time in ms when the place was measured; default: when it is handled."
+    )
 
     def command(self) -> Report:
-        return Report(position_ms=milliseconds(self.position), rate=self.rate, revision=self.revision, seq=self.seq)
+        return Report(
+            position_ms=milliseconds(self.position),
+            rate=self.rate,
+            revision=self.revision,
+            seq=self.seq,
+            at_ms=self.at,
+        )
 
 
 class Seen(BaseModel):
@@ -253,13 +262,15 @@ class OfflineStretch(BaseModel):
 
     def interval(self, device_id: str, now_ms: int) -> OfflineInterval:
         earliest_ms = max(0, now_ms - OFFLINE_AGE_MS_MAX)
+        started_at_ms = min(max(self.started_at, earliest_ms), now_ms)
         return OfflineInterval(
             device_id=device_id,
             start_ms=milliseconds(self.start),
             end_ms=milliseconds(self.end),
             told_at_ms=self.started_at,
-            started_at_ms=min(max(self.started_at, earliest_ms), now_ms),
-            ended_at_ms=min(max(self.ended_at, earliest_ms), now_ms),
+            started_at_ms=started_at_ms,
+            # a clock that was set back meanwhile, within the tolerance
+            ended_at_ms=min(max(self.ended_at, started_at_ms), now_ms),
         )
 
 
@@ -297,7 +308,7 @@ class OfflineRequest(BaseModel):
 
 
 class ClockRequest(BaseModel):
-    """`t0`: the client's clock in ms when it sent this. `rtt_ms`: how long its last such question took."""
+    """`t0`: the client's clock in ms when it sent this. `rtt_ms`: the ways of its last one, there and back."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from msgspec import structs
 
-from playhead.db import DatabaseUnavailable
+from playhead.db import DatabaseUnavailable, Script
 from playhead.playback.commands import Lost
 from playhead.playback.deadlines import reduce_lost
 from playhead.playback.endings import left_ms, stopped
@@ -32,13 +32,16 @@ log = structlog.get_logger(__name__)
 class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A session as the next commit must see it: `expected_version` None where the store has lost or never had it.
 
-    `last`: of one that is created, the listener's session of the script before.
+    `last`: of one that is created, the listener's session of the script before. `script`: as it is now, where that was
+    looked up, and the command takes its file over. `over`: nobody can come back to it, its end alone is missing.
     """
 
     state: SessionState
     expected_version: int | None
     created: bool = False
     last: SessionState | None = None
+    script: Script | None = None
+    over: bool = False
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, gc=False):

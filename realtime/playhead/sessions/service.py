@@ -7,13 +7,14 @@ with `unavailable`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
+from msgspec import structs
 
 from playhead.auth.tokens import Principal
 from playhead.db import DatabaseUnavailable, Script
-from playhead.playback.commands import Command, Due, Lost, Offline, Origin, Play, Restore, Seek, Transfer
+from playhead.playback.commands import Command, Due, Lost, Offline, Origin, Play, Renew, Restore, Seek, Transfer
 from playhead.playback.endings import heard_out
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
 from playhead.playback.rejections import Code, Rejection
@@ -27,6 +28,7 @@ from playhead.sessions.finding import Contended, SessionFinder
 from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.presence import Presence
 from playhead.sessions.reviving import Held, View
+from playhead.sessions.scripts import Scripts, look_up
 from playhead.sessions.store import DueSession, Orders, SessionStore
 
 log = structlog.get_logger(__name__)
@@ -45,14 +47,6 @@ NO_ROOM = "What the server does by itself found no room in the journal's reserve
 
 OnJump = Callable[[str, int], None]
 """Is told the script and the place, in ms, where somebody will listen now. It must not wait."""
-
-
-class Scripts(Protocol):
-    """What may be played. May raise DatabaseUnavailable."""
-
-    async def get(self, claims: Mapping[str, str], script_id: str) -> Script | None:
-        """The script, if these claims may hear it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +98,10 @@ class SessionService:
         expected_revision: int | None = None,
         expected_epoch: int | None = None,
     ) -> Outcome | Rejection:
-        """Resumes the listener's live session of the script, or starts one where the last one stopped."""
+        """Resumes the listener's live session of the script, or starts one where the last one stopped.
+
+        With the file that the script has now, whichever the session had.
+        """
         wish = _of_script(
             principal,
             script_id,
@@ -153,7 +150,8 @@ class SessionService:
         assert script is not None
 
         async def find(view: View) -> Held:
-            return await self._finder.of_script(wish.listener_id, script, view)
+            held = await self._finder.of_script(wish.listener_id, script, view)
+            return structs.replace(held, script=script)
 
         return await self._committer.carry_out(wish, find)
 
@@ -167,19 +165,47 @@ class SessionService:
         expected_epoch: int | None = None,
     ) -> Outcome | Rejection:
         """Applies `command` to that session of the listener; `not_found` where it is not theirs."""
-        wish = Wish(
-            listener_id=listener_id,
-            session_id=session_id,
-            target=session_id,
-            command=command,
-            origin=origin,
-            expected_revision=expected_revision,
-            expected_epoch=expected_epoch,
-        )
+        wish = _of_session(listener_id, session_id, command, origin, expected_revision, expected_epoch)
         answer = await self._committer.carry_out(wish, partial(self._finder.by_id, listener_id, session_id))
         if isinstance(command, JUMPS):
             self._jumped(answer)
         return answer
+
+    async def resume(
+        self,
+        principal: Principal,
+        session_id: str,
+        command: Play,
+        origin: Origin,
+        expected_revision: int | None = None,
+        expected_epoch: int | None = None,
+    ) -> Outcome | Rejection:
+        """Plays that session, as `play` does its script; with the file that it has, where PostgreSQL is away."""
+
+        async def find(view: View) -> Held | None:
+            held = await self._finder.by_id(principal.listener_id, session_id, view)
+            if held is None:
+                return None
+            try:
+                script = await look_up(self._scripts, principal.claims, held.state.script_id)
+            except DatabaseUnavailable as error:
+                log.warning("A session goes on with its file.", action="present_file_unknown", error=str(error))
+                script = None
+            return held if script is None else structs.replace(held, script=script)
+
+        wish = _of_session(principal.listener_id, session_id, command, origin, expected_revision, expected_epoch)
+        answer = await self._committer.carry_out(wish, find)
+        self._jumped(answer)
+        return answer
+
+    async def renew(self, listener_id: str, session_id: str, script: Script) -> Outcome | Rejection:
+        """The address of what the session plays ends: it goes on with the file that `script` has."""
+
+        async def find(view: View) -> Held | None:
+            held = view.session(session_id)
+            return None if held is None else structs.replace(held, script=script)
+
+        return await self._committer.carry_out(_of_session(listener_id, session_id, Renew(), SERVER), find)
 
     async def restore(
         self,
@@ -190,15 +216,25 @@ class SessionService:
         expected_revision: int | None = None,
         expected_epoch: int | None = None,
     ) -> Outcome | Rejection:
-        """Goes back to the place that an entry of the session's history left, or to the one that was refused."""
+        """Goes back to the place that an entry of the session's history left, or to the one that was refused.
+
+        Sent again it is answered as the first time, whatever has become of the entry, and of PostgreSQL.
+        """
+        wish = _of_session(
+            listener_id, session_id, Restore(position_ms=0), origin, expected_revision, expected_epoch, asked=entry_id
+        )
+        if (answer := await self._committer.answered(wish)) is not None:
+            return answer
         entries = await self.history(listener_id, session_id)
         if isinstance(entries, Rejection):
             return entries
         entry = next((entry for entry in entries if entry.entry_id == entry_id), None)
         if entry is None:
             return Rejection(code=Code.NOT_FOUND, detail="The session's history has no such entry.")
-        command = Restore(position_ms=entry.restored_ms)
-        return await self.apply(listener_id, session_id, command, origin, expected_revision, expected_epoch)
+        wish = structs.replace(wish, command=Restore(position_ms=entry.restored_ms))
+        answer = await self._committer.carry_out(wish, partial(self._finder.by_id, listener_id, session_id))
+        self._jumped(answer)
+        return answer
 
     async def history(self, listener_id: str, session_id: str) -> tuple[Move, ...] | Rejection:
         """The session's latest moves and conflicts, newest first."""
@@ -314,6 +350,27 @@ def _of_script(principal: Principal, script_id: str, command: Command, origin: O
     """What is asked of a script, whichever session of it that will be."""
     listener_id = principal.listener_id
     return Wish(listener_id=listener_id, session_id=None, target=script_id, command=command, origin=origin, **options)
+
+
+def _of_session(
+    listener_id: str,
+    session_id: str,
+    command: Command,
+    origin: Origin,
+    expected_revision: int | None = None,
+    expected_epoch: int | None = None,
+    asked: str | None = None,
+) -> Wish:
+    return Wish(
+        listener_id=listener_id,
+        session_id=session_id,
+        target=session_id,
+        command=command,
+        origin=origin,
+        expected_revision=expected_revision,
+        expected_epoch=expected_epoch,
+        asked=asked,
+    )
 
 
 def _done(answer: Outcome | Rejection) -> bool:

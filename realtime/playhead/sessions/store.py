@@ -14,7 +14,7 @@ from playhead.auth.revocations import ended
 from playhead.playback.deadlines import next_due_ms
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
-from playhead.sessions.journal import OfflineInterval
+from playhead.sessions.journal import Entry, OfflineInterval
 
 SESSION_TTL_MS = (2 * 60 + 10) * 60 * 1000
 """A live session outlives its idle time of 2 h by 10 min."""
@@ -37,6 +37,8 @@ REVOKED_PER_PARTITION_MAX = 2_000
 """Endings of a partition that media tokens are held against. The oldest is forgotten first: its tokens open again."""
 DUE_CLAIM_MS = 5_000
 """What one process took to look at comes up again after so long, unless its state says otherwise by then."""
+DUE_SEEN_MAX = 1_000
+"""What of a partition is due, the oldest first, one look sees at most when it chooses what to take."""
 LEFT_TTL_MS = SESSION_TTL_MS
 PRESENCE_LEASE_MS = 90_000
 """A connection whose node has not renewed it for so long is gone."""
@@ -92,7 +94,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offline: tuple[OfflineInterval, ...] = ()
     """What the journal gets beside it."""
     rest_until_ms: int = 0
-    """Nobody has to look at the session before."""
+    """It cannot be idle before; its other deadlines stay."""
     own: bool = False
     """The server makes it by itself: its commit may take of the journal's reserve."""
 
@@ -101,17 +103,23 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.after.version != self.expected_version
 
     @property
+    def kept(self) -> Entry | None:
+        """What the journal gets; None where it is a deadline or an answer alone."""
+        if not self.written and self.entry is None and not self.offline:
+            return None
+        return Entry(state=self.after, moves=() if self.entry is None else (self.entry,), offline=self.offline)
+
+    @property
     def revoked_until_s(self) -> int | None:
         """When the last media token of the session expires, if it is over by this."""
         state = self.after
         if state.ended_at_ms is None:
             return None
-        return ended(state.session_id, state.ended_at_ms, state.duration_ms).until_s
+        return ended(state.session_id, state.ended_at_ms, state.addressed_ms).until_s
 
     @property
     def due_at_ms(self) -> int | None:
-        due_ms = next_due_ms(self.after)
-        return None if due_ms is None else max(due_ms, self.rest_until_ms)
+        return next_due_ms(self.after, self.rest_until_ms)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -217,8 +225,13 @@ class SessionStore(Protocol):
         """Adds a connection, and looks at all that there are then: of two that come at once, one sees the other."""
         ...
 
-    async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
-        """Removes it; with the listener's last one, notes the time."""
+    async def drop_connection(
+        self, listener_id: str, connection_id: str, now_ms: int, lapsed_by_ms: int | None = None
+    ) -> bool:
+        """Removes it; with the listener's last one, notes the time.
+
+        `lapsed_by_ms`: only if its lease ends no later. Whether it is gone by this: else nobody has to be told.
+        """
         ...
 
     async def connections(self, listener_id: str, now_ms: int) -> tuple[Connection, ...]:
@@ -234,7 +247,10 @@ class SessionStore(Protocol):
         ...
 
     async def due(self, now_ms: int, limit: int) -> tuple[DueSession | LapsedConnection, ...]:
-        """Some of what is due in any partition, at most `limit` of each; held back from others for `DUE_CLAIM_MS`."""
+        """Some of what is due, at most `limit`, or one of each partition if that is more; of each partition alike.
+
+        Fewer than `limit`: there is no more. Held back from others for `DUE_CLAIM_MS`.
+        """
         ...
 
     async def forget_due(self, item: DueSession | LapsedConnection) -> None:

@@ -1,6 +1,5 @@
 """Where a listener fetches a script's media: signed for one script version, long enough to hear it through."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,12 +9,10 @@ from playhead.auth.media_paths import MediaSigner, expiry_s, media_prefix
 from playhead.db import DatabaseUnavailable, Script
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
-from playhead.sessions.service import Scripts
+from playhead.sessions.scripts import Scripts, look_up
 
 log = structlog.get_logger(__name__)
 
-LOOK_UP_TIMEOUT_S = 0.3
-"""How long the answer of a `play` may wait for its stream address; a player asks for that again by itself."""
 MULTIVARIANT_PLAYLIST = "master.m3u8"
 
 
@@ -56,37 +53,37 @@ class StreamLinks:
         duration_ms: int,
         playlist: str = MULTIVARIANT_PLAYLIST,
         session_id: str | None = None,
+        not_after_s: int | None = None,
     ) -> StreamLink:
-        """The address of `playlist` (relative to the script's version), valid for the duration and 12 h."""
+        """The address of `playlist` (relative to the script's version), valid for the duration and 12 h.
+
+        Not longer than `not_after_s`, in Unix seconds.
+        """
         expires_at_s = expiry_s(self._clock.now_ms(), duration_ms)
+        if not_after_s is not None:
+            expires_at_s = min(expires_at_s, not_after_s)
         prefix = self._signer.sign(media_prefix(script_id, media_version), expires_at_s, session_id)
         return StreamLink(url=f"{self._media_base_url}{prefix}{playlist}", expires_at_s=expires_at_s)
 
 
 async def session_stream(
-    scripts: Scripts, links: StreamLinks, claims: Mapping[str, str], state: SessionState
+    scripts: Scripts,
+    links: StreamLinks,
+    claims: Mapping[str, str],
+    state: SessionState,
+    script: Script | None = None,
 ) -> StreamLink | None:
     """Where the session's media are, for the answer of a `play` that was accepted already.
 
-    None when PostgreSQL does not answer soon, or the script may no longer be heard: neither undoes the command.
+    `script`: as the command has looked it up; None: it has not.
+    None when PostgreSQL does not answer soon, the script may no longer be heard, or has another file than the session
+    plays (it came in this very moment, or could not be taken over): none of it undoes the command.
     """
-    # not cancelled when it is late: that would take as long as PostgreSQL takes to hear of it
-    looking = asyncio.ensure_future(scripts.get(claims, state.script_id))
-    looking.add_done_callback(_look_at)
-    await asyncio.wait({looking}, timeout=LOOK_UP_TIMEOUT_S)
     try:
-        if not looking.done():
-            raise DatabaseUnavailable(f"PostgreSQL has not answered for {LOOK_UP_TIMEOUT_S:g} s.")
-        script = looking.result()
+        script = script or await look_up(scripts, claims, state.script_id)
     except DatabaseUnavailable as error:
         log.warning("A play was answered without its stream.", action="stream_unknown", error=str(error))
         return None
-    if script is None:
+    if script is None or state.media_version not in ("", script.media_version):
         return None
     return links.link(script.script_id, script.media_version, script.duration_ms, session_id=state.session_id)
-
-
-def _look_at(looking: "asyncio.Future[Script | None]") -> None:
-    """An error that nobody waits for any more is no news."""
-    if not looking.cancelled():
-        looking.exception()

@@ -8,7 +8,8 @@ from typing import Any
 from msgspec import structs
 
 from playhead.db.pool import Claims, Database
-from playhead.db.scripts import CreatedScript, Script, ScriptRepository, Source, Visibility
+from playhead.db.script_rows import CreatedScript, Script, Source, Visibility
+from playhead.db.scripts import ScriptRepository
 from playhead.db.sessions import upsert
 from playhead.playback.history import Move
 from playhead.playback.state import SessionState
@@ -44,6 +45,7 @@ async def upload(
     script_id: str | None = None,
     title: str = "Script",
     visibility: Visibility = "listeners",
+    replaces: str | None = None,
     **changed: Any,
 ) -> CreatedScript:
     return await scripts.create(
@@ -52,6 +54,7 @@ async def upload(
         title=title,
         visibility=visibility,
         source=replace(SOURCE, **changed),
+        replaces=replaces,
     )
 
 

@@ -11,7 +11,8 @@ from playhead.db.bookmarks import Bookmark, BookmarkRepository
 from playhead.db.journal import JournalRepository
 from playhead.db.migrate import Connection
 from playhead.db.pool import Claims, Database, begin_as
-from playhead.db.scripts import Script, ScriptRepository
+from playhead.db.script_rows import Script
+from playhead.db.scripts import ScriptRepository
 from playhead.playback.state import SessionState
 from tests.integration.db.rows import entry, listener, move, session, stretch, uploaded
 
@@ -25,7 +26,7 @@ LISTENER_OF = {
 }
 """Each table, and whose a row of it is."""
 TABLES = tuple(LISTENER_OF)
-OF_NO_LISTENER = ("audio_store_lease",)
+OF_NO_LISTENER = ("audio_store_lease", "audio_former_versions")
 REFUSED = asyncpg.InsufficientPrivilegeError
 
 
@@ -217,6 +218,7 @@ async def test_the_service_cannot_delete_and_has_no_part_in_bookmarks(database: 
         "delete from audio_listening",
         "delete from audio_offline_intervals",
         "delete from audio_store_lease",
+        "update audio_former_versions set kept_until = now()",
         "select * from audio_bookmarks",
         "create table public.mine (id int)",
     ):

@@ -18,7 +18,8 @@ from playhead.db.limits import (
     TITLE_CHARS_MAX,
 )
 from playhead.db.migrate import Connection
-from playhead.db.scripts import Creation, Mark, ScriptRepository, Tags
+from playhead.db.script_rows import Creation, Mark, Tags
+from playhead.db.scripts import ScriptRepository
 from tests.integration.db.rows import SOURCE, listener, new_id, upload, uploaded
 
 

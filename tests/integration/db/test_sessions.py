@@ -11,6 +11,7 @@ from playhead.db.pool import Database
 from playhead.db.scripts import ScriptRepository
 from playhead.db.sessions import SessionRepository
 from playhead.playback.commands import LOOP_LENGTH_MIN_MS, RATE_MAX, RATE_MIN
+from playhead.playback.listened import INTERVALS_MAX
 from playhead.playback.state import Loop, SessionState
 from tests.integration.db.rows import Store, listener, new_id, session, uploaded
 
@@ -117,14 +118,46 @@ async def test_what_was_listened_to_and_played_stays_when_a_later_state_lacks_it
         assert await sessions.get(same_id) == merged
 
 
+async def test_a_state_takes_no_more_of_its_row_than_a_session_keeps(
+    sessions: SessionRepository, store: Store, script_id: str
+) -> None:
+    """What states have brought to one row, one after the other, may be more than any of them has."""
+    first = session(script_id, listened=tuple((n * 1_000, n * 1_000 + 1) for n in range(INTERVALS_MAX)))
+    later = replace(first, revision=2, listened=tuple((n * 1_000 + 500, n * 1_000 + 502) for n in range(INTERVALS_MAX)))
+    for state in (first, later):
+        await store([state])
+    assert await sessions.get(first.session_id) == later
+
+
 async def test_what_was_listened_to_ends_where_the_script_ends_now(
     sessions: SessionRepository, store: Store, script_id: str
 ) -> None:
-    first = session(script_id, listened=((0, 3_600_000),))
-    shorter = replace(first, revision=2, duration_ms=60_000, listened=())
+    """Also where both states of a session that takes a shorter file over come in one batch."""
+    for together in (False, True):
+        first = session(script_id, listened=((0, 3_600_000),), media_version="e" * 16)
+        taken_over = {"duration_ms": 60_000, "media_version": "f" * 16, "longest_ms": 3_600_000}
+        shorter = replace(first, revision=2, listened=(), **taken_over)
+        for batch in [[first, shorter]] if together else [[first], [shorter]]:
+            await store(batch)
+        assert await sessions.get(first.session_id) == replace(shorter, listened=((0, 60_000),))
+
+
+async def test_of_what_was_listened_to_the_longest_intervals_are_kept_as_many_as_a_session_keeps(
+    sessions: SessionRepository, store: Store, script_id: str
+) -> None:
+    """A state that has forgotten its shortest intervals must not gather them in its row: nor one that comes late."""
+    apart_ms, short_ms, long_ms = 100, 10, 20
+    many = tuple((start_ms, start_ms + short_ms) for start_ms in range(0, INTERVALS_MAX * apart_ms, apart_ms))
+    first = session(script_id, listened=many)
     await store([first])
-    await store([shorter])
-    assert await sessions.get(first.session_id) == replace(shorter, listened=((0, 60_000),))
+    assert await sessions.get(first.session_id) == first, "as many as may be are all kept"
+    begin_ms = INTERVALS_MAX * apart_ms
+    longer = tuple((begin_ms + start_ms, begin_ms + start_ms + long_ms) for start_ms, _ in many[:300])
+    for states in ([replace(first, revision=2, listened=longer)], [replace(first, listened=many, version=0)]):
+        await store(states)
+        stored = await sessions.get(first.session_id)
+        assert stored is not None and stored.revision == 2
+        assert stored.listened == (*many[: INTERVALS_MAX - len(longer)], *longer)
 
 
 async def test_a_session_never_changes_hands(sessions: SessionRepository, store: Store, script_id: str) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from playhead.engine.admission import Limits, Reason
 from playhead.engine.endings import Ending
 from playhead.engine.front import Site
 from playhead.engine.socket_server import SocketServer
@@ -19,6 +20,7 @@ from tests.integration.engine.raw import PolledSocket, Polls, RawSocket, Talk
 PING_INTERVAL_S = 0.3
 PING_TIMEOUT_S = 0.2
 BYTES_MAX = 100_000
+QUIET = {"ping_interval": 60, "ping_timeout": 60}
 TRANSPORTS = ["websocket", "polling", "upgraded"]
 """`upgraded`: begun on long polling, and now on a websocket."""
 
@@ -30,6 +32,7 @@ class Engine:
     sio: SocketServer
     url: str
     http: aiohttp.ClientSession
+    site: Site
     ended: list[Ending] = field(default_factory=list)
     disconnected: "asyncio.Queue[tuple[str, str]]" = field(default_factory=asyncio.Queue)
 
@@ -127,7 +130,7 @@ Start = Callable[..., Awaitable[Engine]]
 @asynccontextmanager
 async def start_engine(*, listener: socket.socket | None = None, **options: Any) -> AsyncIterator[Engine]:
     async with aiohttp.ClientSession() as http:
-        engine = Engine(None, "", http)  # type: ignore[arg-type]
+        engine = Engine(None, "", http, None)  # type: ignore[arg-type]
         engine.sio = SocketServer(
             **{
                 "ping_interval": PING_INTERVAL_S,
@@ -148,6 +151,7 @@ async def start_engine(*, listener: socket.socket | None = None, **options: Any)
             site = Site(runner, engine.sio.eio, "127.0.0.1", 0)
         else:
             site = Site(runner, engine.sio.eio, listener=listener)
+        engine.site = site
         await site.start()
         engine.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
@@ -189,3 +193,40 @@ async def start() -> AsyncIterator[Start]:
 @pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@dataclass
+class Guarded:
+    """A server with limits, and why it refused whom."""
+
+    engine: Engine
+    refused: list[Reason] = field(default_factory=list)
+
+    @property
+    def half_open(self) -> int:
+        return len(self.engine.sio.eio.admission.half_open)
+
+    async def answer(self, transport: str = "websocket", headers: dict[str, str] | None = None) -> tuple[int, Any, int]:
+        """How a request for another socket is refused: status, JSON, seconds to wait."""
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        more = {**upgrade, "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="} if transport == "websocket" else {}
+        async with self.engine.http.get(
+            f"{self.engine.path}{transport}", headers={**more, **(headers or {})}
+        ) as answer:
+            return answer.status, await answer.json(), int(answer.headers["Retry-After"])
+
+
+StartGuarded = Callable[..., Awaitable[Guarded]]
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[StartGuarded]:
+    async with AsyncExitStack() as stack:
+
+        async def started(trusted_proxies: tuple[str, ...] = ("127.0.0.0/8",), **limits: int) -> Guarded:
+            refused: list[Reason] = []
+            options: dict[str, Any] = {**QUIET, "limits": Limits(**limits), "trusted_proxies": trusted_proxies}
+            engine = await stack.enter_async_context(start_engine(on_refused=refused.append, **options))
+            return Guarded(engine, refused)
+
+        yield started

@@ -3,11 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -15,52 +11,16 @@ import socketio
 
 from playhead.app.player_build import find_node
 from playhead.engine import front
-from playhead.engine.admission import FULL_RETRY_MS, RETRY_MS_MIN, Limits, Reason
+from playhead.engine.admission import FULL_RETRY_MS, RETRY_MS_MIN, Reason
 from playhead.engine.socket_server import REFUSED_MAX
-from tests.integration.engine.conftest import Engine, start_engine
+from tests.integration.engine.conftest import StartGuarded, start_engine
 from tests.integration.engine.raw import WAIT_S, RawSocket
 from tests.integration.engine.test_clients import CLIENT_TIMEOUT_S
 from tests.integration.engine.test_hostile_clients import bare, until
 
 PHONE, DESK = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
-QUIET = {"ping_interval": 60, "ping_timeout": 60}
-
-
-@dataclass
-class Guarded:
-    """A server with limits, and why it refused whom."""
-
-    engine: Engine
-    refused: list[Reason] = field(default_factory=list)
-
-    @property
-    def half_open(self) -> int:
-        return len(self.engine.sio.eio.admission.half_open)
-
-    async def answer(self, transport: str = "websocket", headers: dict[str, str] | None = None) -> tuple[int, Any, int]:
-        """How a request for another socket is refused: status, JSON, seconds to wait."""
-        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-        more = {**upgrade, "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="} if transport == "websocket" else {}
-        async with self.engine.http.get(
-            f"{self.engine.path}{transport}", headers={**more, **(headers or {})}
-        ) as answer:
-            return answer.status, await answer.json(), int(answer.headers["Retry-After"])
-
-
-StartGuarded = Callable[..., Awaitable[Guarded]]
-
-
-@pytest.fixture
-async def guarded() -> AsyncIterator[StartGuarded]:
-    async with AsyncExitStack() as stack:
-
-        async def started(trusted_proxies: tuple[str, ...] = ("127.0.0.0/8",), **limits: int) -> Guarded:
-            refused: list[Reason] = []
-            options: dict[str, Any] = {**QUIET, "limits": Limits(**limits), "trusted_proxies": trusted_proxies}
-            engine = await stack.enter_async_context(start_engine(on_refused=refused.append, **options))
-            return Guarded(engine, refused)
-
-        yield started
+QUIET_S = 0.2
+"""Long enough for what should not happen."""
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
@@ -172,12 +132,22 @@ async def test_what_is_no_handshake_costs_no_turn(guarded: StartGuarded) -> None
     await server.engine.connected()
 
 
-async def closed(made: socket.socket) -> bool:
+async def closed(made: socket.socket, timeout_s: float = WAIT_S) -> bool:
     """Whether the other end has closed it, or does so soon."""
     try:
-        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(made, 1), WAIT_S) == b""
+        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(made, 1), timeout_s) == b""
     except ConnectionResetError:
         return True
+    except TimeoutError:
+        return False
+
+
+async def asked(made: socket.socket, loop: asyncio.AbstractEventLoop) -> bytes:
+    """How a request is answered that asks for nothing."""
+    await loop.sock_sendall(made, b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await asyncio.wait_for(loop.sock_recv(made, 1_000), WAIT_S)
+    made.close()
+    return answer
 
 
 async def test_connections_that_say_nothing_make_room_for_the_newest_and_nobody_else_waits_for_them(
@@ -195,6 +165,31 @@ async def test_connections_that_say_nothing_make_room_for_the_newest_and_nobody_
     for made in silent:
         made.close()
     await until(lambda: server.half_open == 0)
+
+
+async def test_a_crowd_that_is_slow_to_speak_waits_with_the_kernel_and_is_heard_to_the_last(
+    guarded: StartGuarded,
+) -> None:
+    crowd, most = 40, 8
+    server = await guarded(half_open_max=most)
+    silent = [await bare(server.engine) for _ in range(crowd)]
+    await until(lambda: server.half_open == most)
+    await asyncio.sleep(QUIET_S)
+    assert (server.refused, server.half_open) == ([], most)
+    answers = await asyncio.gather(*(asked(*each) for each in silent))
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 404"] * crowd
+    assert server.refused == []
+
+
+async def test_a_door_that_closes_while_it_waits_takes_nobody_any_more(guarded: StartGuarded) -> None:
+    server = await guarded(half_open_max=1)
+    taken, left = [(await bare(server.engine))[0] for _ in range(2)]
+    await until(lambda: server.half_open == 1)
+    server.engine.site.take_no_more()
+    assert await closed(left)
+    assert not await closed(taken, timeout_s=QUIET_S)
+    for made in (taken, left):
+        made.close()
 
 
 async def test_a_session_counts_as_half_open_until_it_is_connected_to_a_namespace(guarded: StartGuarded) -> None:

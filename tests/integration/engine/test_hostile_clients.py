@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from playhead.engine import front, websockets
+from playhead.engine.sessions import USELESS_MAX
 from playhead.engine.turns import WAITING_CUT, WAITING_MAX
 from tests.integration.engine.conftest import Engine, Start
 from tests.integration.engine.raw import WAIT_S, RawSocket
@@ -128,6 +129,54 @@ async def test_a_flood_of_pongs_puts_off_no_ping(engine: Engine, transport: str)
     assert await talk.receive() == "2"
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
+
+
+@pytest.mark.parametrize("packet", ["3", "43[]", "431[]", "41/custom,", '42/custom,["x"]'])
+async def test_what_means_nothing_may_be_said_so_often_and_then_ends_it(
+    patient: Engine, transport: str, packet: str
+) -> None:
+    talk, other = await patient.connected_by(transport), await patient.connected()
+    for _ in range(USELESS_MAX):
+        await talk.send(packet)
+    await talk.alive()
+    await talk.send(packet)
+    await talk.closed()
+    assert patient.ended == ["overrun"]
+    await other.alive()
+
+
+async def test_how_often_it_was_said_is_forgotten_with_each_ping(engine: Engine) -> None:
+    raw = await engine.connected()
+    for _ in range(3):
+        for _ in range(USELESS_MAX // 2):
+            await raw.send("43[]")
+        assert await raw.receive() == "2"
+        await raw.send("3")
+    await raw.alive()
+    assert engine.ended == []
+
+
+async def test_a_client_of_rest_that_never_reads_its_answers_is_cut(
+    patient: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "UNREAD_TIMEOUT_S", 0.5)
+    made, loop = await bare(patient, receive_bytes=4_096)
+    body = b"x" * 500_000
+    request = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    http = patient.site._http
+    assert http is not None
+
+    async def send() -> None:
+        while True:
+            await loop.sock_sendall(made, request + body)
+
+    sending = asyncio.create_task(send())
+    await until(lambda: len(http.connections) == 1)
+    await until(lambda: any(handler.writing_paused for handler in http.connections))
+    await until(lambda: not http.connections)
+    with pytest.raises(OSError):
+        await sending
+    made.close()
 
 
 async def test_what_comes_faster_than_it_is_handled_waits_in_order_and_pauses_the_reading(patient: Engine) -> None:

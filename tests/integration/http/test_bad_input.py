@@ -100,6 +100,7 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("PUT", "/progress", {"position": 1}, "invalid"),
     ("PUT", "/progress", {"position": 1, "playback_rate": 0}, "invalid"),
     ("PUT", "/progress", {"position": 1, "playback_rate": 1, "seq": -1}, "invalid"),
+    ("PUT", "/progress", {"position": 1, "playback_rate": 1, "at": 1.5}, "invalid"),
     ("PUT", "/progress", {"position": 1, "playback_rate": 1, "revision": 2**53}, "invalid"),
     ("PUT", "/progress", {"position": 1, "playback_rate": 1, "device_id": "somebody"}, "conflict"),
 ]

@@ -72,6 +72,15 @@ class TestBrokenForms:
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         assert (await world.listener().call("POST", "/scripts", data=body, headers=headers)).code == "invalid"
 
+    @pytest.mark.parametrize("times", [1, 2])
+    async def test_a_field_whose_name_is_not_utf_8_is_422(self, world: World, times: int) -> None:
+        field = b'--x\r\nContent-Disposition: form-data; name="caf\xe9"\r\n\r\nx\r\n'
+        body = field * times + b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nthe file\r\n--x--\r\n'
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        reply = await world.listener().call("POST", "/scripts", data=body, headers=headers)
+        assert (reply.status, reply.code) == (422, "invalid")
+        assert "caf\ufffd" in reply.json["detail"]
+
 
 @pytest.mark.parametrize("content_type", ["audio/mpeg", "multipart/form-data; boundary=x"])
 async def test_a_client_that_goes_away_amid_its_upload_leaves_nothing(

@@ -1,15 +1,14 @@
 """The origin of HLS media: signed paths, exact bytes, and how caches and players may treat them."""
 
 from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from yarl import URL
 
 from playhead.auth.media_paths import MediaSigner, media_prefix
-from playhead.db import Script, ScriptRepository
-from playhead.http.origin import SCRIPT_COPY_MS, SEGMENT_TYPE, Origin
+from playhead.db import Script
+from playhead.http.origin import SEGMENT_TYPE
 from playhead.media import (
     LADDER,
     OUTPUT_RATE_HZ,
@@ -129,6 +128,12 @@ class TestSegmentsThatAreNotThere:
             assert await world.services.storage.get(key) == first.body
             again = await _get(world, f"{below}/{rung.name}/0.m4s")
             assert (again.body, again.headers["ETag"]) == (first.body, first.headers["ETag"])
+
+    async def test_are_not_encoded_for_a_head(self, world: World, script: Script) -> None:
+        reply = await _get(world, _signed(world, script) + "low/1.m4s", "HEAD")
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+        get = await _get(world, _signed(world, script) + "low/1.m4s")
+        assert "could not be decoded" in get.json["detail"], "which nobody had tried before"
 
     async def test_that_cannot_be_encoded_now_are_503_and_say_why_and_when_to_ask_again(
         self, world: World, script: Script
@@ -293,36 +298,3 @@ async def test_players_on_other_sites_may_ask_with_ranges(world: World, script: 
 async def test_media_paths_take_no_other_method(world: World, script: Script) -> None:
     reply = await _get(world, _signed(world, script) + "low/0.m4s", "DELETE")
     assert (reply.status, reply.code) == (405, "method_not_allowed")
-
-
-class _Clock:
-    now = 1_700_000_000_000
-
-    def now_ms(self) -> int:
-        return self.now
-
-
-async def test_the_row_is_read_once_a_second_however_much_is_asked_for(world: World, script: Script) -> None:
-    class Counting(ScriptRepository):
-        reads = 0
-
-        async def stored(self, script_id: str) -> Script | None:
-            type(self).reads += 1
-            return await world.scripts.stored(script_id)
-
-    scripts: Any = Counting.__new__(Counting)
-    clock = _Clock()
-    origin = Origin(
-        world.services.signer,
-        world.services.revocations,
-        scripts,
-        world.services.storage,
-        world.services.on_demand,
-        clock,
-    )
-    for _ in range(3):
-        assert await origin._script(script.script_id) == script
-    assert Counting.reads == 1
-    clock.now += SCRIPT_COPY_MS
-    await origin._script(script.script_id)
-    assert Counting.reads == 2

@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from playhead.http import Services, create_app
+from playhead.http.pages import player_policy
 from playhead.http.problems import HTTP_REASONS
 from playhead.http.routes import ROUTES
 from playhead.playback.rejections import REASONS
@@ -66,6 +67,10 @@ class TestPlayer:
         assert rules["frame-ancestors"] == rules["base-uri"] == "'none'"
         assert "unsafe" not in policy
 
+    async def test_it_names_all_below_the_path_of_a_cdn(self) -> None:
+        assert "media-src 'self' blob: https://cdn.example/audio/;" in player_policy("https://cdn.example/audio")
+        assert "connect-src 'self' https://cdn.example;" in player_policy("https://cdn.example")
+
     async def test_files_whose_name_carries_a_hash_are_kept_for_ever(self, client: "TestClient[Any, Any]") -> None:
         hashed, plain = await _get(client, "/player/page-A1B2C3.js"), await _get(client, "/player/licences.txt")
         assert (hashed.status, hashed.body.decode()) == (200, SCRIPT)
@@ -115,6 +120,20 @@ class TestDocumentation:
         reply = await _get(world.client, "/openapi.json")
         assert reply.status == 200
         assert {path for path in reply.json["paths"]} == {route.path for route in ROUTES}
+
+    async def test_documents_are_made_when_somebody_asks_for_them_first_and_once(self, services: Services) -> None:
+        made = []
+
+        def asyncapi() -> dict[str, str]:
+            made.append("asyncapi")
+            return {"asyncapi": "3.0.0"}
+
+        async with TestClient(TestServer(create_app(replace(services, asyncapi=asyncapi)))) as client:
+            await _get(client, "/openapi.json")
+            assert made == []
+            for _ in range(2):
+                assert (await _get(client, "/asyncapi.json")).json == {"asyncapi": "3.0.0"}
+        assert made == ["asyncapi"]
 
     async def test_the_page_shows_every_route_and_every_code(self, world: World) -> None:
         page = (await _get(world.client, "/docs")).body.decode()

@@ -206,6 +206,14 @@ class TestProgress:
         await anna.put("/progress", {"session_id": session_id, "position": 61, "playback_rate": 1.5})
         assert (await anna.get(f"/session/{session_id}")).json["rate"] == 1.5
 
+    async def test_a_late_report_counts_as_of_the_time_that_it_names(self, anna: Caller, script_id: str) -> None:
+        state = (await anna.play(script_id, position=60, device_id="my-app"))["state"]
+        report = {"session_id": state["session_id"], "device_id": "my-app", "playback_rate": 1.0, "revision": 1}
+        told = await anna.put("/progress", {**report, "position": 61, "at": state["anchored_at"]})
+        assert (told.status, told.json["revision"]) == (200, 2)
+        moved = (await anna.get(f"/session/{state['session_id']}")).json
+        assert (moved["position"], moved["anchored_at"]) == (61, state["anchored_at"])
+
     async def test_a_report_of_a_device_that_plays_by_its_own_name_is_taken(self, anna: Caller, script_id: str) -> None:
         session_id = (await anna.play(script_id, position=0, device_id="my-app"))["session_id"]
         report = {"session_id": session_id, "position": 30, "playback_rate": 1.0}

@@ -35,6 +35,18 @@ class TestOwners:
         assert (await put(anna, upload_id, mp3)).status == 201
         assert (await boris.get(f"/uploads/{upload_id}")).status == 404
 
+    async def test_nobody_else_ends_who_sends_it(self, world: World, mp3: bytes) -> None:
+        anna, boris = world.listener(), world.listener()
+        upload_id = await begun(anna, mp3)
+        sender = Sender(world, anna, upload_id, mp3)
+        await sender.begin(1_000)
+        await until(lambda: awaited(world, upload_id))
+        for reply in (await boris.delete(f"/uploads/{upload_id}"), await put(boris, upload_id, mp3)):
+            assert (reply.status, reply.code) == (404, "not_found")
+        assert awaited(world, upload_id)
+        await sender.send()
+        assert await sender.status() == 201
+
     async def test_an_id_of_another_owner_is_409_at_once(self, world: World, mp3: bytes) -> None:
         anna, boris = world.listener(), world.listener()
         script_id = (await anna.call("POST", "/scripts", data=mp3, headers=AUDIO)).json["script_id"]

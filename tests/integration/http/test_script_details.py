@@ -48,7 +48,7 @@ async def test_an_upload_in_parts_is_called_what_its_file_says_too(world: World,
     assert (made.status, made.json["title"], made.json["has_cover"]) == (201, "The Book", True)
 
 
-async def test_the_same_file_again_leaves_one_cover_and_another_file_that_replaces_it_its_own(
+async def test_the_same_file_again_leaves_one_cover_and_another_file_has_what_it_says_itself(
     world: World, tagged: bytes, mp3: bytes, media_folder: Path
 ) -> None:
     anna, script_id = world.listener(), new_id()
@@ -57,12 +57,14 @@ async def test_the_same_file_again_leaves_one_cover_and_another_file_that_replac
     kept = files(media_folder)
     assert [Path(name).suffix for name in kept] == ["", ".png"]
     assert (await anna.call("POST", path, data=tagged, headers=AUDIO)).status == 200
-    assert (await anna.call("POST", path, data=tagged + b"\0", headers=AUDIO)).code == "script_exists"
     assert files(media_folder) == kept
-    await world.fail(script_id)
-    assert (await anna.call("POST", path, data=mp3, headers=AUDIO)).status == 201
-    assert len(files(media_folder)) == 1
-    assert not (await anna.get(f"/scripts/{script_id}")).json["has_cover"]
+    other = await anna.call("POST", path, data=mp3, headers=AUDIO)
+    assert (other.status, other.json["title"]) == (201, "The Book"), "what the new file does not say stays"
+    details = (await anna.get(f"/scripts/{script_id}")).json
+    assert (details["has_cover"], details["artist"], details["marks"]) == (False, None, [])
+    back = await anna.call("POST", path, data=tagged + b"\0", headers=AUDIO)
+    details = (await anna.get(f"/scripts/{script_id}")).json
+    assert (back.status, details["has_cover"], bool(details["marks"])) == (201, True, True)
 
 
 class TestCover:

@@ -10,6 +10,7 @@ from aiohttp import FormData
 from playhead.http.route import API
 from playhead.storage import LocalStorage
 from tests.integration.http.world import Caller, World
+from tests.support.media_files import media_files
 
 DEADLINE_S = 10.0
 AUDIO = {"Content-Type": "audio/mpeg"}
@@ -18,7 +19,7 @@ BYTES = {"Content-Type": "application/octet-stream"}
 
 def files(folder: Path) -> list[str]:
     """Everything that lies in the storage, half-written or whole."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return media_files(folder)
 
 
 def form_of(mp3: bytes, *, filename: str = "sound.mp3", **fields: str) -> FormData:

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient
 
 from playhead.auth.tokens import issue
 from playhead.db import Script, ScriptRepository, Source, Tags, Visibility
-from playhead.db.scripts import NO_TAGS
+from playhead.db.script_rows import NO_TAGS
 from playhead.http import Services
 from playhead.http.route import API
 from playhead.media import Grid, cover_key, media_version, source_key

@@ -1,13 +1,16 @@
 """Sockets that go away, and what becomes of what they played."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
-from playhead.realtime.server import GRACE_S
+from playhead.engine.admission import CROWDED_SHARE
+from playhead.realtime.server import DRAIN_GRACE_S, GRACE_S
 from playhead.sessions.journal import decode_entry
 from playhead.sessions.keys import ListenerKeys
+from playhead.sessions.store import PRESENCE_LEASE_MS
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import AheadClock, Node, make_token, start_node
 from tests.support.sessions import HeldRows, HeldScripts
@@ -76,6 +79,31 @@ async def test_an_answered_ping_is_a_sign_of_life(valkey_url: str) -> None:
         await eventually(answered)
         assert connection.last_packet_at_ms >= before_ms + 30_000
         await phone.close()
+
+
+@pytest.mark.parametrize("share", [1.0, CROWDED_SHARE])
+async def test_a_device_that_vanishes_while_the_server_has_little_to_spare_may_queue_for_longer(
+    valkey_url: str, share: float
+) -> None:
+    async with start_node(valkey_url, HeldRows(), HeldScripts()) as node:
+        phone = await Client.open(node.url, make_token(), "phone")
+        await played(phone)
+        node.realtime._sio.eio.admission.slow_to(share)
+        await phone.drop()
+
+        async def grace_s() -> float | None:
+            (state,) = await node.service.live_states(LISTENER_ID)
+            return None if state.absent_until_ms is None else state.absent_until_ms / 1_000 - time.time()
+
+        async def missed() -> bool:
+            return await grace_s() is not None
+
+        await eventually(missed)
+        left_s = await grace_s()
+        assert left_s is not None
+        wanted_s = GRACE_S if share == 1.0 else DRAIN_GRACE_S
+        assert wanted_s - 5 < left_s <= wanted_s
+        await phone.ended()
 
 
 async def test_a_device_that_is_back_in_time_plays_on(valkey_url: str) -> None:
@@ -163,3 +191,35 @@ async def test_what_was_accepted_is_in_the_journal_when_the_server_has_stopped(v
     assert [entry.state.revision for entry in entries] == [1, answer["state"]["revision"]]
     assert (entries[-1].state.position_ms, entries[-1].moves[0].to_ms) == (77_000, 77_000)
     await phone.ended()
+
+
+async def test_a_departure_that_fails_for_a_reason_nobody_thought_of_leaves_no_ghost(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = AheadClock()
+    async with start_node(valkey_url, HeldRows(), HeldScripts(), clock=clock) as node:
+        failed = asyncio.Event()
+
+        async def fails(*_: object) -> None:
+            failed.set()
+            raise LookupError("a bug")
+
+        phone = await Client.open(node.url, make_token(), "phone")
+        await played(phone, position=50.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(node.service, "device_lost", fails)
+            await phone.drop()
+            await asyncio.wait_for(failed.wait(), 5.0)
+
+        async def gone() -> bool:
+            clock.advance(PRESENCE_LEASE_MS / 1_000)
+            await node.presence.renew()
+            return await node.presence.devices(LISTENER_ID) == []
+
+        async def silent() -> bool:
+            (state,) = await node.service.live_states(LISTENER_ID)
+            return not state.playing
+
+        await eventually(gone)
+        await eventually(silent)
+        await phone.ended()

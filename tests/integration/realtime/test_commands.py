@@ -43,6 +43,17 @@ async def test_a_command_that_is_sent_again_is_done_once_even_by_another_server(
     await close(phone, again, desk)
 
 
+async def test_a_late_report_counts_as_of_the_time_that_it_names(nodes: tuple[Node, Node]) -> None:
+    phone, desk, session_id = await opened(nodes)
+    begun = (await desk.call("join", {"session_id": session_id}))["state"]
+    told = {"session_id": session_id, "position": 51.0, "revision": 1, "at": begun["anchored_at"]}
+    assert await refused(phone, "progress", {**told, "at": 1.5}) == "invalid"
+    moved = (await phone.call("progress", told))["state"]
+    assert (moved["revision"], moved["position"], moved["anchored_at"]) == (2, 51.0, begun["anchored_at"])
+    assert moved["cause"]["command"] == "progress"
+    await close(phone, desk)
+
+
 async def test_a_revision_of_another_life_of_the_store_is_a_conflict(nodes: tuple[Node, Node]) -> None:
     phone, desk, session_id = await opened(nodes)
     state = (await phone.call("seek", {"session_id": session_id, "position": 7.0}))["state"]

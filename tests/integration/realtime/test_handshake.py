@@ -183,3 +183,18 @@ async def test_a_socket_that_closes_while_it_is_let_in_leaves_no_ghost_and_has_t
         await eventually(alone)
     assert len(node.connections) <= 1
     assert graces_ms["ghost"] == DRAIN_GRACE_S * 1000, "it was the server that was slow"
+
+
+async def test_who_leaves_is_gone_with_the_socket_and_cannot_come_and_go_on_it(node: Node) -> None:
+    async with open_raw(node.url) as raw, open_raw(node.url, "witness") as witness:
+        await raw.send("1")
+        await raw.send("0" + json.dumps(GOOD))
+        with pytest.raises(ConnectionError):
+            while True:
+                assert not (await raw.receive()).startswith("0{")
+
+        async def alone() -> bool:
+            answer = await witness.call("join", {"script_id": SCRIPT_ID})
+            return [row["id"] for row in answer["devices"]] == ["witness"]
+
+        await eventually(alone)

@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from playhead.auth.media_paths import MediaSigner
 from playhead.auth.tokens import LEEWAY_S, Principal
+from playhead.db import Script
 from playhead.engine.front import Site
 from playhead.engine.socket_server import SocketServer
+from playhead.playback.rejections import Rejection
 from playhead.realtime import watch as watch_module
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.outbox import Outbox
@@ -23,6 +25,7 @@ from playhead.realtime.stream_renewals import StreamRenewals
 from playhead.realtime.watch import EXPIRING_S, Watch
 from playhead.runtime.limits import COMMAND_RATE, FLOOD_FACTOR, FLOOD_S, SECOND_US
 from playhead.runtime.metrics import create_metrics
+from playhead.sessions.answers import Outcome
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
 from playhead.sessions.streams import StreamLinks
@@ -31,6 +34,13 @@ from tests.support.states import LISTENER_ID, NOW_MS
 
 TIMEOUT_S = 5.0
 SOCKET_PATH = "/socket.io/?EIO=4&transport=websocket"
+
+
+class NoSessions:
+    """Nothing has another file here."""
+
+    async def renew(self, listener_id: str, session_id: str, script: Script) -> Outcome | Rejection:
+        raise AssertionError("no session is to be changed")
 
 
 @dataclass
@@ -48,7 +58,7 @@ class Node:
         metrics = create_metrics(self.registry)
         outbox = Outbox(self.sio, self.connections, metrics)
         links = StreamLinks(MediaSigner({"kid": "k" * 32}), "https://media.example", self.clock)
-        streams = StreamRenewals(self.connections, HeldScripts(), links, outbox, self.clock)
+        streams = StreamRenewals(self.connections, HeldScripts(), NoSessions(), links, outbox, self.clock)
         return Watch(self.sio, self.connections, outbox, streams, metrics, self.clock, admission_timeout_s)
 
     def ended(self, reason: str) -> float:

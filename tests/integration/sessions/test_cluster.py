@@ -245,6 +245,19 @@ async def test_a_slot_that_moves_takes_its_listeners_along_who_have_a_gap_and_no
     assert line.gaps.empty(), "nobody listened when it moved back"
 
 
+async def test_a_slot_that_comes_back_and_goes_again_leaves_nobody_deaf(cluster: Cluster, line: Line) -> None:
+    """Nobody but the subscription asks for anything: what it hears is all that tells it."""
+    moving = listener_at(cluster, 1)
+    await line.bus.subscribe(moving)
+    slot = slot_of(ListenerKeys(moving).epoch)
+    for old, new in ((1, 2), (2, 1), (1, 2), (2, 1)):
+        cluster.begin_move(slot, old, new)
+        cluster.move_keys(slot, old, new)
+        cluster.end_move(slot, new)
+        await gaps_until(line, {moving})
+        await subscribed_at(cluster, new, ListenerKeys(moving).channel)
+
+
 async def test_a_slot_that_moves_in_one_step_refuses_nobody(cluster: Cluster, line: Line, store: RedisStore) -> None:
     """As Valkey 9 can move it."""
     moving = listener_at(cluster, 1)

@@ -20,12 +20,15 @@ from playhead.db import (
     migrate,
     open_database,
 )
+from playhead.db.codecs import time_from_ms
 from playhead.db.migrate import Connection
-from playhead.playback.commands import Report, Seek
+from playhead.playback.commands import Offline, Report, Seek
 from playhead.playback.state import SessionState
 from playhead.runtime.tasks import cancelled
+from playhead.sessions.answers import Outcome
 from playhead.sessions.group_keeper import Entries
 from playhead.sessions.journal import Entry
+from playhead.sessions.requests import OfflineStretch
 from playhead.sessions.store import StoreUnavailable
 from tests.integration.db.rows import uploaded
 from tests.integration.sessions.memory_process import (
@@ -96,6 +99,23 @@ async def test_commands_of_one_listener_at_once_are_all_applied(
     sought = await asyncio.gather(*(apply(process, state, Seek(position_ms=1_000 * n)) for n in range(1, 7)))
     assert sorted(after.revision for after in sought) == list(range(2, 8))
     assert await row(process, state) == await live(process, state)
+
+
+async def test_a_stretch_of_a_device_whose_clock_was_set_back_meanwhile_is_stored(
+    process: MemoryProcess, principal: Principal, script: Script, clock: SetClock, owner: Connection
+) -> None:
+    began_ms = clock.time_ms - 1_000
+    told = OfflineStretch(start=10.0, end=11.0, started_at=began_ms, ended_at=began_ms - 100)
+    batch = Offline(intervals=((10_000, 11_000),), position_ms=11_000, base=None)
+    for _ in range(2):
+        stretches = [told.interval("phone", clock.time_ms)]
+        answer = await process.service.offline(principal, script.script_id, batch, PHONE, stretches)
+        assert isinstance(answer, Outcome)
+    (stored,) = await owner.fetch(
+        "select started_at, ended_at, end_ms - start_ms as ms from audio_offline_intervals where listener_id = $1",
+        principal.listener_id,
+    )
+    assert stored["started_at"] == stored["ended_at"] == time_from_ms(began_ms) and stored["ms"] == 1_000
 
 
 # PostgreSQL answers badly

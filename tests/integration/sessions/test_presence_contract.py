@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import pytest
 from msgspec import structs
 
-from playhead.sessions.store import LEASE_DOUBTFUL_MS, PRESENCE_LEASE_MS, Connection
+from playhead.sessions.store import LEASE_DOUBTFUL_MS, PRESENCE_LEASE_MS, Connection, LapsedConnection
 from tests.integration.sessions.lines import Line
 from tests.integration.sessions.test_store_contract import neighbour
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID
@@ -116,3 +117,37 @@ async def test_a_lease_that_is_not_renewed_runs_out(line: Line) -> None:
     assert await line.store.connections(LISTENER_ID, last_ms) == (connection(1), renewed)
     assert await line.store.connections(LISTENER_ID, last_ms + 1) == (renewed,)
     assert await line.store.connections(LISTENER_ID, NOW_MS + 2 * PRESENCE_LEASE_MS) == ()
+
+
+async def test_a_lease_that_was_renewed_since_somebody_looked_is_not_dropped(line: Line) -> None:
+    store, lapsed_ms = line.store, NOW_MS + PRESENCE_LEASE_MS
+    await store.hold_connections(LISTENER_ID, [connection(1)])
+    renewed = connection(1, expires_at_ms=lapsed_ms + 1, name='"expires_at_ms":1')
+    await store.hold_connections(LISTENER_ID, [renewed])
+    before = await store.present(LISTENER_ID, NOW_MS)
+    assert not await store.drop_connection(LISTENER_ID, "connection-1", lapsed_ms, lapsed_by_ms=lapsed_ms)
+    assert await store.present(LISTENER_ID, NOW_MS) == before
+    lapsed = LapsedConnection(listener_id=LISTENER_ID, connection_id="connection-1")
+    assert await store.due(lapsed_ms, 10) == ()
+    assert await store.due(lapsed_ms + 1, 10) == (lapsed,), "it comes up when the new lease is over"
+    assert await store.left_at_ms(LISTENER_ID) is None
+    assert await store.drop_connection(LISTENER_ID, "connection-1", lapsed_ms + 1, lapsed_by_ms=lapsed_ms + 1)
+    after = await store.present(LISTENER_ID, NOW_MS)
+    assert after.connections == () and after.order > before.order
+    assert await store.left_at_ms(LISTENER_ID) == lapsed_ms + 1
+
+
+@pytest.mark.parametrize("lapsed_by_ms", [None, NOW_MS + PRESENCE_LEASE_MS])
+async def test_who_drops_what_another_has_dropped_changes_no_list(line: Line, lapsed_by_ms: int | None) -> None:
+    store = line.store
+    await store.hold_connections(LISTENER_ID, [connection(1), connection(2)])
+    drops = [await store.drop_connection(LISTENER_ID, "connection-1", NOW_MS, lapsed_by_ms)]
+    before = await store.present(LISTENER_ID, NOW_MS)
+    for connection_id in ("connection-1", "never-there"):
+        drops.append(await store.drop_connection(LISTENER_ID, connection_id, NOW_MS, lapsed_by_ms))
+    assert drops == [True, False, False]
+    assert await store.present(LISTENER_ID, NOW_MS) == before
+    # a claim is no connection: what another one has taken to look at meanwhile is there once
+    await store.due(NOW_MS + PRESENCE_LEASE_MS, 10)
+    drops = [await store.drop_connection(LISTENER_ID, "connection-2", NOW_MS, lapsed_by_ms) for _ in range(2)]
+    assert drops == [True, False]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -31,6 +32,9 @@ from tests.support.states import LISTENER_ID, NOW_MS, SCRIPT_ID, SESSION_ID, mak
 
 FIRST = make_state(version=1, revision=1)
 KEYS = ListenerKeys(LISTENER_ID)
+CONNECTION = Connection(
+    connection_id="c", device_id="d", name="n", kind="phone", connected_at_ms=NOW_MS, expires_at_ms=NOW_MS
+)
 OpenStore = Callable[..., AbstractAsyncContextManager[RedisStore]]
 
 
@@ -323,3 +327,53 @@ async def test_everything_of_a_listener_lies_in_the_slot_of_its_partition(
             names = (keys.epoch, keys.live, keys.presence, keys.channel, keys.session(SESSION_ID), keys.ended("s"))
             slots = {await client.execute_command("CLUSTER", "KEYSLOT", name) for name in names}
             assert slots == {await client.execute_command("CLUSTER", "KEYSLOT", str(partition_of(listener_id)))}
+
+
+# what is due
+
+
+def a_listener_of(partition: int) -> str:
+    return next(listener_id for listener_id in iter(new_id, "") if partition_of(listener_id) == partition)
+
+
+async def lapse(store: RedisStore, listener_id: str, count: int) -> None:
+    """So many connections of a node that is dead."""
+    rows = [replace(CONNECTION, connection_id=f"connection-{number}") for number in range(count)]
+    await store.hold_connections(listener_id, rows)
+
+
+async def test_one_look_takes_of_all_partitions_alike_and_what_some_leave_of_the_others(store: RedisStore) -> None:
+    full, half, single = (a_listener_of(partition) for partition in range(3))
+    for listener_id, count in ((full, 400), (half, 50), (single, 1)):
+        await lapse(store, listener_id, count)
+    counts = [Counter(item.listener_id for item in await store.due(NOW_MS, 200)) for _ in range(4)]
+    assert [row.total() for row in counts] == [200, 200, 51, 0]
+    assert counts[0][single] == 1 and counts[0][half] == 50
+
+
+async def test_with_work_in_every_partition_a_look_takes_no_more_than_its_limit(store: RedisStore) -> None:
+    for partition in range(PARTITIONS):
+        await lapse(store, a_listener_of(partition), 4)
+    looks = [await store.due(NOW_MS, 200), await store.due(NOW_MS, 200)]
+    assert [len(items) for items in looks] == [200, 4 * PARTITIONS - 200]
+    each = Counter(item.listener_id for item in looks[0])
+    assert len(each) == PARTITIONS and set(each.values()) == {3, 4}
+
+
+async def test_a_session_does_not_wait_until_all_that_a_dead_node_held_is_done(store: RedisStore) -> None:
+    await lapse(store, LISTENER_ID, 300)
+    await create(store, replace(FIRST, sleep_at_ms=NOW_MS + 5))
+    found = await store.due(NOW_MS + 5, 2 * PARTITIONS)
+    assert len(found) == 2 * PARTITIONS
+    assert [item for item in found[:2] if isinstance(item, DueSession)] != []
+
+
+async def test_who_is_gone_with_all_that_was_known_of_it_is_missed_once(store: RedisStore) -> None:
+    await lapse(store, LISTENER_ID, 1)
+    await store.client.delete(KEYS.presence)
+    before = (await store.present(LISTENER_ID, NOW_MS)).order
+    assert await store.drop_connection(LISTENER_ID, "connection-0", NOW_MS, lapsed_by_ms=NOW_MS)
+    after = (await store.present(LISTENER_ID, NOW_MS)).order
+    assert after > before, "lists that others have seen still name it"
+    assert not await store.drop_connection(LISTENER_ID, "connection-0", NOW_MS, lapsed_by_ms=NOW_MS)
+    assert (await store.present(LISTENER_ID, NOW_MS)).order == after

@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from playhead.app.embedded import EmbeddedValkey
 from playhead.auth.tokens import Principal
 from playhead.db import Database, JournalRepository, Script, ScriptRepository, SessionRepository
-from playhead.playback.commands import Command, End, Origin, Pause, Play, Report, Seek
+from playhead.db.migrate import Connection
+from playhead.playback.commands import Command, End, Offline, Origin, Pause, Play, Report, Seek
 from playhead.playback.rejections import Code, Rejection
 from playhead.sessions.answers import Outcome
+from playhead.sessions.journal import OfflineInterval
 from playhead.sessions.service import Snapshot
 from tests.integration.db.rows import listener, uploaded
 from tests.integration.sessions.flushing import flushing
@@ -194,3 +196,30 @@ async def test_after_a_crash_of_valkey_the_sessions_go_on_and_a_lower_epoch_is_n
         after = await apply(node, begun, Seek(position_ms=6_000))
         assert after.state.epoch > paused.state.epoch
         assert (after.state.revision, after.state.position_ms) == (paused.state.revision + 1, 6_000)
+
+
+async def test_batches_that_change_nothing_begin_their_session_and_store_what_they_tell(
+    nodes: tuple[Node, Node], principal: Principal, script: Script, sessions: SessionRepository, owner: Connection
+) -> None:
+    async def tell(position_ms: int, *told: OfflineInterval) -> Outcome:
+        batch = Offline(intervals=tuple((row.start_ms, row.end_ms) for row in told), position_ms=position_ms, base=None)
+        answer = await nodes[0].service.offline(principal, script.script_id, batch, PHONE, told)
+        assert isinstance(answer, Outcome), answer
+        return answer
+
+    begun = await tell(0)
+    assert begun.created
+    assert await nodes[1].service.live_states(principal.listener_id) == (begun.state,)
+    times = {"started_at_ms": 1_700_000_000_000, "ended_at_ms": 1_700_000_060_000}
+    for told_at_ms in (1, 2):
+        stretch = OfflineInterval(device_id="phone", start_ms=0, end_ms=60_000, told_at_ms=told_at_ms, **times)
+        last = await tell(60_000, stretch)
+    assert last.state.session_id == begun.state.session_id and last.state.revision == 2
+
+    async def written() -> bool:
+        count = await owner.fetchval(
+            "select count(*) from audio_offline_intervals where listener_id = $1", principal.listener_id
+        )
+        return count == 2 and await sessions.get(begun.state.session_id) == last.state
+
+    await eventually(written)

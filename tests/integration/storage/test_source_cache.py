@@ -1,14 +1,17 @@
 """Copies of sources: fetched once, kept while used, bounded, whichever process asks."""
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from playhead.storage import LocalStorage, ObjectMissing, SourceCache, StorageFailed
+from playhead.storage import LocalStorage, ObjectMissing, SourceCache, StorageFailed, source_cache
 from playhead.storage.source_cache import FETCH_BYTES
 
 ASKS_SLOWLY = """
@@ -202,6 +205,64 @@ async def test_a_fetch_that_is_cancelled_leaves_nothing(cache: SourceCache, orig
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert kept(folder) == []
+
+
+@pytest.mark.parametrize("amid", ["_made_room", "_write_at"])
+async def test_no_thread_of_a_cancelled_fetch_touches_the_next_one_s_file(
+    folder: Path, origin: Counted, monkeypatch: pytest.MonkeyPatch, amid: str
+) -> None:
+    """The number of its descriptor is soon another file's."""
+    cache = SourceCache(folder, 1_000, reserve_bytes=0)
+    within, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    owner = SourceCache if amid == "_made_room" else source_cache
+    real = getattr(owner, amid)
+
+    def held_up(*args: Any) -> Any:
+        if within.is_set():
+            return real(*args)
+        within.set()
+        assert go_on.wait(10)
+        try:
+            return real(*args)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(owner, amid, held_up)
+    await origin.put("a", b"a" * 900)
+    await origin.put("b", b"b" * 100)
+    cancelled = asyncio.create_task(use(cache, origin, "a"))
+    assert await asyncio.to_thread(within.wait, 10)
+    cancelled.cancel()
+    await asyncio.wait([cancelled], timeout=0.05)
+    origin.going_on.clear()
+    asking = asyncio.create_task(use(cache, origin, "b"))
+    while not origin.fetches("b"):
+        await asyncio.sleep(0.01)
+    go_on.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    origin.going_on.set()
+    await asyncio.wait([asking, cancelled])
+    assert asking.result() is None and cancelled.cancelled()
+    assert [file.stat().st_size for file in kept(folder)] == [100]
+
+
+async def test_who_makes_room_elsewhere_holds_up_no_thread(folder: Path, origin: Counted) -> None:
+    """Another process has the turn and is stopped, say."""
+    cache = SourceCache(folder, 1_000, reserve_bytes=0)
+    await origin.put_of("a", 100)
+    turn = os.open(folder / source_cache.TURN, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    async with asyncio.timeout(5):
+        asking = asyncio.create_task(use(cache, origin, "a"))
+        await asyncio.wait([asking], timeout=0.1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert kept(folder) == []
+        asking = asyncio.create_task(use(cache, origin, "a"))
+        await asyncio.wait([asking], timeout=0.1)
+        assert not asking.done()
+        os.close(turn)
+        await asking
 
 
 async def test_a_source_that_was_replaced_is_fetched_anew(cache: SourceCache, origin: Counted) -> None:

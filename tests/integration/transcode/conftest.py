@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from playhead.db import Database, ScriptRepository, ensure_logins, migrate, open_database, stored_logins
+from playhead.db import Database, Script, ScriptRepository, ensure_logins, migrate, open_database, stored_logins
 from playhead.db.logins import Logins
+from playhead.runtime.metrics import Metrics, create_metrics
 from playhead.storage import LocalStorage
 from playhead.transcode import Encoder, Programs, find_programs
+from tests.integration.transcode.demanding import DURATION_S, SOURCE, stored_script
 from tests.support.audio import FFMPEG, FFPROBE, Kind, make
 from tests.support.postgres import Databases
 
@@ -42,6 +45,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> SourceMaker:
 @pytest.fixture
 def storage(tmp_path: Path) -> LocalStorage:
     return LocalStorage(tmp_path / "media")
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return create_metrics(CollectorRegistry())
+
+
+@pytest.fixture
+async def script(storage: LocalStorage, source: SourceMaker) -> Script:
+    """One that lies in the storage, of which nothing is encoded."""
+    return await stored_script(storage, source(SOURCE, DURATION_S).read_bytes())
 
 
 @pytest.fixture(scope="module")

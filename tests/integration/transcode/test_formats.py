@@ -16,6 +16,7 @@ from playhead.storage import LocalStorage
 from playhead.transcode import Encoder, EncoderSource, Ingest, Programs, Refusal, RefusalKind
 from tests.integration.transcode.test_encoder import SAME_MAX, SHIFTED_MIN, encoded_alone
 from tests.support.audio import Kind, decoded, error, ffmpeg, joined, make, reference
+from tests.support.media_files import media_files
 
 Taking = Callable[[Path], Awaitable[Source | Refusal]]
 
@@ -242,7 +243,7 @@ async def test_what_is_refused_says_why_in_words_and_leaves_nothing(
     assert isinstance(refusal, Refusal), refusal
     assert refusal.kind is kind
     assert words in refusal.reason and refusal.reason.endswith(".")
-    assert not [left for left in (tmp_path / "media").rglob("*") if left.is_file()]
+    assert media_files(tmp_path / "media") == []
 
 
 async def test_a_film_whose_picture_alone_is_encrypted_is_heard(

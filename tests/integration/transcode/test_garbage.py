@@ -4,13 +4,13 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from playhead.db import DatabaseUnavailable, Script, ScriptRepository, Source, Tags
-from playhead.db.scripts import NO_TAGS
+from playhead.db import Creation, Database, DatabaseUnavailable, Script, ScriptRepository, Source, StoredParts, Tags
+from playhead.db.script_rows import NO_TAGS, SOURCE_COLUMNS
 from playhead.media import cover_key, media_prefix, segment_key, source_key, uploaded_key, uploads_prefix
 from playhead.runtime.metrics import create_metrics
 from playhead.storage import UNFINISHED_KEPT_S, LocalStorage
@@ -18,7 +18,7 @@ from playhead.transcode import Collector, Garbage, collect_regularly
 from playhead.transcode.garbage import GRACE_S
 
 OWNER = {"sub": "00000000-0000-4000-8000-00000000000a"}
-VERSION, OLDER = "0123456789abcdef", "fedcba9876543210"
+VERSION, OLDER, NEWER = "0123456789abcdef", "fedcba9876543210", "f" * 16
 WAIT_S = 10.0
 
 
@@ -80,6 +80,56 @@ async def test_older_versions_and_sources_go_and_what_the_row_names_stays(
     assert await left(storage) == set(kept)
 
 
+async def test_a_former_version_stays_with_its_source_until_its_time_has_come(
+    storage: LocalStorage, scripts: ScriptRepository, database: Database
+) -> None:
+    script_id = new_id()
+    await script_of(scripts, script_id)
+    former = await fill(storage, script_id)
+    await another_file(scripts, script_id)
+    present = await fill(storage, script_id, NEWER, "newer")
+    collector = Collector(storage, scripts, now_s=later)
+    assert await collected(collector) == []
+    assert await left(storage) == {*former, *present}
+    async with database.as_service_at_once() as connection:
+        await connection.execute(AGED, script_id)
+    dry = await collected(collector, dry_run=True)
+    assert await collected(collector) == dry
+    assert [(found.kind, found.key) for found in dry] == [
+        ("version", media_prefix(script_id, VERSION)),
+        ("source", source_key(script_id, "upload")),
+    ]
+    assert await left(storage) == set(present)
+    assert await scripts.forget_former() == 0, "its row has gone with it"
+
+
+# The service changes no such row: one that was kept for long enough takes its place.
+AGED = """
+with former as (
+    delete from audio_former_versions where script_id = $1 returning *
+)
+insert into audio_former_versions
+select script_id, repeat('0', 16), source_key, source_bytes, source_codec, source_rate, source_samples, source_start_s,
+    duration_ms, total_samples, integrated_lufs, true_peak_dbtp, now() - interval '2 days', now() - interval '1 second'
+from former
+"""
+
+
+async def another_file(scripts: ScriptRepository, script_id: str) -> None:
+    row = await scripts.stored(script_id)
+    assert row is not None
+    columns = (name for name in SOURCE_COLUMNS if name not in ("source_key", "media_version"))
+    source = Source(
+        **{name: getattr(row, name) for name in columns},
+        source_key=source_key(script_id, "newer"),
+        media_version=NEWER,
+    )
+    made = await scripts.create(
+        OWNER, script_id=script_id, title="A script", visibility="private", source=source, replaces=VERSION
+    )
+    assert made.outcome is Creation.REPLACED
+
+
 async def test_what_has_no_row_goes(storage: LocalStorage, scripts: ScriptRepository) -> None:
     await fill(storage, new_id())
     assert len(await collected(Collector(storage, scripts, now_s=later))) == 2
@@ -129,14 +179,15 @@ class Appearing:
     def __init__(self, scripts: ScriptRepository) -> None:
         self._scripts = scripts
         self._looks = 0
+        self.forget_former = scripts.forget_former
 
-    async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]:
+    async def stored_parts(self, script_ids: Sequence[str]) -> Mapping[str, StoredParts]:
         self._looks += 1
         if self._looks == 1:
             for script_id in script_ids:
                 await script_of(self._scripts, script_id)
-            return ()
-        return await self._scripts.stored_of(script_ids)
+            return {}
+        return await self._scripts.stored_parts(script_ids)
 
 
 async def test_a_row_that_is_written_while_it_looks_keeps_its_media(
@@ -173,23 +224,26 @@ async def test_scripts_that_are_kept_do_not_hold_up_those_behind_them(
 
 
 class FailingOnce:
-    def __init__(self, scripts: ScriptRepository) -> None:
+    def __init__(self, scripts: ScriptRepository, failure: Exception) -> None:
         self._scripts = scripts
+        self._failure = failure
         self.failed = False
+        self.forget_former = scripts.forget_former
 
-    async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]:
+    async def stored_parts(self, script_ids: Sequence[str]) -> Mapping[str, StoredParts]:
         if not self.failed:
             self.failed = True
-            raise DatabaseUnavailable("away")
-        return await self._scripts.stored_of(script_ids)
+            raise self._failure
+        return await self._scripts.stored_parts(script_ids)
 
 
+@pytest.mark.parametrize("failure", [DatabaseUnavailable("away"), OSError("unheard of")], ids=["named", "unnamed"])
 async def test_the_regular_rounds_count_what_they_remove_and_outlive_a_failure(
-    storage: LocalStorage, scripts: ScriptRepository
+    storage: LocalStorage, scripts: ScriptRepository, failure: Exception
 ) -> None:
     await fill(storage, new_id())
     registry = CollectorRegistry()
-    rows = FailingOnce(scripts)
+    rows = FailingOnce(scripts, failure)
     collecting = asyncio.create_task(
         collect_regularly(
             Collector(storage, rows, now_s=later), storage, create_metrics(registry), first_after_s=0, interval_s=0.01

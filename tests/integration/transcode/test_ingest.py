@@ -14,6 +14,7 @@ from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_encoder import DURATION_S, SAME_MAX, SHIFTED_MIN, encoded_alone
 from tests.integration.transcode.test_probe import cut
 from tests.support.audio import Kind, decoded, decoded_length, error, ffmpeg, joined, reference
+from tests.support.media_files import media_files
 
 VERSION = "0123456789abcdef"
 KEY = source_key("5f1d7a84-0c5e-4b3c-9a53-0f6c4f7f9f11", VERSION)
@@ -29,8 +30,7 @@ def ingest(programs: Programs, storage: LocalStorage) -> Ingest:
 @pytest.fixture
 def stored(tmp_path: Path) -> Callable[[], list[str]]:
     """The names of all files in the storage."""
-    root = tmp_path / "media"
-    return lambda: sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    return lambda: media_files(tmp_path / "media")
 
 
 async def upload(storage: LocalStorage, path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from playhead.db import Database, DatabaseUnavailable, LoudnessRepository, Script, Unmeasured
 from playhead.db.limits import LOUDNESS_ATTEMPTS_MAX
 from playhead.media import Loudness
-from playhead.storage import LocalStorage
+from playhead.storage import LocalStorage, StorageFailed
 from playhead.transcode import LoudnessMeter, Programs
 from playhead.transcode.loudness import MeasureFailed, measure_loudness
 from tests.integration.transcode.conftest import SourceMaker
@@ -283,21 +283,59 @@ async def test_a_source_that_is_gone_is_no_end_of_the_meter(bench: Bench, meter:
     assert (await bench.stored(lost)).loudness is None
 
 
+class Refusing(LocalStorage):
+    """A storage that gives no source whose script is in `refused`."""
+
+    refused: frozenset[str] = frozenset()
+
+    @asynccontextmanager
+    async def local_file(self, key: str) -> AsyncIterator[Path]:
+        if any(script_id in key for script_id in self.refused):
+            raise StorageFailed("refused")
+        async with super().local_file(key) as path:
+            yield path
+
+
+async def test_a_storage_that_refuses_uses_up_no_attempt_and_what_it_gives_is_measured_meanwhile(
+    bench: Bench, rows: LoudnessRepository, storage: LocalStorage, programs: Programs, tmp_path: Path
+) -> None:
+    path = tone(tmp_path, -23.0)
+    readable, refused = await begun(bench, path), await begun(bench, path)
+    refusing = Refusing(storage._root)
+    refusing.refused = frozenset({readable.script_id, refused.script_id})
+    meter = LoudnessMeter(rows, refusing, programs)
+    for _ in range(3 * LOUDNESS_ATTEMPTS_MAX):
+        assert not await meter.next(), "it waits"
+        async with bench.database.as_service() as connection:
+            await connection.execute("update audio_scripts set loudness_held_until = null")
+    refusing.refused = frozenset({refused.script_id})
+    assert not await meter.next(), "the newest first"
+    assert await meter.next(), "and then not that one again"
+    assert [(await bench.stored(script)).loudness is None for script in (readable, refused)] == [False, True]
+    async with bench.database.as_service() as connection:
+        await connection.execute("update audio_scripts set loudness_held_until = null")
+    refusing.refused = frozenset()
+    assert await meter.next()
+    assert (await bench.stored(refused)).loudness is not None
+
+
 class AwayOnce(LoudnessRepository):
-    away = True
+    def __init__(self, database: Database, failure: Exception) -> None:
+        super().__init__(database)
+        self._failures = [failure]
 
     async def take(self, hold_s: float) -> Unmeasured | None:
-        if self.away:
-            self.away = False
-            raise DatabaseUnavailable("away")
+        if self._failures:
+            raise self._failures.pop()
         return await super().take(hold_s)
 
 
-async def test_the_meter_goes_on_when_the_database_is_back(
-    bench: Bench, database: Database, storage: LocalStorage, programs: Programs, tmp_path: Path
+@pytest.mark.parametrize("failure", [DatabaseUnavailable("away"), OSError("unheard of")], ids=["named", "unnamed"])
+async def test_the_meter_goes_on_after_a_failure(
+    failure: Exception, bench: Bench, database: Database, storage: LocalStorage, programs: Programs, tmp_path: Path
 ) -> None:
     script = await begun(bench, tone(tmp_path, -23.0))
-    async with measuring(LoudnessMeter(AwayOnce(database), storage, programs)):
+    async with measuring(LoudnessMeter(AwayOnce(database, failure), storage, programs)):
         await bench.until(script, lambda row: row.loudness is not None)
 
 

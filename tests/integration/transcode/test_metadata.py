@@ -16,6 +16,7 @@ from playhead.transcode.covers import COVER_BYTES_MAX
 from playhead.transcode.metadata import read_metadata
 from tests.integration.transcode.conftest import SourceMaker
 from tests.support.audio import Kind, ffmpeg
+from tests.support.media_files import media_files
 from tests.support.tags import apic, chap, ffmetadata, flac_picture, id3, jpeg, png, text
 
 VERSION = "0123456789abcdef"
@@ -128,7 +129,7 @@ def test_a_broken_cover_is_left_out_and_the_rest_is_taken(
     tag = id3(text("TIT2", b"Still here"), picture, chap(0, 1_000, 2_000, b"A chapter"))
     found = taken(tag + source(BARE, DURATION_S).read_bytes())
     assert found.tags == Tags(title="Still here", marks=(Mark(1_000, "A chapter"),))
-    assert [path.name for path in (tmp_path / "media").rglob("*") if path.is_file()] == [VERSION]
+    assert [Path(name).name for name in media_files(tmp_path / "media")] == [VERSION]
 
 
 def test_an_evil_title_is_a_harmless_line(source: SourceMaker, taken: Callable[[bytes], Source]) -> None:

@@ -93,6 +93,20 @@ async def test_a_job_given_back_with_a_delay_is_not_taken_before(queue: PrepareQ
     assert await queue.take() is None
 
 
+async def test_a_fresh_one_that_was_given_back_does_not_go_before_others_while_it_is_not_taken(
+    queue: PrepareQueue,
+) -> None:
+    begun, delayed = some_id(), some_id()
+    await queue.enqueue(delayed)
+    waiting = await taken(queue)
+    await queue.enqueue(begun, STARTED)
+    job = await taken(queue)
+    await queue.give_back(waiting, delay_s=600)
+    assert not await queue.goes_before(job)
+    await queue.give_back(waiting)
+    assert await queue.goes_before(job)
+
+
 async def age(database: Database, elapsed_s: float) -> None:
     """Lets `elapsed_s` pass for every job in work: its last heartbeat is so much longer ago."""
     async with database.as_service() as connection:

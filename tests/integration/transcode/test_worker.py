@@ -12,7 +12,7 @@ from playhead.app.embedded import EmbeddedPostgres
 from playhead.db import Database, DatabaseUnavailable, ensure_logins, migrate, open_database
 from playhead.media import Grid, Rung, media_prefix
 from playhead.runtime.metrics import create_metrics
-from playhead.storage import LocalStorage
+from playhead.storage import LocalStorage, StorageFailed
 from playhead.transcode import EncodeFailed, Encoder, EncoderSource, Programs, Worker
 from playhead.transcode.encoder import Sink
 from playhead.transcode.preparation import chunks
@@ -234,7 +234,11 @@ async def test_a_fresh_upload_is_started_before_a_long_one_is_finished(bench: Be
     assert await bench.attempts(done) == 1, "being put behind does not count"
 
 
-@pytest.mark.parametrize("failures", [[], [EncodeFailed("late")]], ids=["and goes on", "and fails"])
+@pytest.mark.parametrize(
+    "failures",
+    [[], [EncodeFailed("late")], [StorageFailed("late")]],
+    ids=["and goes on", "and fails", "and its storage fails"],
+)
 async def test_a_worker_that_was_overtaken_is_not_heard_and_deletes_nothing(
     failures: list[Exception], bench: Bench, source: SourceMaker
 ) -> None:
@@ -254,6 +258,61 @@ async def test_a_worker_that_was_overtaken_is_not_heard_and_deletes_nothing(
     assert await bench.storage.exists(segment_keys(script)[0])
 
 
+async def test_a_script_that_is_cancelled_is_left_in_the_midst_of_a_chunk(bench: Bench, source: SourceMaker) -> None:
+    script = await bench.upload(source(SPEECH, LONG_S))
+    encoder, metrics = Scripted(bench.programs), create_metrics(CollectorRegistry())
+    encoder.hold_from = 3
+    async with working(bench.worker(encoder=encoder, metrics=metrics)):
+        await asyncio.wait_for(encoder.held.wait(), 30)
+        assert await bench.scripts.failed(script.script_id, "Cancelled.")
+        await bench.until(script, lambda _: metrics.jobs.labels("overtaken")._value.get() == 1)
+        other = await bench.upload(source(SPEECH, SHORT_S))
+        encoder.released.set()
+        await bench.until(other, lambda row: row.status == "ready")
+    assert [await bench.storage.exists(key) for key in segment_keys(script)] == [True, True, True, False, False] * 3
+    assert (await bench.stored(script)).error == "Cancelled."
+
+
+async def test_a_script_that_gets_another_file_is_left_in_the_midst_of_a_chunk(
+    bench: Bench, source: SourceMaker
+) -> None:
+    script = await bench.upload(source(SPEECH, LONG_S))
+    encoder, metrics = Scripted(bench.programs), create_metrics(CollectorRegistry())
+    encoder.hold_from = 3
+    async with working(bench.worker(encoder=encoder, metrics=metrics)):
+        await asyncio.wait_for(encoder.held.wait(), 30)
+        await bench.replace(script, source(SPEECH, SHORT_S))
+        await bench.until(script, lambda _: metrics.jobs.labels("overtaken")._value.get() == 1)
+        assert not encoder.released.is_set()
+        encoder.released.set()
+
+
+@pytest.mark.parametrize("failures", [[], [EncodeFailed("late")]], ids=["and goes on", "and fails"])
+async def test_a_worker_that_wakes_up_after_the_script_got_another_file_says_nothing_of_that(
+    failures: list[Exception], bench: Bench, source: SourceMaker
+) -> None:
+    """The attempts begin anew with the file, so that their number alone would be the right one."""
+    script = await bench.upload(source(SPEECH, LONG_S))
+    encoder = Scripted(bench.programs)
+    encoder.hold_from = 3
+    metrics = create_metrics(CollectorRegistry())
+    async with working(bench.worker(encoder=encoder, metrics=metrics, attempts_max=1)):
+        await asyncio.wait_for(encoder.held.wait(), 30)
+        other = await bench.replace(script, source(SPEECH, SHORT_S))
+        claimed = await bench.scripts.claim(script.script_id)
+        assert claimed is not None and claimed.attempts == await bench.attempts(script) == 1
+        encoder.failures = failures
+        encoder.released.set()
+        await bench.until(script, lambda _: metrics.jobs.labels("overtaken")._value.get() == 1)
+        row = await bench.stored(script)
+        assert (row.status, row.progress, row.media_version) == ("processing", 0.0, other.media_version)
+        assert await bench.storage.exists(segment_keys(script)[0]), "who listens to the former file goes on"
+        # the job is taken again, for the file that the script has now
+        assert await bench.scripts.give_back(script.script_id, attempt=1)
+        await bench.until(script, lambda row: row.status == "ready")
+    assert await bench.has_all_segments(other)
+
+
 async def test_progress_goes_on_while_the_database_is_away(
     bench: Bench, source: SourceMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +320,7 @@ async def test_progress_goes_on_while_the_database_is_away(
     scripts = bench.scripts
     refusals = 0
 
-    async def away(script_id: str, fraction: float, *, attempt: int | None = None) -> bool:
+    async def away(script_id: str, fraction: float, *, attempt: int, media_version: str) -> bool:
         nonlocal refusals
         refusals += 1
         raise DatabaseUnavailable("away")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from playhead.db import CreatedScript, Database, DatabaseUnavailable, Script, ScriptRepository, Source
-from playhead.media import LADDER, Grid, media_version, segment_key, source_key
+from playhead.db import CreatedScript, Creation, Database, DatabaseUnavailable, Script, ScriptRepository, Source
+from playhead.media import LADDER, media_version, segment_key, source_key
 from playhead.runtime.metrics import Metrics, create_metrics
 from playhead.storage import LocalStorage
 from playhead.transcode import Encoder, Ingest, PrepareQueue, Programs, Worker
@@ -66,6 +66,20 @@ class Bench:
             assert await self.queue().enqueue(script_id)
         return created.script
 
+    async def replace(self, script: Script, path: Path) -> Script:
+        """The script with another file, as its owner uploads it."""
+        created = await self.scripts.create(
+            OWNER,
+            script_id=script.script_id,
+            title=script.title,
+            visibility=script.visibility,
+            source=await self.source(path, script.script_id),
+            replaces=script.media_version,
+        )
+        assert created.outcome is Creation.REPLACED and created.script is not None
+        await self.queue().enqueue(script.script_id)
+        return created.script
+
     async def source(self, path: Path, script_id: str) -> Source:
         """An upload of that script, stored and measured."""
         version = media_version(hashlib.sha256(path.read_bytes()).hexdigest())
@@ -111,7 +125,7 @@ class Bench:
 
 
 def segment_keys(script: Script) -> list[str]:
-    segments = range(Grid(source_rate=script.source_rate, source_samples=script.source_samples).segments)
+    segments = range(script.grid.segments)
     return [
         segment_key(script.script_id, script.media_version, rung.name, segment)
         for rung in LADDER

@@ -86,6 +86,14 @@ def test_the_second_run_has_nothing_to_set_up(project: Project) -> None:
     assert project.steps() == []
 
 
+def test_what_was_compiled_is_kept_whatever_the_image_says(project: Project) -> None:
+    """Each of a test run's hundreds of processes would compile all modules again."""
+    project.dev("run")
+    program = project.folder / ".venv" / "bin" / "playhead"
+    program.write_text('#!/bin/sh\necho "kept:$PYTHONDONTWRITEBYTECODE"\n')
+    assert project.dev("run", PYTHONDONTWRITEBYTECODE="1").stdout == "kept:\n"
+
+
 @pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock"])
 def test_changed_requirements_are_installed_into_the_same_environment(project: Project, name: str) -> None:
     project.dev("run")

@@ -36,10 +36,12 @@ def test_servers_listen_on_consecutive_ports() -> None:
     assert [place.public_url for place in places] == [f"http://127.0.0.1:{port}" for port in (9000, 9001, 9002)]
 
 
-def test_a_server_for_the_whole_network_is_linked_by_an_address_that_others_reach() -> None:
-    (place,) = addresses(load(host="0.0.0.0"), 1)
-    assert (place.host, place.local_url) == ("0.0.0.0", "http://127.0.0.1:8080")
-    assert urlsplit(place.public_url).hostname not in {"0.0.0.0", None}
+@pytest.mark.parametrize(("host", "local"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])
+def test_a_server_for_the_whole_network_is_linked_by_an_address_that_others_reach(host: str, local: str) -> None:
+    (place,) = addresses(load(host=host), 1)
+    assert (place.host, place.local_url) == (host, f"http://{local}:8080")
+    outside = urlsplit(place.public_url).hostname
+    assert outside not in {"0.0.0.0", "::", None} and (":" in str(outside)) is (":" in host)
 
 
 @pytest.mark.parametrize(

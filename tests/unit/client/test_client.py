@@ -1,8 +1,8 @@
-"""The client around its logic: a network that the test plays, and a clock that the test moves."""
+"""What an app does with the client."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,10 +10,6 @@ import pytest
 from playhead.client import (
     Accepted,
     Client,
-    Credited,
-    Device,
-    FollowingSound,
-    OfflineLog,
     Played,
     Refused,
     Snapshot,
@@ -25,9 +21,8 @@ from playhead.client import (
     wishes,
 )
 from playhead.client.core.line import RECONNECT_MS_MIN
-from playhead.client.core.offline import STRETCHES_PER_BATCH
 from playhead.client.core.wire import Payload, Refusal, State
-from playhead.client.transport import Listener
+from tests.unit.client.conftest import PHONE, PlayedTransport, World, settled
 from tests.unit.client.core.recording import (
     NOW_MS,
     SCRIPT_ID,
@@ -37,109 +32,6 @@ from tests.unit.client.core.recording import (
     refused,
     wire,
 )
-
-PHONE = Device(id="phone", name="Phone", kind="phone")
-CREDITED = {"saved": True, "total_listened": 10.0, "progress_percent": 3.1}
-
-
-class PlayedTransport:
-    """A network on which nothing happens but what the test does."""
-
-    def __init__(self) -> None:
-        self.listener: Listener | None = None
-        self.opened: list[tuple[int, str, Payload]] = []
-        self.sent: asyncio.Queue[tuple[int, int, str, Payload]] = asyncio.Queue()
-        self.closed: list[int] = []
-        self.down = False
-
-    def open(self, connection: int, url: str, auth: Payload, listener: Listener) -> None:
-        self.listener = listener
-        self.opened.append((connection, url, auth))
-
-    def send(self, connection: int, request: int, event: str, payload: Payload) -> None:
-        if event != "clock":
-            self.sent.put_nowait((connection, request, event, payload))
-
-    def close(self, connection: int) -> None:
-        self.closed.append(connection)
-
-    async def shutdown(self) -> None:
-        self.down = True
-
-    @property
-    def told(self) -> Listener:
-        assert self.listener is not None, "nothing was opened"
-        return self.listener
-
-    async def answer(self, event: str, ack: Any) -> Payload:
-        """Waits for the next event, which must be this one, and answers it; answers its payload."""
-        connection, request, sent, payload = await asyncio.wait_for(self.sent.get(), 5)
-        assert sent == event
-        self.told.answered(connection, request, ack)
-        return payload
-
-
-class SetTiming:
-    """A clock that stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.time_ms = float(NOW_MS)
-        self._moved = asyncio.Condition()
-
-    def now_ms(self) -> float:
-        return self.time_ms
-
-    async def sleep(self, wait_ms: float) -> None:
-        until_ms = self.time_ms + wait_ms
-        async with self._moved:
-            await self._moved.wait_for(lambda: self.time_ms >= until_ms)
-
-    async def advance(self, elapsed_ms: float) -> None:
-        await settled()
-        async with self._moved:
-            self.time_ms += elapsed_ms
-            self._moved.notify_all()
-        await settled()
-
-
-async def settled() -> None:
-    """Whatever the event loop has to do without anything new is done."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-class World:
-    def __init__(self) -> None:
-        self.network = PlayedTransport()
-        self.timing = SetTiming()
-
-    def client(self, token: str | Callable[[], Awaitable[str]] = "t-1", **options: Any) -> Client:
-        network, timing = self.network, self.timing
-        return Client(
-            options.pop("urls", "one"), token, PHONE, transport=network, timing=timing, chance=lambda: 0.5, **options
-        )
-
-    async def connect(self) -> None:
-        await settled()
-        self.network.told.opened(self.network.opened[-1][0])
-
-    def snapshot(self, state: State | None) -> Payload:
-        told = None if state is None else wire(state)
-        devices = {"devices": [], "devices_order": {"epoch": 1, "version": 1}}
-        return {"ok": True, "state": told, "place": None, **devices, "server_time": NOW_MS}
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-async def phone(world: World) -> AsyncIterator[Client]:
-    """Connected, with nothing joined."""
-    async with world.client(sound=FollowingSound()) as client:
-        await world.connect()
-        yield client
 
 
 async def test_a_client_connects_with_its_token_and_leaves_nothing_behind(world: World) -> None:
@@ -315,49 +207,3 @@ async def test_a_closed_client_refuses_at_once(phone: Client) -> None:
 
 
 # what was played without a connection
-
-
-def offline_log(turns: int = 1) -> OfflineLog:
-    log = OfflineLog(make_state())
-    for turn in range(turns):
-        log.runs(100.0, NOW_MS + turn * 10_000)
-        log.stands(110.0, NOW_MS + turn * 10_000 + 10_000)
-    return log
-
-
-async def test_each_batch_goes_on_from_the_state_that_the_one_before_made(world: World, phone: Client) -> None:
-    told = asyncio.ensure_future(phone.offline(offline_log(STRETCHES_PER_BATCH + 1)))
-    first = await world.network.answer("offline", accepted(make_state(revision=6), **CREDITED))
-    second = await world.network.answer("offline", accepted(make_state(revision=7), **CREDITED))
-    assert [len(payload["intervals"]) for payload in (first, second)] == [STRETCHES_PER_BATCH, 1]
-    assert [payload["base"]["revision"] for payload in (first, second)] == [5, 6]
-    answer = await told
-    assert isinstance(answer, Credited) and answer.total_listened == 10.0 and answer.state.revision == 7
-
-
-async def test_a_conflict_is_raised_once_everything_is_credited_and_the_listener_may_insist(
-    world: World, phone: Client
-) -> None:
-    log = offline_log(STRETCHES_PER_BATCH + 1)
-    told = asyncio.ensure_future(phone.offline(log))
-    conflict = refused("conflict", state=wire(make_state(revision=9, position=7.0)), reported=110.0)
-    for _ in range(2):
-        payload = await world.network.answer("offline", conflict)
-        assert payload["base"]["revision"] == 5
-    with pytest.raises(Refused) as raised:
-        await told
-    assert raised.value.state is not None
-    assert (raised.value.state.position, raised.value.reported) == (7.0, 110.0)
-
-    insisted = asyncio.ensure_future(phone.offline(log, mine=True))
-    for _ in range(2):
-        payload = await world.network.answer("offline", accepted(make_state(revision=10), **CREDITED))
-        assert "base" not in payload
-    assert (await insisted).state.revision == 10
-
-
-async def test_another_refusal_ends_it(world: World, phone: Client) -> None:
-    told = asyncio.ensure_future(phone.offline(offline_log(STRETCHES_PER_BATCH + 1)))
-    await world.network.answer("offline", refused("not_found"))
-    with pytest.raises(Refused, match="not_found"):
-        await told

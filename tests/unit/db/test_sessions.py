@@ -46,6 +46,13 @@ def test_what_any_state_has_listened_to_and_played_is_kept(states: list[SessionS
         assert state.played_ms == max(other.played_ms for other in same)
 
 
+def test_what_was_heard_of_a_longer_file_is_kept_up_to_the_end_of_the_one_that_took_its_place() -> None:
+    longer = replace(BASE, session_id="a", listened=((0, 10), (400, 900)))
+    shorter = replace(BASE, session_id="a", revision=2, duration_ms=500, media_version="f" * 16, listened=((20, 30),))
+    [state] = merged([longer, shorter])
+    assert state.listened == ((0, 10), (20, 30), (400, 500))
+
+
 @given(st.lists(STATES))
 def test_of_each_session_the_latest_state_is_kept_ordered_by_id(states: list[SessionState]) -> None:
     kept = merged(states)

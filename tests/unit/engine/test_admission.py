@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from playhead.engine import admission
 from playhead.engine.admission import (
+    CROWDED_SHARE,
+    CROWDED_US,
     FULL_RETRY_MS,
     JITTER,
+    PATIENCE_US,
     RETRY_MS_MAX,
     RETRY_MS_MIN,
     SECOND_US,
@@ -74,6 +77,20 @@ def test_a_burst_is_taken_and_one_past_it_is_promised_the_next_turn() -> None:
     assert watched.come() == Refusal(Reason.RATE, RETRY_MS_MIN)
     assert watched.come(now_us=START_US + SECOND_US // 100 - 1) is not None
     assert watched.come(now_us=START_US + SECOND_US // 100) is None
+
+
+def test_it_is_crowded_with_half_of_the_pace_and_for_a_while_after_the_rate_kept_somebody_out() -> None:
+    watched = Watched(address_burst=1)
+    crowded = watched.admission.crowded
+    assert watched.come(PHONE) is None and not crowded(START_US)
+    assert watched.come(PHONE) is not None and not crowded(START_US), "that was its own fault"
+    for share, so in ((CROWDED_SHARE + 0.01, False), (CROWDED_SHARE, True), (1.0, False)):
+        watched.admission.slow_to(share)
+        assert crowded(START_US) is so
+    while watched.come() is None:
+        assert not crowded(START_US)
+    assert watched.refused[-1] is Reason.RATE
+    assert crowded(START_US + CROWDED_US - 1) and not crowded(START_US + CROWDED_US)
 
 
 def test_an_address_that_comes_too_fast_costs_nobody_else_a_turn() -> None:
@@ -184,9 +201,9 @@ def test_a_crowd_that_comes_at_one_moment_is_in_as_fast_as_the_rate_allows_and_a
 
 
 class Stranger:
-    def __init__(self, asked: Admission) -> None:
+    def __init__(self, asked: Admission, now_us: int = START_US) -> None:
         self.asked, self.crowded_out = asked, False
-        asked.half_open.add(self)
+        asked.half_open.add(self, now_us)
 
     def crowd_out(self) -> None:
         self.crowded_out = True
@@ -203,3 +220,17 @@ def test_of_too_many_strangers_the_oldest_makes_room() -> None:
     Stranger(watched.admission)
     assert (first.crowded_out, second.crowded_out, third.crowded_out, fourth.crowded_out) == (True, False, False, False)
     assert (watched.refused, len(watched.admission.half_open)) == ([Reason.HALF_OPEN], 3)
+
+
+def test_while_the_oldest_stranger_may_still_say_something_nobody_need_be_taken_in_its_place() -> None:
+    strangers = Watched(half_open_max=3).admission
+    room = strangers.half_open.room
+    assert room(5, START_US) == 3
+    first = Stranger(strangers, START_US)
+    for since_us in (300, 500):
+        Stranger(strangers, START_US + since_us)
+    assert room(5, START_US + PATIENCE_US - 1) == 0
+    assert room(5, START_US + PATIENCE_US + 300) == 2
+    assert room(1, START_US + PATIENCE_US + 300) == 1
+    strangers.half_open.remove(first)
+    assert room(5, START_US + 600) == 1

@@ -172,3 +172,32 @@ async def test_a_loop_callback_may_run_one_as_well() -> None:
 
     loop.call_soon(run, handler())
     assert isinstance(await done, inline.Standin)
+
+
+async def test_two_may_wait_for_the_same() -> None:
+    shared = asyncio.get_running_loop().create_future()
+
+    async def handler() -> Any:
+        return await shared
+
+    tasks = [run(handler()) for _ in range(3)]
+    asyncio.get_running_loop().call_later(0.01, shared.set_result, "both")
+    assert [await task for task in tasks if task is not None] == ["both"] * 3
+
+
+async def test_a_deadline_that_has_passed_is_told_as_such_and_everything_is_left_in_order() -> None:
+    left = []
+
+    async def handler() -> str:
+        try:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "too late"
+        finally:
+            left.append(True)
+        return "in time"
+
+    task = run(handler())
+    assert task is not None
+    assert await task == "too late" and left == [True]

@@ -1,5 +1,6 @@
 """What the benches of many sockets make of what they see: figures, goals, and what a client does by the protocol."""
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -179,6 +180,14 @@ def test_only_a_later_state_counts(pair: Pair) -> None:
     assert not pair.paused
     pair.take(phone, state(pair, 2, epoch=8, playing=False))
     assert pair.paused
+
+
+def test_a_report_tells_when_the_sound_was_at_its_place(pair: Pair) -> None:
+    pair.take(pair.devices[0], state(pair, 1, anchored_at=round(time.time() * 1000), rate=4.0))
+    told = pair.report()
+    anchor = pair.states[0]
+    assert anchor is not None
+    assert told["position"] == pytest.approx(100.0 + 4 * (told["at"] - anchor["anchored_at"]) / 1000, abs=0.005)
 
 
 def test_who_sounds_reports_but_not_beside_a_command_of_its_own(pair: Pair) -> None:

@@ -2,6 +2,7 @@
 
 To renew them: python -m tests.unit.loadtests.test_scaling"""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_results_of_every_size_are_told_by_their_size(tmp_path: Path, monkeypatc
     for name, sockets in (("hold", 50_000), ("hold_5000", 5_000), ("hold_100000", 100_000)):
         (tmp_path / f"{name}.json").write_text(f'{{"figures": {{"sockets": {sockets}.0}}}}')
     assert [run["figures"]["sockets"] for run in scaling.kept("hold")] == [5_000, 50_000, 100_000]
+
+
+def test_needs_follow_from_the_usual_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "RESULTS", tmp_path)
+    for name, sockets, every_s in (("hold", 50_000.0, 10.0), ("hold_100000_every_60s", 100_000.0, 60.0)):
+        run = {"figures": {**FIGURES, "sockets": sockets}, "arguments": {"report_every_s": every_s}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(run))
+    assert scaling.needs().startswith("By the run with 50,000 sockets:")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from playhead.playback.commands import (
     Origin,
     Pause,
     Play,
+    Renew,
     Report,
     Restore,
     Seek,
@@ -30,8 +31,8 @@ from playhead.playback.commands import (
     Transfer,
 )
 from playhead.playback.listened import union
-from playhead.playback.state import SessionState, position_at
-from tests.support.states import NOW_MS, make_loop, make_state
+from playhead.playback.state import Media, SessionState, position_at
+from tests.support.states import MEDIA_VERSION, NOW_MS, make_loop, make_state
 
 DURATION_MAX_MS = 200_000
 DEVICES = ("phone", "desk")
@@ -50,6 +51,10 @@ origins = st.sampled_from(
         Origin(device_id=REST_DEVICE_ID),
     ]
 )
+medias = st.none() | st.builds(
+    Media, version=st.sampled_from([MEDIA_VERSION, "f" * 16]), duration_ms=st.integers(1, 2 * DURATION_MAX_MS)
+)
+"""What the script has now."""
 counters = st.integers(0, 30)
 commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Play, position_ms=st.none() | places, device_id=st.none() | st.sampled_from([*DEVICES, "speaker"])),
@@ -75,6 +80,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         until_ms=st.integers(NOW_MS, NOW_MS + 600_000),
     ),
     st.builds(Due, left_at_ms=st.none() | st.integers(0, NOW_MS)),
+    st.builds(Renew),
     st.builds(End),
     st.builds(
         Report, position_ms=places, rate=st.none() | rates, revision=st.none() | counters, seq=st.none() | counters
@@ -112,6 +118,9 @@ def sessions(draw: st.DrawFn, /, **fields: Any) -> SessionState:
         active_device_id=draw(st.sampled_from([*DEVICES, REST_DEVICE_ID, None])),
         report_seqs=draw(st.sampled_from([(), (("phone", 10),), (("desk", 3), ("phone", 20))])),
     )
+    if playing and draw(st.booleans()):
+        since_ms = NOW_MS + draw(st.integers(0, 400_000))
+        state = replace(state, absent_since_ms=since_ms, absent_until_ms=since_ms + draw(st.integers(0, 90_000)))
     return replace(state, **fields)
 
 

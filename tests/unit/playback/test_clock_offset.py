@@ -67,9 +67,41 @@ def test_an_old_sample_yields_to_a_younger_one_that_is_a_little_slower() -> None
     assert clock.uncertainty_ms(60_000) == 9
 
 
-def test_only_the_last_eight_count() -> None:
-    clock = estimator(trip(0, 1, 1), *(trip(number, 10, 10) for number in range(SAMPLES_MAX)))
-    assert (clock.sample_count, clock.uncertainty_ms(0)) == (SAMPLES_MAX, 10)
+def test_of_nine_the_worst_goes() -> None:
+    best, worse = trip(0, 1, 1), trip(0, 9, 9)
+    clock = estimator(best, worse, *(trip(number, 10, 10) for number in range(SAMPLES_MAX)))
+    assert (clock.sample_count, clock.offset_ms(0), clock.uncertainty_ms(0)) == (SAMPLES_MAX, AHEAD_MS, 1)
+    for number in range(SAMPLES_MAX):
+        clock.add(trip(number, 2, 2))
+    assert (clock.sample_count, clock.uncertainty_ms(0)) == (SAMPLES_MAX, 1)
+
+
+def test_of_equals_the_oldest_goes() -> None:
+    clock = estimator(trip(0, 0, 10), *(trip(0, 10, 0) for _ in range(SAMPLES_MAX)))
+    assert (clock.sample_count, clock.offset_ms(0)) == (SAMPLES_MAX, AHEAD_MS + 5)
+
+
+def test_late_answers_take_no_good_ones_place_however_many_they_are() -> None:
+    """A loop that is late by 400 ms for a quarter of an hour: each offset is wrong by 200 ms, to the same side."""
+    drift = DRIFT_MAX / 2
+    clock = estimator(*(trip(number * 60, 0.5, 0.5) for number in range(SAMPLES_MAX)))
+    for at_ms in range(10_000, 900_000, 10_000):
+        clock.add(trip(at_ms, 0.5, 400, ahead_ms=AHEAD_MS + drift * at_ms))
+        assert clock.offset_ms(at_ms) == AHEAD_MS
+        assert clock.uncertainty_ms(at_ms) == pytest.approx(0.5 + DRIFT_MAX * at_ms, abs=0.05)
+    good = trip(900_000, 1, 1, ahead_ms=AHEAD_MS + drift * 900_000)
+    clock.add(good)
+    assert (clock.sample_count, clock.offset_ms(900_002)) == (SAMPLES_MAX, good.offset_ms)
+
+
+@pytest.mark.parametrize("drift", [DRIFT_MAX, -DRIFT_MAX, DRIFT_MAX / 10])
+def test_a_clock_that_drifts_is_followed_for_hours(drift: float) -> None:
+    clock = ClockEstimator(0.0)
+    for at_ms in range(0, 4 * 3_600_000, 10_000):
+        now_ms, ahead_ms = at_ms + 2, AHEAD_MS + drift * at_ms
+        clock.add(trip(at_ms, 1, 1, ahead_ms=ahead_ms))
+        assert clock.offset_ms(now_ms) == pytest.approx(ahead_ms), "the newest of equal delay"
+        assert clock.uncertainty_ms(now_ms) == pytest.approx(1, abs=0.001)
 
 
 @pytest.mark.parametrize("jump_ms", [600_000, -600_000, 200, -200])
@@ -153,24 +185,28 @@ worlds = st.builds(
 def test_the_estimate_is_never_further_off_than_it_says_while_the_clocks_run_apart(
     world: World, rest_ms: float
 ) -> None:
-    clock = ClockEstimator(world.resolution_ms + ROUNDING_MS)
+    resolution_ms = world.resolution_ms + ROUNDING_MS
+    clock = ClockEstimator(resolution_ms)
+    told: list[RoundTrip] = []
     real_ms = 0.0
     for number, (pause_ms, out_ms, think_ms, back_ms) in enumerate(world.legs, start=1):
         asked_ms = real_ms + pause_ms
         arrived_ms = asked_ms + out_ms
         answered_ms = arrived_ms + think_ms
         real_ms = answered_ms + back_ms
-        clock.add(
-            RoundTrip(
-                t0_ms=world.local_ms + asked_ms,
-                t1_ms=world.shown_ms(arrived_ms),
-                t2_ms=world.shown_ms(answered_ms),
-                t3_ms=world.local_ms + real_ms,
-            )
+        newest = RoundTrip(
+            t0_ms=world.local_ms + asked_ms,
+            t1_ms=world.shown_ms(arrived_ms),
+            t2_ms=world.shown_ms(answered_ms),
+            t3_ms=world.local_ms + real_ms,
         )
+        told.append(newest)
+        clock.add(newest)
         assert clock.sample_count == min(number, SAMPLES_MAX), "nothing jumped, so nothing is forgotten"
         for later_ms in (real_ms, real_ms + rest_ms):
             local_ms = world.local_ms + later_ms
             found = clock.offset_ms(local_ms)
             assert found is not None
             assert abs(found - world.offset_ms(later_ms)) <= clock.uncertainty_ms(local_ms) + ROUNDING_MS
+            best_ms = min(one.error_ms(local_ms, resolution_ms) for one in told)
+            assert clock.uncertainty_ms(local_ms) <= best_ms + ROUNDING_MS, "nothing better was ever given away"

@@ -71,6 +71,15 @@ def test_the_next_deadline_follows_from_the_state(fields: dict[str, Any], expect
     assert next_due_ms(make_state(**fields)) == expected_ms
 
 
+def test_what_rests_has_its_other_deadlines_all_the_same() -> None:
+    """Somebody looks on, so it is not idle before that time; it falls asleep, and comes to its end, when it should."""
+    rest_ms = NOW_MS + 2 * IDLE_END_MS
+    looping = make_state(loop=make_loop(90_000, 110_000))
+    assert next_due_ms(looping, rest_ms) == rest_ms
+    assert next_due_ms(replace(looping, sleep_at_ms=rest_ms - 1), rest_ms) == rest_ms - 1
+    assert next_due_ms(make_state(), rest_ms) == NOW_MS + DURATION_MS - POSITION_MS
+
+
 # the end of the script
 
 

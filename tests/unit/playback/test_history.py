@@ -26,7 +26,7 @@ from playhead.playback.history import Move
 from playhead.playback.reducer import Decision, refused_place
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState
-from tests.support.states import DURATION_MS, NOW_MS, make_loop, make_state
+from tests.support.states import DURATION_MS, NOW_MS, POSITION_MS, make_loop, make_state
 from tests.unit.playback.deciding import DESK, ENDED_MS, FINISHED, LATER_MS, PAUSED, PHONE, REST, decide
 
 PLAIN = make_state(active_device_id="rest", active_connection_id=None)
@@ -92,8 +92,14 @@ def test_a_plain_report_that_can_have_run_is_no_move() -> None:
     assert move(PLAIN, Report(position_ms=112_001), REST) is not None
 
 
-def test_the_end_of_the_script_is_where_it_ended() -> None:
-    assert move(make_state(), Due(), now_ms=ENDED_MS) is None
+def test_an_end_long_after_the_last_report_keeps_the_place_that_was_heard_last() -> None:
+    """A laptop that was closed may have sounded for nobody."""
+    before_ms = DURATION_MS - 50_000
+    reported = make_state(heard_ms=before_ms, heard_at_ms=NOW_MS + before_ms - POSITION_MS)
+    assert move(reported, Due(), now_ms=ENDED_MS) is None
+    kept = move(make_state(), Due(), now_ms=ENDED_MS)
+    assert kept is not None and kept.device_id is None
+    assert (kept.cause, kept.from_ms, kept.to_ms) == ("end_of_script", POSITION_MS, DURATION_MS)
 
 
 def test_a_move_carries_the_epoch_that_it_is_committed_in() -> None:

@@ -1,12 +1,13 @@
 """Listened time: a union, so nothing counts twice; and what can have been heard between two places."""
 
+import time
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.playback.listened import HEARD_TOLERANCE_MS, INTERVALS_MAX, heard_between, total_ms, union
+from playhead.playback.listened import HEARD_TOLERANCE_MS, INTERVALS_MAX, heard_between, longest, total_ms, union
 from playhead.playback.state import Interval, Loop
 from tests.support.states import make_loop
 
@@ -58,6 +59,15 @@ def test_at_the_limit_every_interval_is_kept_and_past_it_the_shortest_goes() -> 
     assert len(with_longer) == INTERVALS_MAX and with_longer[-1] == longer
     assert total_ms(with_longer) == total_ms(full) - 50 + 99
     assert union(full, [(100 * INTERVALS_MAX, 100 * INTERVALS_MAX + 1)]) == full
+
+
+def test_far_past_the_limit_the_longest_stay_and_of_equal_ones_the_later() -> None:
+    """At once: one after the other would take minutes, in which nobody else is served."""
+    many = [(100 * number, 100 * number + 1 + number % 10) for number in range(20_000)]
+    begun_s = time.thread_time()
+    kept = union(many, [])
+    assert time.thread_time() - begun_s < 1
+    assert kept == longest(many) == tuple(many[9::10][-INTERVALS_MAX:])
 
 
 @pytest.mark.parametrize(

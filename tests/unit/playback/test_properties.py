@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from playhead.playback.commands import Command, Origin, Report
+from playhead.playback.commands import Command, Origin, Play, Renew, Report
 from playhead.playback.listened import HEARD_TOLERANCE_MS, total_ms
 from playhead.playback.reducer import Decision, reduce
 from playhead.playback.rejections import Rejection
 from playhead.playback.reports import true_place_ms
-from playhead.playback.state import SessionState, position_at, settled
+from playhead.playback.state import Media, SessionState, position_at, settled
 from playhead.sessions.codec import state_payload
 from tests.support.states import NOW_MS
-from tests.unit.playback.inventing import CONNECTED, broken_rules, commands, origins, places, sessions
+from tests.unit.playback.inventing import CONNECTED, broken_rules, commands, medias, origins, places, sessions
 
 moments = st.integers(NOW_MS, NOW_MS + 500_000)
 
@@ -41,13 +41,25 @@ def test_a_place_that_is_believed_is_where_a_playhead_may_be(state: SessionState
         assert not broken_rules(replace(state, position_ms=believed_ms, anchored_at_ms=now_ms), now_ms)
 
 
-@given(sessions(), commands, origins, moments)
-def test_every_command_keeps_the_rules(state: SessionState, command: Command, origin: Origin, now_ms: int) -> None:
+@given(sessions(), commands, origins, moments, medias)
+def test_every_command_keeps_the_rules(
+    state: SessionState, command: Command, origin: Origin, now_ms: int, media: Media | None
+) -> None:
     assert not broken_rules(state, now_ms)
-    answer = reduce(state, command, origin, now_ms=now_ms, connected=CONNECTED)
+    answer = reduce(state, command, origin, now_ms=now_ms, connected=CONNECTED, media=media)
     if isinstance(answer, Decision):
         assert not broken_rules(answer.state, now_ms)
         assert not broken_rules(answer.state, now_ms + 1_000_000)
+
+
+@given(sessions(), st.sampled_from([Renew(), Play()]), origins, moments, st.integers(-3, 3))
+def test_a_file_that_ends_where_the_playhead_is_keeps_the_rules(
+    state: SessionState, command: Command, origin: Origin, now_ms: int, further_ms: int
+) -> None:
+    media = Media(version="f" * 16, duration_ms=max(1, position_at(state, now_ms) + further_ms))
+    answer = reduce(state, command, origin, now_ms=now_ms, connected=CONNECTED, media=media)
+    assert isinstance(answer, Decision)
+    assert not broken_rules(answer.state, now_ms)
 
 
 def _seen(state: SessionState) -> object:

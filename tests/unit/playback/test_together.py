@@ -1,11 +1,25 @@
 """Together: every change of the playhead is anchored a little in the future, so that all devices can be there."""
 
 import pytest
+from msgspec.structs import replace
 
-from playhead.playback.commands import Command, Leave, Pause, Play, Report, Restore, Seek, SetMode, SetRate
+from playhead.playback.commands import (
+    Command,
+    Leave,
+    Pause,
+    Play,
+    Report,
+    Restore,
+    Seek,
+    SetLoop,
+    SetMode,
+    SetRate,
+    Transfer,
+)
+from playhead.playback.rejections import Code
 from playhead.playback.state import position_at
 from tests.support.states import make_state
-from tests.unit.playback.deciding import BOTH, DESK, LATER_MS, PAUSED, PHONE, accepted
+from tests.unit.playback.deciding import BOTH, DESK, LATER_MS, PAUSED, PHONE, accepted, code
 
 LEAD_MS = 300
 TOGETHER = make_state(mode="together")
@@ -61,3 +75,35 @@ def test_when_the_last_device_that_sounds_leaves_the_sound_stops(
     assert (after.playing, after.position_ms, after.active_device_id) == (False, 110_000, "phone")
     paused = make_state(mode="together", playing=False)
     assert accepted(paused, Leave(), PHONE) is paused
+
+
+SOUGHT = accepted(TOGETHER, Seek(position_ms=5_000), DESK, lead_ms=LEAD_MS)
+"""The desk has sought; until the lead is over the phone sounds where it was."""
+
+
+@pytest.mark.parametrize("rate", [None, 2.0])
+@pytest.mark.parametrize("revision", [SOUGHT.revision, None])
+def test_a_report_before_the_anchor_is_no_conflict_and_moves_nothing(rate: float | None, revision: int | None) -> None:
+    before_ms = LATER_MS + 100
+    report = Report(position_ms=110_100, rate=rate, revision=revision, seq=1)
+    told = accepted(SOUGHT, report, PHONE, now_ms=before_ms)
+    assert told == replace(SOUGHT, version=SOUGHT.version + 1, changed_at_ms=before_ms, report_seqs=(("phone", 1),))
+    assert accepted(told, report, PHONE, now_ms=before_ms) is told
+    assert code(SOUGHT, Report(position_ms=110_100, revision=revision), DESK, now_ms=before_ms) is Code.CONFLICT
+    assert code(SOUGHT, Report(position_ms=110_100, revision=5), PHONE, now_ms=before_ms) is Code.CONFLICT
+
+
+@pytest.mark.parametrize(
+    ("command", "position_ms"),
+    [
+        (SetLoop(start_ms=0, end_ms=50_000, enabled=True), 5_000),
+        (SetLoop(start_ms=1_000, end_ms=4_000, enabled=True), 1_000),
+        (SetRate(rate=2.0), 5_000),
+        (Transfer(device_id="desk"), 5_000),
+        (SetMode(mode="handoff"), 5_000),
+    ],
+)
+def test_no_command_pulls_an_anchor_nearer_that_lies_ahead(command: Command, position_ms: int) -> None:
+    after = accepted(SOUGHT, command, DESK, now_ms=LATER_MS + 100, lead_ms=100)
+    assert (after.position_ms, after.anchored_at_ms) == (position_ms, LATER_MS + LEAD_MS)
+    assert after.heard_at_ms == LATER_MS + LEAD_MS

@@ -4,6 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from playhead.playback.absence import known_until_ms
 from playhead.playback.commands import (
     Command,
     Due,
@@ -100,13 +101,15 @@ class TwoDevices(RuleBasedStateMachine):
     @rule(device_id=devices, rate=rates)
     def rate(self, device_id: str, rate: float) -> None:
         self.rates += 1
-        place_ms = position_at(self.state, self.now_ms)
+        known_ms = known_until_ms(self.state, device_id, self.connections, self.now_ms)
+        place_ms = position_at(self.state, known_ms)
         if isinstance(self.send(SetRate(rate=rate), device_id), Decision):
-            assert (self.state.rate, position_at(self.state, self.now_ms)) == (rate, place_ms)
+            assert (self.state.rate, position_at(self.state, known_ms)) == (rate, place_ms)
 
     @rule(device_id=devices, onto=devices)
     def transfer(self, device_id: str, onto: str) -> None:
-        place_ms = position_at(self.state, self.now_ms)
+        known_ms = known_until_ms(self.state, device_id, self.connections, self.now_ms)
+        place_ms = position_at(self.state, known_ms)
         if isinstance(self.send(Transfer(device_id=onto), device_id), Decision):
             assert (self.state.active_device_id, position_at(self.state, self.now_ms)) == (onto, place_ms)
 

@@ -7,10 +7,14 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict
+from structlog.testing import capture_logs
 
 from playhead.auth.tokens import LEEWAY_S
+from playhead.client.core.requests import ACK_TIMEOUT_MS
 from playhead.db import DATABASE_AWAY, DatabaseUnavailable
+from playhead.db.limits import CANCEL_TIMEOUT_S
 from playhead.playback.rejections import REASONS, Code, Rejection
+from playhead.realtime import dispatch
 from playhead.realtime.connections import Connection, Connections
 from playhead.realtime.dispatch import Dispatcher
 from playhead.realtime.handlers import EVENTS, Accepted, Answer, Handlers, bind
@@ -18,7 +22,9 @@ from playhead.realtime.told import Told
 from playhead.realtime.wire import MALFORMED_EVENT, TOO_LARGE_EVENT
 from playhead.runtime.limits import COMMAND_RATE
 from playhead.runtime.metrics import create_metrics
+from playhead.runtime.redis import ANSWER_TIMEOUT_S
 from playhead.sessions.codec import state_payload
+from playhead.sessions.group_keeper import KEEP_TIMEOUT_S
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
 from playhead.sessions.store import StoreUnavailable
@@ -169,6 +175,49 @@ async def test_a_listener_is_named_whose_command_may_have_been_carried_out_all_t
     desk.outcome = StoreUnavailable("away")
     await desk.send("go", GOOD)
     assert unknown == [LISTENER_ID]
+
+
+async def never(connection: Connection, request: Any) -> Answer:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_a_command_that_takes_too_long_is_answered_in_time_and_looked_after_twice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.dispatcher._limit.limit_s = 0.01
+    monkeypatch.setattr(dispatch, "SETTLED_S", 0.05)
+    unknown: list[str] = []
+    desk.dispatcher.on_unknown = unknown.append
+    desk.dispatcher._table["go"] = (Place.model_validate, never)
+    with capture_logs() as logs:
+        error = (await desk.send("go", GOOD))["error"]
+    assert (error["code"], error["retry"], error["message"]) == ("unavailable", True, REASONS[Code.UNAVAILABLE].message)
+    assert desk.counted(command="go", result="unavailable") == 1
+    assert [(line["action"], line["event_name"], line["times"]) for line in logs] == [("command_late", "go", 1)]
+    assert unknown == [LISTENER_ID]
+    await desk.dispatcher.settle(600)
+    async with asyncio.timeout(5):
+        while len(unknown) < 2:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_question_that_takes_too_long_has_changed_nothing(desk: Desk) -> None:
+    desk.dispatcher._limit.limit_s = 0.01
+    unknown: list[str] = []
+    desk.dispatcher.on_unknown = unknown.append
+    desk.dispatcher._table["join"] = (Place.model_validate, never)
+    assert await desk.code("join", GOOD) == "unavailable" and unknown == []
+
+
+async def test_a_timeout_that_is_not_the_dispatchers_is_a_failure_of_ours(desk: Desk) -> None:
+    desk.outcome = TimeoutError("secret")
+    assert await desk.code("go", GOOD) == "internal"
+
+
+def test_an_ack_comes_before_a_client_gives_the_line_up() -> None:
+    assert (dispatch.HANDLER_TIMEOUT_S + CANCEL_TIMEOUT_S) * 1_000 < ACK_TIMEOUT_MS
+    assert dispatch.SETTLED_S > max(KEEP_TIMEOUT_S, ANSWER_TIMEOUT_S)
 
 
 async def test_which_store_is_away_is_told(desk: Desk) -> None:

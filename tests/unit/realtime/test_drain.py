@@ -55,7 +55,7 @@ async def test_everybody_is_told_a_time_of_its_own_within_the_first_half() -> No
 
 def test_a_handover_takes_as_long_as_others_need_to_take_the_sockets_and_not_for_ever() -> None:
     assert handover_s(0, 500.0) == 0.0
-    assert handover_s(10_000, 500.0) == 10_000 / 250 / RECONNECT_SHARE
+    assert handover_s(10_000, 500.0) == 10_000 / 125 / RECONNECT_SHARE
     assert handover_s(10_000_000, 500.0) == HANDOVER_S_MAX
 
 

@@ -5,16 +5,29 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from playhead.auth.media_paths import VALID_BEYOND_DURATION_S, MediaSigner
 from playhead.db import DatabaseUnavailable, Script
+from playhead.playback.reducer import Cause
+from playhead.playback.rejections import Code, Rejection
 from playhead.realtime.connections import Connection, Connections, GivenStream
 from playhead.realtime.stream_renewals import RENEW_BEFORE_MS, RETRY_MS, StreamRenewals
+from playhead.sessions.answers import Outcome
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.requests import Device
 from playhead.sessions.streams import StreamLinks
-from tests.support.sessions import HeldScripts, SetClock, make_principal
-from tests.support.states import DURATION_MS, NOW_MS, OTHER_SCRIPT_ID, SCRIPT_ID, SESSION_ID
+from tests.support.sessions import HeldScripts, SetClock, make_principal, make_script
+from tests.support.states import (
+    DURATION_MS,
+    LISTENER_ID,
+    MEDIA_VERSION,
+    NOW_MS,
+    OTHER_SCRIPT_ID,
+    SCRIPT_ID,
+    SESSION_ID,
+    make_state,
+)
 
 ENDS_MS = NOW_MS + RENEW_BEFORE_MS + 1_000
 VALID_MS = DURATION_MS + VALID_BEYOND_DURATION_S * 1_000
@@ -49,12 +62,17 @@ class Desk:
         """Sessions that have ended."""
         signer = MediaSigner({"kid": "k" * 32})
         links = StreamLinks(signer, "https://media.example", self.clock, self.over.__contains__)
-        self.renewals = StreamRenewals(self.connections, self.rows, links, self, self.clock)  # type: ignore[arg-type]
+        self.renewals = StreamRenewals(self.connections, self.rows, self, links, self, self.clock)  # type: ignore[arg-type]
+        self.session = make_state()
+        """What `renew` gives another file, unless it is `gone`."""
+        self.gone = False
         self.connection = self.make("c1")
 
     @staticmethod
     def make(connection_id: str) -> Connection:
-        given = GivenStream(script_id=SCRIPT_ID, session_id=SESSION_ID, expires_at_ms=ENDS_MS)
+        given = GivenStream(
+            script_id=SCRIPT_ID, session_id=SESSION_ID, expires_at_ms=ENDS_MS, media_version=MEDIA_VERSION
+        )
         device = Device(id="phone", name="n", kind="phone")
         return Connection(
             connection_id=connection_id,
@@ -66,6 +84,13 @@ class Desk:
 
     async def send(self, connection_id: str, event: str, data: dict[str, Any]) -> None:
         await self.sent.put((connection_id, event, data))
+
+    async def renew(self, listener_id: str, session_id: str, script: Script) -> Outcome | Rejection:
+        assert (listener_id, session_id) == (LISTENER_ID, SESSION_ID)
+        if self.gone:
+            return Rejection(code=Code.NOT_FOUND)
+        self.session = replace(self.session, media_version=script.media_version, duration_ms=script.duration_ms)
+        return Outcome(state=self.session, cause=Cause(command="renew"), server_time_ms=0, published=True, told=b"")
 
     async def told(self) -> tuple[str, str, dict[str, Any]]:
         async with asyncio.timeout(5):
@@ -160,6 +185,24 @@ async def test_an_address_that_a_play_gave_in_the_meantime_stands(desk: Desk) ->
     desk.rows.gate.set()
     await renewing
     assert desk.connection.stream is newer and desk.sent.empty()
+
+
+async def test_where_the_script_has_another_file_the_session_takes_it_over_before_its_address_is_given(
+    desk: Desk,
+) -> None:
+    desk.rows.by_id[SCRIPT_ID] = make_script(media_version="f" * 16, duration_ms=60_000)
+    await desk.renewals.renew(desk.connection)
+    url = (await desk.told())[2]["stream_url"]
+    assert f"/t/{SCRIPT_ID}/{'f' * 16}/" in url
+    assert (desk.session.media_version, desk.session.duration_ms) == ("f" * 16, 60_000)
+    assert desk.connection.stream is not None and desk.connection.stream.media_version == "f" * 16
+
+
+async def test_no_address_of_another_file_is_given_where_the_session_did_not_take_it_over(desk: Desk) -> None:
+    desk.rows.by_id[SCRIPT_ID] = make_script(media_version="f" * 16)
+    desk.gone = True
+    await desk.renewals.renew(desk.connection)
+    assert desk.sent.empty() and desk.connection.stream is None
 
 
 async def test_a_connection_that_has_gone_or_never_played_is_left_out(desk: Desk) -> None:

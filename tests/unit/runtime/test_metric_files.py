@@ -98,3 +98,7 @@ def test_nobody_who_reads_meanwhile_sees_a_count_twice_or_not_at_all(tmp_path: P
 def test_a_process_that_counted_nothing_leaves_nothing(tmp_path: Path, pid: int) -> None:
     fold_process(tmp_path, pid)
     assert files(tmp_path) == [] and counted(tmp_path) == {}
+
+
+def test_a_folder_that_has_gone_costs_counts_and_nothing_else(tmp_path: Path) -> None:
+    fold_process(tmp_path / "gone", DEAD)

@@ -6,7 +6,7 @@ import math
 import pytest
 from structlog.testing import capture_logs
 
-from playhead.playback.clock_offset import SAMPLES_MAX
+from playhead.playback.clock_offset import DRIFT_MAX, SAMPLES_MAX
 from playhead.runtime import store_clock
 from playhead.runtime.store_clock import RETRY_INTERVAL_S, SAMPLE_INTERVAL_S, UNCERTAINTY_MS_MAX, StoreClock, WallTime
 from tests.support.clocks import STORE_MS, Machines, StoreTime
@@ -38,8 +38,8 @@ class Sleeps:
 class Process:
     """A clock under test, with its machines and its store."""
 
-    def __init__(self, wall_ahead_ms: float = 0.0) -> None:
-        self.machines = Machines(wall_ahead_ms)
+    def __init__(self, wall_ahead_ms: float = 0.0, drift: float = 0.0) -> None:
+        self.machines = Machines(wall_ahead_ms, drift)
         self.store = StoreTime(self.machines)
         self.sleeps = Sleeps(self.machines)
         self.clock = StoreClock(
@@ -116,6 +116,23 @@ async def test_a_clock_that_is_not_certain_enough_asks_again_soon() -> None:
     process.store.out_ms = process.store.back_ms = 1
     assert await process.sleeps.pass_one() == RETRY_INTERVAL_S
     assert await process.sleeps.pass_one() == SAMPLE_INTERVAL_S
+    await process.clock.stop()
+
+
+async def test_while_the_loop_is_late_the_clock_stays_right_and_the_process_ready() -> None:
+    """By 400 ms for five minutes: a good sample from before is worth more than any of these."""
+    process = Process(drift=DRIFT_MAX / 4)
+    await process.clock.start()
+    process.store.back_ms = 400
+    for _ in range(30):
+        assert await process.sleeps.pass_one() == SAMPLE_INTERVAL_S, "nor does it ask any sooner"
+        assert process.clock.certain
+        assert abs(process.off_ms) <= 1 + process.clock.uncertainty_ms
+    assert abs(process.off_ms) <= 10
+    process.store.back_ms = 0.1
+    await process.sleeps.pass_one()
+    process.machines.advance(1_000)
+    assert abs(process.off_ms) <= 1.5 and process.clock.uncertainty_ms < 1
     await process.clock.stop()
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions import announcements
@@ -64,5 +65,8 @@ async def test_a_store_that_fails_or_hangs_is_counted_and_fails_nothing(
     monkeypatch.setattr(announcements, "TELL_TIMEOUT_S", 0.01)
     desk = Desk()
     desk.store.hangs, desk.store.failure = hangs, None if hangs else StoreUnavailable("away")
-    await desk.announcements.tell(LISTENER_ID, "bookmark", {})
-    assert (desk.sent, desk.counted("told"), desk.counted("lost")) == ([], 0, 1)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await desk.announcements.tell(LISTENER_ID, "bookmark", {})
+    assert (desk.sent, desk.counted("told"), desk.counted("lost")) == ([], 0, 3)
+    assert [line["times"] for line in logs] == [1], "the log is not flooded"

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from playhead.playback.commands import Command, End, Origin, Pause, Play, Seek, SetRate
-from playhead.playback.rejections import Code
+from playhead.playback.commands import Command, End, Origin, Pause, Play, Report, Seek, SetRate
+from playhead.playback.history import CONFLICTS_MAX
+from playhead.playback.rejections import Code, Rejection
 from playhead.sessions.answers import Outcome
 from playhead.sessions.codec import listening_payload, state_payload
 from playhead.sessions.store import ANSWER_TTL_MS
@@ -123,3 +124,71 @@ async def test_an_answer_is_kept_for_ten_minutes(world: World) -> None:
     assert told(await world.apply(session_id, Seek(position_ms=5_000), NAMED)) == told(first)
     world.clock.advance(1)
     assert (await world.apply(session_id, Seek(position_ms=5_000), NAMED)).state.revision == 3
+
+
+# going back to an entry of the history
+
+
+async def refused_place(world: World, place_ms: int) -> str:
+    """The desk's report is refused: of one base its latest place is kept, under one id."""
+    (state,) = await world.service.live_states(LISTENER_ID)
+    world.clock.advance(1_000)
+    stale = Report(position_ms=place_ms, revision=1)
+    assert refused(await world.service.apply(LISTENER_ID, state.session_id, stale, DESK)) is Code.CONFLICT
+    entries = await world.service.history(LISTENER_ID, state.session_id)
+    assert not isinstance(entries, Rejection)
+    (entry,) = [entry for entry in entries if entry.refused]
+    assert entry.to_ms == place_ms
+    return entry.entry_id
+
+
+async def test_a_restore_sent_again_gets_the_first_answer_though_the_entry_leads_elsewhere_by_now(world: World) -> None:
+    session_id = (await world.play()).state.session_id
+    entry_id = await refused_place(world, 130_000)
+    first = accepted(await world.service.restore(LISTENER_ID, session_id, entry_id, NAMED))
+    assert first.state.position_ms == 130_000
+    assert await refused_place(world, 140_000) == entry_id
+    again = accepted(await world.service.restore(LISTENER_ID, session_id, entry_id, NAMED))
+    assert told(again) == told(first)
+    (live,) = await world.service.live_states(LISTENER_ID)
+    assert live.revision == first.state.revision
+
+
+async def test_the_same_when_the_entry_has_left_the_history_and_while_postgresql_is_away(world: World) -> None:
+    session_id = (await world.play()).state.session_id
+    entry_id = await refused_place(world, 130_000)
+    first = accepted(await world.service.restore(LISTENER_ID, session_id, entry_id, NAMED))
+    world.flush()
+    for number in range(CONFLICTS_MAX):
+        world.clock.advance(1_000)
+        late = Report(position_ms=1, revision=100 + number)
+        assert refused(await world.service.apply(LISTENER_ID, session_id, late, DESK)) is Code.CONFLICT
+    unnamed = await world.service.restore(LISTENER_ID, session_id, entry_id, PHONE)
+    assert refused(unnamed) is Code.NOT_FOUND
+    for away in (False, True):
+        world.rows.down = away
+        again = accepted(await world.service.restore(LISTENER_ID, session_id, entry_id, NAMED))
+        assert told(again) == told(first)
+
+
+async def test_two_restores_that_come_at_once_are_one(world: World) -> None:
+    session_id = (await world.play()).state.session_id
+    entry_id = await refused_place(world, 130_000)
+    restores = (world.service.restore(LISTENER_ID, session_id, entry_id, NAMED) for _ in range(4))
+    answers = [accepted(answer) for answer in await asyncio.gather(*restores)]
+    assert len({repr(told(answer)) for answer in answers}) == 1
+    (live,) = await world.service.live_states(LISTENER_ID)
+    assert live.revision == 2
+
+
+async def test_the_id_of_a_restore_belongs_to_its_entry(world: World) -> None:
+    session_id = (await world.play()).state.session_id
+    entry_id = await refused_place(world, 130_000)
+    await world.apply(session_id, Seek(position_ms=130_000), DESK)
+    entries = await world.service.history(LISTENER_ID, session_id)
+    assert not isinstance(entries, Rejection)
+    (moved,) = [entry.entry_id for entry in entries if not entry.refused]
+    accepted(await world.service.restore(LISTENER_ID, session_id, entry_id, NAMED))
+    answer = await world.service.restore(LISTENER_ID, session_id, moved, NAMED)
+    assert refused(answer) is Code.COMMAND_ID_REUSED
+    assert refused(await world.service.apply(LISTENER_ID, session_id, Pause(), NAMED)) is Code.COMMAND_ID_REUSED

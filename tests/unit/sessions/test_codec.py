@@ -25,7 +25,7 @@ from playhead.sessions.codec import (
     state_payload,
 )
 from playhead.sessions.states import decode_state, encode_state
-from tests.support.states import DURATION_MS, NOW_MS, SCRIPT_ID, SESSION_ID, make_loop, make_state
+from tests.support.states import DURATION_MS, MEDIA_VERSION, NOW_MS, SCRIPT_ID, SESSION_ID, make_loop, make_state
 from tests.unit.playback.inventing import sessions
 
 FIELDS = (
@@ -59,6 +59,8 @@ FIELDS = (
     "changed_at_ms",
     "ended_at_ms",
     "finished",
+    "media_version",
+    "longest_ms",
 )
 """As they lie in the store and the journal of every release: none may change its place."""
 
@@ -84,9 +86,10 @@ def test_every_field_of_a_state_is_kept_in_its_place() -> None:
 
 def test_a_state_of_another_release_is_read() -> None:
     """Of a newer one that keeps more, and of an older one that did not know the last field yet."""
-    values = json.loads(encode_state(make_state(finished=True)))
-    assert decode_state(json.dumps([*values, "news"]).encode()) == make_state(finished=True)
-    assert decode_state(json.dumps(values[:-1]).encode()) == make_state(finished=False)
+    state = make_state(longest_ms=5)
+    values = json.loads(encode_state(state))
+    assert decode_state(json.dumps([*values, "news"]).encode()) == state
+    assert decode_state(json.dumps(values[:-2]).encode()) == make_state(media_version="", longest_ms=0)
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'["torn', b"[1, 2]", b"null", b"7"])
@@ -141,6 +144,7 @@ def test_devices_see_the_whole_session_in_seconds() -> None:
         "sleep_at": None,
         "sleep_at_end_of_loop": False,
         "duration": 3600.0,
+        "media_version": MEDIA_VERSION,
         "ended": False,
         "cause": {"command": "seek", "device_id": "desk", "command_id": "command"},
     }

@@ -1,5 +1,7 @@
 """A device goes while a command that lets it sound is decided: whoever is later sees what the other has done."""
 
+import asyncio
+
 import pytest
 
 from playhead.playback.commands import Pause, Report, Transfer
@@ -52,6 +54,22 @@ async def test_the_same_with_a_device_that_somebody_else_lets_sound(world: World
 
     world.store.step_in = goes
     await world.apply(played.state.session_id, Transfer(device_id="desk"))
+    assert await waits_until_ms(world) == NOW_MS + GRACE_MS
+
+
+async def test_the_same_where_nobody_waits_for_that_command_any_more(world: World) -> None:
+    played = await world.play(origin=PHONE)
+
+    async def goes() -> None:
+        await gone(world, "desk")
+        asking.cancel()
+
+    world.store.step_in = goes
+    asking = asyncio.create_task(world.apply(played.state.session_id, Transfer(device_id="desk")))
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    for _ in range(20):
+        await asyncio.sleep(0)
     assert await waits_until_ms(world) == NOW_MS + GRACE_MS
 
 

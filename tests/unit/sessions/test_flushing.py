@@ -13,6 +13,9 @@ from playhead.sessions import memory_journal
 from playhead.sessions.flushing import (
     BATCH_MAX,
     CLAIM_IDLE_MS,
+    EMPTY_TURNS_MAX,
+    FLUSH_INTERVAL_S,
+    QUIET_TIMES,
     RETRY_WAIT_MAX_S,
     RETRY_WAIT_S,
     STRANGE_REFUSALS_MAX,
@@ -133,6 +136,14 @@ async def test_a_batch_has_a_limit_and_the_next_one_follows_at_once(bench: Bench
     assert [len(batch) for batch in bench.rows.batches] == [BATCH_MAX]
     assert await bench.flusher.turn() > 0
     assert [len(batch) for batch in bench.rows.batches] == [BATCH_MAX, 1]
+
+
+async def test_while_nobody_plays_it_looks_less_often(bench: Bench) -> None:
+    for _ in range(EMPTY_TURNS_MAX):
+        assert await bench.flusher.turn() <= FLUSH_INTERVAL_S
+    assert FLUSH_INTERVAL_S < await bench.flusher.turn() <= QUIET_TIMES * FLUSH_INTERVAL_S
+    bench.add(1)
+    assert await bench.flusher.turn() <= FLUSH_INTERVAL_S
 
 
 async def test_while_postgresql_is_away_the_batch_waits_and_the_waits_grow(bench: Bench) -> None:

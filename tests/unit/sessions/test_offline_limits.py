@@ -3,13 +3,17 @@
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from playhead.db.limits import DURATION_MS_MAX
 from playhead.playback.commands import OFFLINE_INTERVALS_MAX, RATE_MAX, Offline
 from playhead.playback.rejections import Code, Rejection
 from playhead.runtime.limits import SECOND_US
 from playhead.sessions.answers import Outcome
 from playhead.sessions.requests import (
+    COUNTER_MAX,
     OFFLINE_AGE_MS_MAX,
     OFFLINE_TOLERANCE_MS,
     OFFLINE_TOTAL_MS_MAX,
@@ -74,6 +78,25 @@ def test_what_is_too_old_counts_as_old_as_is_allowed(ago_ms: int, counts_ms: int
     interval = told.interval("phone", now_ms)
     assert interval.started_at_ms == earliest_ms + counts_ms
     assert interval.told_at_ms == earliest_ms - ago_ms, "by which it is known again"
+
+
+TIMES = st.integers(0, COUNTER_MAX) | st.integers(NOW_MS - 2 * OFFLINE_AGE_MS_MAX, NOW_MS + 10_000)
+
+
+@given(start_s=st.floats(0, PLACE_MAX_S), length_s=st.floats(0, 3), started_at=TIMES, took_ms=st.integers(-600, 3_000))
+@example(start_s=10.0, length_s=1.0, started_at=NOW_MS - 1_000, took_ms=-100)
+def test_whatever_is_taken_ends_no_earlier_than_it_began(
+    start_s: float, length_s: float, started_at: int, took_ms: int
+) -> None:
+    """A clock that was set back meanwhile is within the tolerance, but PostgreSQL takes no such row."""
+    times = {"started_at": started_at, "ended_at": started_at + took_ms}
+    try:
+        told = OfflineStretch.model_validate({"start": start_s, "end": start_s + length_s, **times})
+    except ValidationError:
+        return
+    interval = told.interval("phone", NOW_MS)
+    assert NOW_MS - OFFLINE_AGE_MS_MAX <= interval.started_at_ms <= interval.ended_at_ms <= NOW_MS
+    assert 0 <= interval.start_ms <= interval.end_ms <= DURATION_MS_MAX
 
 
 # in a time

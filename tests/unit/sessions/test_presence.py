@@ -3,8 +3,10 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from playhead.playback.commands import REST_DEVICE_ID, Origin
 from playhead.sessions import presence as presence_module
@@ -12,6 +14,7 @@ from playhead.sessions.codec import Packet, decode_packet
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.presence import Presence
 from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, StoreUnavailable
+from tests.simulation.loop import VirtualLoop
 from tests.support.sessions import SetClock
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID
 
@@ -29,7 +32,7 @@ class Store(MemoryStore):
         self.failed = asyncio.Event()
         self.renewing: asyncio.Event | None = None
         self.may_renew = asyncio.Event()
-        self.slow = False
+        self.slow_s: float | None = None
         self.at_once = self.most_at_once = 0
 
     async def take(self, _listener_id: str, packet: bytes) -> None:
@@ -43,14 +46,16 @@ class Store(MemoryStore):
             await self.may_renew.wait()
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        if self.slow:
-            await asyncio.sleep(0)
+        if self.slow_s is not None:
+            await asyncio.sleep(self.slow_s)
         self.at_once -= 1
         await super().hold_connections(listener_id, connections)
 
-    async def drop_connection(self, listener_id: str, connection_id: str, now_ms: int) -> None:
+    async def drop_connection(
+        self, listener_id: str, connection_id: str, now_ms: int, lapsed_by_ms: int | None = None
+    ) -> bool:
         self._maybe_fail("drop_connection")
-        await super().drop_connection(listener_id, connection_id, now_ms)
+        return await super().drop_connection(listener_id, connection_id, now_ms, lapsed_by_ms)
 
     async def publish(self, listener_id: str, packet: bytes) -> None:
         self._maybe_fail("publish")
@@ -203,15 +208,42 @@ async def test_the_leases_of_more_listeners_than_go_to_the_store_at_once_are_all
     presence: Presence, store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence_module, "RENEWED_AT_ONCE", 2)
+    monkeypatch.setattr(presence_module, "PARTS_UNDER_WAY_MIN", 1)
     listeners = [str(uuid.UUID(int=number)) for number in range(5)]
     for listener_id in listeners:
         assert await presence.attach(listener_id, f"{listener_id}-1", "phone", "My phone", "phone")
     clock.advance(PRESENCE_LEASE_MS - 1)
-    store.slow = True
+    store.slow_s = 0.0
     await presence.renew()
     clock.advance(1)
     assert all([await presence.devices(listener_id) for listener_id in listeners])
     assert store.most_at_once == 2
+
+
+@pytest.mark.parametrize(("call_s", "whole_s"), [(0.0, 30.0), (1.0, 31.0), (12.0, 66.0)])
+def test_a_slow_store_holds_up_no_renewal_but_where_too_many_wait(
+    monkeypatch: pytest.MonkeyPatch, call_s: float, whole_s: float
+) -> None:
+    monkeypatch.setattr(presence_module, "RENEWED_AT_ONCE", 1)
+    errors: list[dict[str, Any]] = []
+    loop, clock = VirtualLoop(errors.append), SetClock()
+    store = Store(clock)
+    presence = Presence(store, clock, connections_max=1)
+    ended_s: list[float] = []
+
+    async def renew() -> None:
+        for number in range(40):
+            await presence.attach(str(uuid.UUID(int=number)), f"phone-{number}", "phone", "My phone", "phone")
+        store.slow_s = call_s
+        await presence.renew(over_s=30.0)
+        ended_s.append(loop.time())
+
+    renewing = loop.create_task(renew())
+    loop.advance(120_000)
+    assert renewing.done() and errors == []
+    assert ended_s == [pytest.approx(whole_s, abs=1.0)]
+    assert store.most_at_once <= presence_module.PARTS_UNDER_WAY_MIN
+    loop.close()
 
 
 async def test_a_connection_that_ends_while_its_lease_is_renewed_leaves_no_ghost(
@@ -276,6 +308,16 @@ async def test_lists_have_an_order_in_which_every_later_look_at_them_is_higher(
     present = await presence.present(LISTENER_ID)
     assert present["devices"] == await presence.devices(LISTENER_ID)
     assert tuple(present["devices_order"].values()) == orders[-1]
+
+
+async def test_of_many_that_depart_while_the_store_is_away_the_log_has_a_line(presence: Presence, store: Store) -> None:
+    for device_id in ("phone", "desk", "tablet"):
+        await attach(presence, device_id)
+    store.fails = {"drop_connection"}
+    with capture_logs() as logs:
+        for device_id in ("phone", "desk", "tablet"):
+            await presence.detach(LISTENER_ID, f"{device_id}-1")
+    assert [(line["action"], line["times"]) for line in logs] == [("presence_untold", 1)]
 
 
 async def test_connections_that_the_store_has_lost_are_told_to_it_again(

@@ -49,8 +49,8 @@ GOOD: list[tuple[type[Any], dict[str, Any], object]] = [
     (ProgressRequest, {**SESSION, "position": 1.0, "revision": 3}, Report(position_ms=1_000, revision=3)),
     (
         ProgressRequest,
-        {**SESSION, "position": 1.0, "revision": 3, "seq": 0, "rate": 1.5, "playing": True},
-        Report(position_ms=1_000, revision=3, seq=0, rate=1.5),
+        {**SESSION, "position": 1.0, "revision": 3, "seq": 0, "rate": 1.5, "playing": True, "at": 1_767_225_600_000},
+        Report(position_ms=1_000, revision=3, seq=0, rate=1.5, at_ms=1_767_225_600_000),
     ),
 ]
 
@@ -85,6 +85,7 @@ DEVICE_IDS = ["", "a b", "ä", "a/b", "x" * (DEVICE_ID_LENGTH_MAX + 1), 3, ["des
         (PauseRequest, SESSION, "position", [value for value in PLACES if value is not None]),
         (ProgressRequest, {**SESSION, "position": 1.0, "revision": 1}, "revision", [*COUNTERS, None]),
         (ProgressRequest, {**SESSION, "position": 1.0, "revision": 1}, "seq", COUNTERS),
+        (ProgressRequest, {**SESSION, "position": 1.0, "revision": 1}, "at", [*COUNTERS, float("nan"), {}]),
         (ProgressRequest, {**SESSION, "position": 1.0, "revision": 1}, "playing", ["yes", 1, 0]),
         (ProgressRequest, {**SESSION, "position": 1.0, "revision": 1}, "rate", [0.2, 4.1, "1", float("nan")]),
         (LoopRequest, LOOP, "enabled", ["true", 1, None]),
@@ -120,6 +121,7 @@ def test_every_wrong_value_is_refused_with_the_fields_name_and_without_the_value
     [
         (SeekRequest, {**SESSION, "position": 1.0}, "position", PLACE_MAX_S),
         (ProgressRequest, {**SESSION, "position": 1.0, "revision": 1}, "revision", COUNTER_MAX),
+        (ProgressRequest, {**SESSION, "position": 1.0, "revision": 1}, "at", COUNTER_MAX),
         (TransferRequest, SESSION, "device_id", "x" * DEVICE_ID_LENGTH_MAX),
         (Device, {"id": "desk", "kind": "phone"}, "name", "x" * NAME_LENGTH_MAX),
         (ClockRequest, {}, "t0", -1e12),

@@ -9,8 +9,10 @@ import pytest
 
 from playhead.auth.media_paths import VALID_BEYOND_DURATION_S, MediaSigner
 from playhead.db import DatabaseUnavailable, Script
-from playhead.sessions import streams
-from playhead.sessions.streams import LOOK_UP_TIMEOUT_S, StreamLinks, session_stream
+from playhead.sessions import scripts as looking_up
+from playhead.sessions.scripts import LOOK_UP_TIMEOUT_S
+from playhead.sessions.streams import StreamLinks, session_stream
+from tests.support.sessions import make_script
 from tests.support.states import make_state
 
 NOW_MS = 1_800_000_000_000
@@ -51,6 +53,13 @@ async def test_a_play_is_answered_without_a_stream_when_the_script_cannot_be_loo
     assert await session_stream(Scripts(found), links(), CLAIMS, make_state()) is None
 
 
+async def test_what_the_command_has_looked_up_is_not_looked_up_again() -> None:
+    state, nobody = make_state(), Scripts(DatabaseUnavailable("away"))
+    link = await session_stream(nobody, links(), CLAIMS, state, make_script(media_version=state.media_version))
+    assert link is not None and state.script_id in link.url
+    assert await session_stream(nobody, links(), CLAIMS, state, make_script(media_version="f" * 16)) is None
+
+
 class LateScripts:
     """PostgreSQL as it hangs: each look-up answers, or fails, when the test says so."""
 
@@ -64,7 +73,7 @@ class LateScripts:
 
 async def test_a_play_does_not_wait_for_a_database_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LOOK_UP_TIMEOUT_S < 0.5
-    monkeypatch.setattr(streams, "LOOK_UP_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(looking_up, "LOOK_UP_TIMEOUT_S", 0.01)
     scripts, complaints = LateScripts(), list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
     async with asyncio.timeout(5):

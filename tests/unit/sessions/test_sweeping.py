@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from playhead.playback.commands import Pause, SetMode, SetSleep
+from playhead.playback.commands import Pause, SetLoop, SetMode, SetSleep
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.rejections import Code
 from playhead.playback.state import SessionState
@@ -237,6 +237,17 @@ async def test_a_device_that_looks_on_keeps_it_alive_for_two_hours_after_it_went
     world.clock.time_ms = left_ms + IDLE_END_MS
     await world.sweeper.sweep()
     assert await world.service.live_states(LISTENER_ID) == ()
+
+
+async def test_a_timer_of_three_hours_fires_in_time_where_devices_only_look_on(world: World) -> None:
+    session_id = (await live(world)).session_id
+    await world.apply(session_id, SetLoop(start_ms=0, end_ms=200_000, enabled=True))
+    await world.apply(session_id, SetSleep(after_ms=3 * 3_600_000))
+    for _ in range(3):
+        world.clock.advance(3_600_000)
+        await world.presence.renew()
+        await world.sweeper.sweep()
+    assert not (await live(world)).playing
 
 
 async def test_a_session_that_is_gone_is_forgotten(world: World) -> None:

@@ -13,7 +13,7 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
     ToldStatus        tells what it writes
 """
 
-from playhead.transcode.demand import DEMAND_TIMEOUT_S, Demand, SegmentNotNow
+from playhead.transcode.demand import DEMAND_TIMEOUT_S, UNREAD_BYTES_MAX, Demand, SegmentNotNow
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
 from playhead.transcode.garbage import Collector, Garbage, collect_regularly
 from playhead.transcode.ingest import Ingest
@@ -26,6 +26,7 @@ from playhead.transcode.worker import ScriptStatus, Worker
 
 __all__ = [
     "DEMAND_TIMEOUT_S",
+    "UNREAD_BYTES_MAX",
     "Collector",
     "Demand",
     "EncodeFailed",

@@ -7,7 +7,7 @@ by the decoders named here (`codec_whitelist`: sound, and for ffprobe the usual 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ffmpeg
 
@@ -43,6 +43,10 @@ _COMPANIONS = ("mjpeg", "png", "bmp", "gif", "tiff", "webp", "h264", "hevc", "mp
 """Decoders of covers and pictures. ffprobe opens one for every track of a file, or fails; ffmpeg leaves them closed."""
 _TEXT = ("mov_text", "text", "webvtt", "subrip")
 """Likewise, of chapters and subtitles."""
+
+Coder = Literal["twoloop", "fast"]
+"""How ffmpeg's AAC encoder looks for its quantizers. `twoloop` takes four times as long for the first seconds of a run,
+and has found its way after ten; until then `fast` sounds better (docs/decisions/0021-on-demand.md)."""
 
 INPUT_LIMITS = {
     "protocol_whitelist": "file,pipe",
@@ -118,7 +122,13 @@ def filter_help_arguments(program: str, name: str) -> list[str]:
 
 
 def chunk_arguments(
-    program: str, path: Path, start_s: float, plan: ChunkPlan, rungs: Sequence[Rung], pipes: Sequence[int]
+    program: str,
+    path: Path,
+    start_s: float,
+    plan: ChunkPlan,
+    rungs: Sequence[Rung],
+    pipes: Sequence[int],
+    coder: Coder = "twoloop",
 ) -> list[str]:
     """ffmpeg: one chunk as ADTS, each rung to its file descriptor of `pipes`.
 
@@ -132,7 +142,7 @@ def chunk_arguments(
         ffmpeg.output(
             copies[number],
             f"pipe:{pipe}",
-            **{"c:a": "aac", "b:a": rung.bits_per_s, "aac_coder": "twoloop", "f": "adts", "flush_packets": 1},
+            **{"c:a": "aac", "b:a": rung.bits_per_s, "aac_coder": coder, "f": "adts", "flush_packets": 1},
         )
         for number, (rung, pipe) in enumerate(zip(rungs, pipes, strict=True))
     ]

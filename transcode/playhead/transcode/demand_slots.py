@@ -1,97 +1,49 @@
-"""Who encodes next of those that somebody waits for.
-
-NEWCOMER   has nothing to listen to yet: up to the slots at once, for themselves
-STARVED    listens, and may have played what there was   ┐ up to the slots at once beside them, at less weight
-FILLING    listens, and fills a buffer                   ┘ and the filling only while nobody else waits
-"""
+"""Turns to wait for: `demand_turns` for tasks."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from enum import IntEnum
 
-
-class Need(IntEnum):
-    """How much somebody needs what is to be encoded: the first most."""
-
-    NEWCOMER = 0
-    STARVED = 1
-    FILLING = 2
-
-
-class Ticket:
-    """One that waits for its turn, or has it."""
-
-    def __init__(self, need: Need) -> None:
-        self.need = need
-        self.turn: asyncio.Future[None] | None = None
+from playhead.transcode.demand_turns import Ticket, Turns
 
 
 class DemandSlots:
-    """Turns for at most `slots` runs for newcomers, and as many others."""
+    """Turns for at most `slots` runs at once."""
 
     def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._running: Counter[bool] = Counter()
-        """By whether they are for newcomers."""
-        self._waiting: dict[Need, deque[asyncio.Future[None]]] = {need: deque() for need in Need}
-
-    @property
-    def newcomers_waiting(self) -> int:
-        return len(self._waiting[Need.NEWCOMER])
+        self._turns = Turns(slots)
+        self._woken: dict[Ticket, asyncio.Future[None]] = {}
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs or waits."""
-        return not any(self._running.values()) and not any(self._waiting.values())
+        return self._turns.idle
 
-    @asynccontextmanager
-    async def turn(self, ticket: Ticket) -> AsyncIterator[None]:
-        """Waits for a slot, and has it for the block."""
-        await self._wait(ticket)
-        try:
-            yield
-        finally:
-            self._end(ticket.need)
+    def is_needed_more_than_by(self, ticket: Ticket) -> bool:
+        """Whether somebody waits for a turn who needs it more."""
+        return self._turns.is_needed_more_than_by(ticket)
 
-    def promote(self, ticket: Ticket, need: Need) -> None:
-        """Somebody needs it more than those who asked before; what has its turn has it."""
-        if need >= ticket.need or (ticket.turn is not None and ticket.turn.done()):
-            return
-        if ticket.turn is not None:
-            self._waiting[ticket.need].remove(ticket.turn)
-            self._waiting[need].append(ticket.turn)
-        ticket.need = need
-        self._begin()
+    def has(self, ticket: Ticket) -> bool:
+        return self._turns.has(ticket)
 
-    async def _wait(self, ticket: Ticket) -> None:
-        """Counted as running when it returns."""
-        turn = ticket.turn = asyncio.get_running_loop().create_future()
-        self._waiting[ticket.need].append(turn)
+    async def take(self, ticket: Ticket) -> None:
+        """Returns with a turn, which lasts until `end`."""
+        woken = self._woken[ticket] = asyncio.get_running_loop().create_future()
+        self._turns.wait(ticket)
         self._begin()
         try:
-            await turn
+            await woken
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had been given a slot in the same moment
-                self._end(ticket.need)
-            elif turn in self._waiting[ticket.need]:
-                self._waiting[ticket.need].remove(turn)
-                self._begin()
+            self.end(ticket)
             raise
+        finally:
+            del self._woken[ticket]
 
-    def _end(self, need: Need) -> None:
-        self._running[need is Need.NEWCOMER] -= 1
+    def end(self, ticket: Ticket) -> None:
+        """Harmless where there is no turn."""
+        self._turns.leave(ticket)
         self._begin()
 
     def _begin(self) -> None:
-        for need in Need:
-            group = need is Need.NEWCOMER
-            while self._waiting[need] and self._running[group] < self._slots and self._may_begin(need):
-                turn = self._waiting[need].popleft()
-                if not turn.done():  # else its task is being cancelled
-                    self._running[group] += 1
-                    turn.set_result(None)
-
-    def _may_begin(self, need: Need) -> bool:
-        return need is not Need.FILLING or not (self._waiting[Need.NEWCOMER] or self._waiting[Need.STARVED])
+        for ticket in self._turns.begin():
+            woken = self._woken[ticket]
+            if not woken.done():  # else its task is being cancelled, and ends the turn at once
+                woken.set_result(None)

@@ -7,7 +7,9 @@ exit with 0 after a seek past the end, having written less. Cancelling kills ffm
 """
 
 import asyncio
+import fcntl
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -24,15 +26,17 @@ from playhead.media import (
     media_segment,
     plan_chunk,
 )
-from playhead.transcode.arguments import chunk_arguments
+from playhead.transcode.arguments import Coder, chunk_arguments
 from playhead.transcode.processes import read_errors, started
 from playhead.transcode.programs import Limits, Programs
 
 CHUNK_TIMEOUT_S = 300.0
-"""For one run, whatever its length: ten segments take about 2 s on an idle core."""
+"""For the next segment of a run: ten take about 2 s on an idle core."""
 CHUNK_LIMITS = Limits(cpu_s=300)
 """It writes to pipes, and no file."""
 _READ_BYTES = 64 * 1024
+UNREAD_BYTES_MAX = 64 * 1024
+"""What ffmpeg may have written that was not taken, and once more in its pipe; then it stands still."""
 
 Sink = Callable[[Rung, int, bytes], Awaitable[None]]
 """Takes a finished segment: rung, number, bytes. While it works the encoder waits."""
@@ -58,9 +62,18 @@ class EncoderSource:
 class Encoder:
     """Runs ffmpeg. Has no limit of its own on how many: the caller has slots."""
 
-    def __init__(self, programs: Programs, *, chunk_timeout_s: float = CHUNK_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        *,
+        chunk_timeout_s: float = CHUNK_TIMEOUT_S,
+        unread_bytes_max: int = UNREAD_BYTES_MAX,
+        coder: Coder = "twoloop",
+    ) -> None:
         self._programs = programs
         self._chunk_timeout_s = chunk_timeout_s
+        self._unread_bytes_max = unread_bytes_max
+        self._coder = coder
 
     async def encode(
         self,
@@ -77,8 +90,9 @@ class Encoder:
         Raises EncodeFailed, IndexError outside the grid, and whatever `sink` raises.
         """
         plan = plan_chunk(source.grid, first_segment, end_segment)
-        collectors = [_Collector(plan, source.grid, rung, sink) for rung in rungs]
         limit = asyncio.timeout(self._chunk_timeout_s)
+        sink = _untimed(sink, limit, self._chunk_timeout_s)
+        collectors = [_Collector(plan, source.grid, rung, sink) for rung in rungs]
         try:
             async with limit:
                 code, errors = await self._run(source, plan, rungs, collectors, niceness)
@@ -98,9 +112,9 @@ class Encoder:
         niceness: int,
     ) -> tuple[int, str]:
         """One ffmpeg from start to end: its exit code and what it said."""
-        async with _pipes(len(rungs)) as (readers, writers):
+        async with _pipes(len(rungs), self._unread_bytes_max) as (readers, writers):
             arguments = chunk_arguments(
-                self._programs.ffmpeg, source.path, source.start_s, plan, rungs, writers.numbers
+                self._programs.ffmpeg, source.path, source.start_s, plan, rungs, writers.numbers, self._coder
             )
             command = self._programs.command(arguments, CHUNK_LIMITS, niceness)
             async with started(command, pass_fds=writers.numbers, niceness=niceness) as process:
@@ -152,6 +166,24 @@ class _Collector:
             self._segment += 1
 
 
+def _untimed(sink: Sink, limit: asyncio.Timeout, timeout_s: float) -> Sink:
+    """The time that the sink takes is none of ffmpeg's, which has its time anew for what comes next."""
+    working = 0
+
+    async def take(rung: Rung, segment: int, body: bytes) -> None:
+        nonlocal working
+        working += 1
+        limit.reschedule(None)
+        try:
+            await sink(rung, segment, body)
+        finally:
+            working -= 1
+            if not working and not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+
+    return take
+
+
 async def _collect(
     collectors: Sequence[_Collector], readers: Sequence[asyncio.StreamReader], errors: Coroutine[None, None, str]
 ) -> str:
@@ -178,7 +210,7 @@ class _WriteEnds:
 
 
 @asynccontextmanager
-async def _pipes(count: int) -> AsyncIterator[tuple[list[asyncio.StreamReader], _WriteEnds]]:
+async def _pipes(count: int, unread_bytes_max: int) -> AsyncIterator[tuple[list[asyncio.StreamReader], _WriteEnds]]:
     """`count` pipes: stream readers at our end, file descriptors for ffmpeg's."""
     readers: list[asyncio.StreamReader] = []
     writers = _WriteEnds()
@@ -187,14 +219,16 @@ async def _pipes(count: int) -> AsyncIterator[tuple[list[asyncio.StreamReader], 
         for _ in range(count):
             reading, writing = os.pipe()
             writers.numbers.append(writing)
-            reader, transport = await _reader(reading)
+            if unread_bytes_max < UNREAD_BYTES_MAX and sys.platform == "linux":
+                fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, unread_bytes_max)
+            reader, transport = await _reader(reading, unread_bytes_max)
             stack.callback(transport.close)
             readers.append(reader)
         yield readers, writers
 
 
-async def _reader(pipe: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
-    reader = asyncio.StreamReader()
+async def _reader(pipe: int, unread_bytes_max: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
+    reader = asyncio.StreamReader(limit=unread_bytes_max // 2)  # it takes twice its limit
     protocol = asyncio.StreamReaderProtocol(reader)
     file = os.fdopen(pipe, "rb", buffering=0)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, file)

@@ -2,6 +2,7 @@
 
     media/<script>/<version>   segments of a version that is not the row's, or whose script has no row
     sources/<script>/<upload>  a source or cover that is not the row's: the upload was broken off, refused or replaced
+                               neither of a version that somebody may still listen to (`kept_until`)
     uploads, uploaded          of uploads that come in parts: see abandoned.py
     half-written files         where the storage can tell them apart
 
@@ -12,13 +13,13 @@ deleted its row is read once more. Names that are none of ours are left alone. S
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import structlog
 
-from playhead.db import DatabaseUnavailable, Script
+from playhead.db import DatabaseUnavailable, StoredParts
 from playhead.media import MEDIA, SOURCES
 from playhead.runtime.metrics import Metrics
 from playhead.storage import InvalidKey, Storage, StorageFailed, checked
@@ -42,7 +43,13 @@ log = structlog.get_logger(__name__)
 class Rows(Protocol):
     """Where rows of scripts are read; playhead.db.ScriptRepository does it. May raise DatabaseUnavailable."""
 
-    async def stored_of(self, script_ids: Sequence[str]) -> tuple[Script, ...]: ...
+    async def stored_parts(self, script_ids: Sequence[str]) -> Mapping[str, StoredParts]:
+        """What must be kept of those scripts that there are, of their former versions too while those are kept."""
+        ...
+
+    async def forget_former(self) -> int:
+        """Former versions that were kept for long enough are none any more; answers how many."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +79,8 @@ class Collector:
 
         Raises StorageFailed and DatabaseUnavailable; what is left then is the next round's.
         """
+        if not dry_run:
+            await self._rows.forget_former()
         async for key, objects, size_bytes in abandoned_uploads(self._storage, self._now_s()):
             if not dry_run:
                 await self._storage.delete_prefix(key)
@@ -80,9 +89,9 @@ class Collector:
         chosen = ids[:scripts_max]
         for at in range(0, len(chosen), ROWS_AT_ONCE):
             some = chosen[at : at + ROWS_AT_ONCE]
-            rows = {row.script_id: row for row in await self._rows.stored_of(some)}
+            needed = await self._rows.stored_parts(some)
             for script_id in some:
-                async for found in self._of_script(script_id, rows.get(script_id)):
+                async for found in self._of_script(script_id, needed.get(script_id)):
                     if dry_run or await self._deleted(script_id, found):
                         yield found
                 self._after = script_id
@@ -94,14 +103,14 @@ class Collector:
         prefixes = [*await self._storage.children(MEDIA), *await self._storage.children(SOURCES)]
         return sorted({name for name in (prefix.rpartition("/")[2] for prefix in prefixes) if _is_id(name)})
 
-    async def _of_script(self, script_id: str, row: Script | None) -> AsyncIterator[Garbage]:
+    async def _of_script(self, script_id: str, needed: StoredParts | None) -> AsyncIterator[Garbage]:
         for prefix in await self._storage.children(f"{MEDIA}/{script_id}"):
-            if _is_ours(prefix) and not _is_needed(prefix, row):
+            if _is_ours(prefix) and not _is_needed(prefix, needed):
                 found = await self._weighed(prefix)
                 if found is not None:
                     yield found
         async for stored in self._storage.list(f"{SOURCES}/{script_id}"):
-            if self._is_old(stored.modified_at_s) and _is_ours(stored.key) and not _is_needed(stored.key, row):
+            if self._is_old(stored.modified_at_s) and _is_ours(stored.key) and not _is_needed(stored.key, needed):
                 yield Garbage(kind="source", key=stored.key, objects=1, size_bytes=stored.size_bytes)
 
     async def _weighed(self, prefix: str) -> Garbage | None:
@@ -120,8 +129,7 @@ class Collector:
         return self._now_s() - modified_at_s >= self._grace_s
 
     async def _deleted(self, script_id: str, found: Garbage) -> bool:
-        [row] = await self._rows.stored_of([script_id]) or [None]
-        if _is_needed(found.key, row):
+        if _is_needed(found.key, (await self._rows.stored_parts([script_id])).get(script_id)):
             return False
         await self._storage.delete_prefix(found.key)
         return True
@@ -145,6 +153,8 @@ async def collect_regularly(
             log.warning("Garbage could not be collected.", action="garbage_uncollected", error=str(error))
         except TimeoutError:
             log.warning("Garbage is collected further in the next round.", action="garbage_unfinished")
+        except Exception as error:  # nobody would notice that this has ended until the disk is full
+            log.error("A round of garbage collection broke off.", action="garbage_broke_off", exc_info=error)
         await asyncio.sleep(interval_s)
 
 
@@ -163,12 +173,12 @@ async def _collect(collector: Collector, storage: Storage, metrics: Metrics) -> 
         )
 
 
-def _is_needed(key: str, row: Script | None) -> bool:
-    """Whether the script's row names it: its version by the last part, its source and its cover by the whole key."""
-    if row is None:
+def _is_needed(key: str, needed: StoredParts | None) -> bool:
+    """Whether a row names it: a version by the last part, a source and a cover by the whole key."""
+    if needed is None:
         return False
     folder, _, name = key.partition("/")
-    return key in row.keys if folder == SOURCES else name.rpartition("/")[2] == row.media_version
+    return key in needed.keys if folder == SOURCES else name.rpartition("/")[2] in needed.versions
 
 
 def _is_id(name: str) -> bool:

@@ -28,6 +28,8 @@ from playhead.transcode.programs import Limits, Programs
 POLL_S = 2.0
 """How often an idle worker looks for a script to measure."""
 HOLD_S = 60.0
+REFUSED_HOLD_S = 60.0
+"""How long a script is left alone whose source the storage did not give; others are tried meanwhile."""
 HOLDS_AHEAD = 3
 """How often a hold is renewed before it would run out."""
 NICENESS = 10
@@ -56,7 +58,7 @@ class LoudnessRows(Protocol):
 
     async def hold(self, taken: Unmeasured, hold_s: float) -> bool: ...
 
-    async def give_back(self, taken: Unmeasured) -> bool: ...
+    async def give_back(self, taken: Unmeasured, hold_s: float = 0.0) -> bool: ...
 
     async def measured(self, taken: Unmeasured, loudness: Loudness) -> bool: ...
 
@@ -69,6 +71,8 @@ class LoudnessMeter:
         self._storage = storage
         self._programs = programs
         self._hold_s = hold_s
+        self._refused = False
+        """Whether the storage has failed since it was last read, which is told once."""
 
     async def run(self, poll_s: float = POLL_S) -> None:
         """Until it is cancelled; then what it measures is given back. Ends by itself where ffmpeg cannot measure."""
@@ -83,10 +87,12 @@ class LoudnessMeter:
                     continue
             except DatabaseUnavailable as error:
                 log.warning("Loudness cannot be stored.", action="loudness_unavailable", error=str(error))
+            except Exception as error:  # nobody would notice that this has ended
+                log.error("A measurement broke off.", action="loudness_broke_off", exc_info=error)
             await asyncio.sleep(poll_s)
 
     async def next(self) -> bool:
-        """Measures the next script; False: there is none. Raises DatabaseUnavailable."""
+        """Measures the next script; False: there is none, or the storage fails. Raises DatabaseUnavailable."""
         taken = await self._rows.take(self._hold_s)
         if taken is None:
             return False
@@ -98,6 +104,10 @@ class LoudnessMeter:
                 with suppress(DatabaseUnavailable):
                     await self._rows.give_back(taken)
                 raise
+            except StorageFailed as error:
+                self._tell_refused(error)
+                await self._rows.give_back(taken, REFUSED_HOLD_S)
+                return False
             finally:
                 await cancelled(holding)
             if found is not None and await self._rows.measured(taken, found):
@@ -110,11 +120,18 @@ class LoudnessMeter:
             with suppress(DatabaseUnavailable):
                 await self._rows.hold(taken, self._hold_s)
 
+    def _tell_refused(self, error: StorageFailed) -> None:
+        if not self._refused:
+            log.warning("Loudness waits for the storage.", action="loudness_waits", error=str(error))
+        self._refused = True
+
     async def _measured(self, taken: Unmeasured) -> Loudness | None:
+        """None where the attempt failed for the file's sake. Raises StorageFailed."""
         try:
             async with self._storage.local_file(taken.source_key) as path:
+                self._refused = False
                 return await measure_loudness(self._programs, path)
-        except (MeasureFailed, ObjectMissing, StorageFailed) as error:
+        except (MeasureFailed, ObjectMissing) as error:
             again = taken.attempt < LOUDNESS_ATTEMPTS_MAX
             log.warning("A loudness was not measured.", action="loudness_failed", error=str(error), again=again)
             return None

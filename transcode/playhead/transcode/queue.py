@@ -9,19 +9,28 @@ an innocent one with it each time (docs/decisions/0003-queue.md).
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
-
-from pgqueuer.adapters.persistence.queries import Queries
-from pgqueuer.domain.models import Job
-from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
-from pgqueuer.ports.repository import EntrypointExecutionParameter
+from typing import TYPE_CHECKING
 
 from playhead.db.errors import translated
 
+if TYPE_CHECKING:
+    # loaded when the queue is opened (`Database.jobs`): servers start without it
+    from pgqueuer.adapters.persistence.queries import Queries
+    from pgqueuer.domain.models import Job
+
 ENTRYPOINT = "prepare"
-HEARTBEAT_TIMEOUT_S = 15.0
-"""A job whose worker has not been heard of for so long is given to another one."""
+HEARTBEAT_TIMEOUT_S = 30.0
+"""A job whose worker has not been heard of for so long is given to another one, and that counts as an attempt. So it is
+some times what a call may take that hangs (COMMAND_TIMEOUT_S, and as long again for its cancellation), or what a
+PostgreSQL takes to fail over: a script whose worker lives must not end as one that kills its worker."""
 WANTED, FRESH, STARTED = 2, 1, 0
 """Priorities: a script that somebody listens to goes first, then one whose beginning is not encoded yet."""
+
+FRESH_WAITS = """
+select exists (
+    select from {table} where status = 'queued' and priority >= $1 and execute_after <= now()
+) as waits
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,12 @@ class TakenJob:
     """A job in this worker's hands."""
 
     script_id: str
-    record: Job
+    record: "Job"
+
+    @property
+    def given_back(self) -> int:
+        """How often it was, since it was put into the queue."""
+        return self.record.attempts
 
 
 class PrepareQueue:
@@ -38,8 +52,11 @@ class PrepareQueue:
     Every method may raise DatabaseUnavailable.
     """
 
-    def __init__(self, jobs: Queries, heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S) -> None:
+    def __init__(self, jobs: "Queries", heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S) -> None:
+        from pgqueuer.domain.types import QueueManagerId
+
         self._jobs = jobs
+        self._fresh_waits = FRESH_WAITS.format(table=jobs.qbq.qualified.queue_table)
         self._worker_id = QueueManagerId(uuid.uuid4())
         self.heartbeat_timeout_s = heartbeat_timeout_s
 
@@ -64,6 +81,9 @@ class PrepareQueue:
 
     async def take(self) -> TakenJob | None:
         """The next job, or None: by priority, then the oldest first; also those of workers no longer heard of."""
+        from pgqueuer.domain.types import QueueEntrypoint
+        from pgqueuer.ports.repository import EntrypointExecutionParameter
+
         with translated():
             jobs = await self._jobs.dequeue(
                 batch_size=1,
@@ -76,12 +96,12 @@ class PrepareQueue:
 
     async def goes_before(self, job: TakenJob) -> bool:
         """Whether a script waits that somebody listens to, or whose beginning is not encoded yet, and `job`'s is none
-        that somebody listens to."""
+        that somebody listens to. One that was given back waits from the end of its delay on."""
         if job.record.priority >= WANTED:
             return False
         with translated():
-            counted = await self._jobs.queue_size()
-        return any(row.status == "queued" and row.priority >= FRESH for row in counted)
+            [row] = await self._jobs.driver.fetch(self._fresh_waits, FRESH)
+        return bool(row["waits"])
 
     async def beat(self, job: TakenJob) -> None:
         """Says that the worker is alive; to be called several times within the heartbeat's timeout."""

@@ -23,23 +23,26 @@ class ToldStatus:
             self._tell(claimed.script)
         return claimed
 
-    async def progress(self, script_id: str, fraction: float, *, attempt: int | None = None) -> bool:
-        written = await self._scripts.progress(script_id, fraction, attempt=attempt)
+    async def progress(self, script_id: str, fraction: float, *, attempt: int, media_version: str) -> bool:
+        written = await self._scripts.progress(script_id, fraction, attempt=attempt, media_version=media_version)
         return self._told(written, script_id, progress=fraction)
 
-    async def ready(self, script_id: str, *, attempt: int | None = None) -> bool:
-        written = await self._scripts.ready(script_id, attempt=attempt)
+    async def ready(self, script_id: str, *, attempt: int, media_version: str) -> bool:
+        written = await self._scripts.ready(script_id, attempt=attempt, media_version=media_version)
         return self._told(written, script_id, status="ready", progress=1.0)
 
-    async def failed(self, script_id: str, reason: str, *, attempt: int | None = None) -> bool:
-        written = await self._scripts.failed(script_id, reason, attempt=attempt)
+    async def failed(self, script_id: str, reason: str, *, attempt: int, media_version: str) -> bool:
+        written = await self._scripts.failed(script_id, reason, attempt=attempt, media_version=media_version)
         return self._told(written, script_id, status="failed")
 
-    async def give_back(self, script_id: str, *, attempt: int) -> bool:
-        return await self._scripts.give_back(script_id, attempt=attempt)
+    async def give_back(self, script_id: str, *, attempt: int, media_version: str) -> bool:
+        return await self._scripts.give_back(script_id, attempt=attempt, media_version=media_version)
 
     async def unfinished(self) -> tuple[Script, ...]:
         return await self._scripts.unfinished()
+
+    async def stored(self, script_id: str) -> Script | None:
+        return await self._scripts.stored(script_id)
 
     def _told(self, written: bool, script_id: str, **changed: Any) -> bool:
         claimed = self._claimed

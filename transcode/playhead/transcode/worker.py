@@ -4,10 +4,12 @@
         worker dies           its heartbeat ends, another worker takes the job, finds what is stored and goes on
         claimed too often     failed, with the reason; its segments are deleted
         an error              given back with a growing delay, until the attempts are used up
+        the storage fails     given back with a growing delay, not counted: an outage or a full disk fails no script
         a fresh script waits  put behind it at the next chunk, so that every script can soon be started
         the worker stops      given back, not counted
 
-Every word about a script carries the attempt it speaks for: a worker that was taken for dead and wakes up is not heard.
+Every word about a script carries the attempt it speaks for, and the version of the file: a worker that was taken for
+dead and wakes up is not heard, also where the script has another file by then.
 """
 
 import asyncio
@@ -19,9 +21,9 @@ import stamina
 import structlog
 
 from playhead.db import ClaimedScript, DatabaseUnavailable, Script
-from playhead.media import Grid, media_prefix
+from playhead.media import media_prefix
 from playhead.runtime.metrics import Metrics
-from playhead.storage import ObjectMissing, Storage
+from playhead.storage import ObjectMissing, Storage, StorageFailed
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
 from playhead.transcode.preparation import Preparation, Target
 from playhead.transcode.queue import FRESH, STARTED, PrepareQueue, TakenJob
@@ -32,7 +34,14 @@ SWEEP_INTERVAL_S = 60.0
 """How often scripts whose job was lost are looked for."""
 RETRY_DELAY_S = 2.0
 """After the first failed attempt; twice as long after each further one."""
-BEATS_PER_TIMEOUT = 3
+STORAGE_DELAY_S_MAX = 60.0
+"""Longest delay of a script while the storage fails, which may be for days."""
+DOUBLINGS_MAX = 10
+STORAGE_PAUSE_S = 5.0
+"""What a worker waits with the next script, when the storage has failed."""
+BEATS_PER_TIMEOUT = 6
+LOOK_S = 1.0
+"""How often it is looked whether a script in work was cancelled."""
 READY_TIMEOUT_S = 120.0
 """How long a finished script waits for PostgreSQL before the attempt counts as lost."""
 
@@ -42,24 +51,27 @@ log = structlog.get_logger(__name__)
 class ScriptStatus(Protocol):
     """What the worker says about scripts; playhead.db.ScriptRepository does it. All may raise DatabaseUnavailable.
 
-    `attempt` is the number that `claim` answered. False: another attempt has taken over, or the work is over.
+    `attempt` and `media_version` are what `claim` answered. False: another attempt has taken over, the script has
+    another file, or the work is over.
     """
 
     async def claim(self, script_id: str) -> ClaimedScript | None: ...
 
-    async def progress(self, script_id: str, fraction: float, *, attempt: int | None = None) -> bool: ...
+    async def progress(self, script_id: str, fraction: float, *, attempt: int, media_version: str) -> bool: ...
 
-    async def ready(self, script_id: str, *, attempt: int | None = None) -> bool: ...
+    async def ready(self, script_id: str, *, attempt: int, media_version: str) -> bool: ...
 
-    async def failed(self, script_id: str, reason: str, *, attempt: int | None = None) -> bool: ...
+    async def failed(self, script_id: str, reason: str, *, attempt: int, media_version: str) -> bool: ...
 
-    async def give_back(self, script_id: str, *, attempt: int) -> bool: ...
+    async def give_back(self, script_id: str, *, attempt: int, media_version: str) -> bool: ...
 
     async def unfinished(self) -> tuple[Script, ...]: ...
 
+    async def stored(self, script_id: str) -> Script | None: ...
+
 
 class _Overtaken(Exception):
-    """The script is no longer this attempt's."""
+    """The script is no longer this attempt's, or has another file."""
 
 
 class _Interrupted(Exception):
@@ -86,12 +98,15 @@ class Worker:
         self._metrics = metrics
         self._preparation = Preparation(encoder, storage, metrics, slots)
         self._attempts_max = attempts_max
+        self._storage_failures = 0
+        """Attempts that the storage has ended since a script became ready."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set; then ends the encoders, gives back what is in hand, and returns."""
         async with asyncio.TaskGroup() as group:
             sweeping = group.create_task(self._sweep())
             while not stop.is_set():
+                pause_s = POLL_S
                 try:
                     job = await self._queue.take()
                     if job is not None:
@@ -99,7 +114,9 @@ class Worker:
                         continue
                 except DatabaseUnavailable as error:
                     log.warning("The queue does not answer.", action="queue_unavailable", error=str(error))
-                await _until(stop, POLL_S)
+                except StorageFailed:
+                    pause_s = STORAGE_PAUSE_S
+                await _until(stop, pause_s)
             sweeping.cancel()
 
     async def _sweep(self) -> None:
@@ -122,7 +139,8 @@ class Worker:
         return made
 
     async def _work(self, job: TakenJob, stop: asyncio.Event) -> None:
-        """One job, from its claim to its end. Only DatabaseUnavailable gets out; then the job is taken again later."""
+        """One job, from its claim to its end. Only DatabaseUnavailable and StorageFailed get out; then the job is
+        taken again later."""
         claimed = await self._scripts.claim(job.script_id)
         if claimed is None:
             await self._queue.done(job)
@@ -144,17 +162,20 @@ class Worker:
 
     async def _attempt(self, job: TakenJob, script: Script, attempt: int, stop: asyncio.Event) -> None:
         try:
-            finished = await _unless(stop, self._prepare(job, script, attempt))
-            await (self._queue.done(job) if finished else self._give_back(job, attempt))
+            finished = await _unless(stop.wait(), self._prepare(job, script, attempt))
+            await (self._queue.done(job) if finished else self._give_back(job, script, attempt))
         except _Overtaken:
             self._overtaken()
         except _Interrupted:
             log.info("The script waits for a fresh one.", action="job_put_behind")
-            await self._scripts.give_back(script.script_id, attempt=attempt)
+            await self._uncounted(script, attempt)
             await self._queue.put_behind(job)
         except ObjectMissing:
             await self._fail(job, script, attempt, "Its source file is gone. Upload it again.")
         except DatabaseUnavailable:
+            raise
+        except StorageFailed as error:
+            await self._storage_failed(job, script, attempt, error)
             raise
         except Exception as error:
             await self._failed_once(job, script, attempt, error)
@@ -162,26 +183,40 @@ class Worker:
     async def _prepare(self, job: TakenJob, script: Script, attempt: int) -> None:
         """Every segment of the script into storage, and its status to ready."""
         assert script.source_key is not None
-        grid = Grid(source_rate=script.source_rate, source_samples=script.source_samples)
 
         async def told(fraction: float) -> None:
-            await self._tell(job, script.script_id, fraction, attempt)
+            await self._tell(job, script, fraction, attempt)
 
         async with self._storage.local_file(script.source_key) as path:
-            source = EncoderSource(path=path, grid=grid, start_s=script.source_start_s)
+            source = EncoderSource(path=path, grid=script.grid, start_s=script.source_start_s)
             target = Target(script_id=script.script_id, media_version=script.media_version, source=source)
-            await self._preparation.run(target, told)
+            if not await _unless(self._cancelled(script), self._preparation.run(target, told)):
+                raise _Overtaken
         async for trial in stamina.retry_context(on=DatabaseUnavailable, attempts=None, timeout=READY_TIMEOUT_S):
             with trial:
-                if not await self._scripts.ready(script.script_id, attempt=attempt):
+                version = script.media_version
+                if not await self._scripts.ready(script.script_id, attempt=attempt, media_version=version):
                     raise _Overtaken
         self._count("ready")
         log.info("The script is ready.", action="script_ready")
+        if self._storage_failures:
+            log.info("The storage is back.", action="storage_back", attempts_lost=self._storage_failures)
+            self._storage_failures = 0
 
-    async def _tell(self, job: TakenJob, script_id: str, fraction: float, attempt: int) -> None:
+    async def _cancelled(self, script: Script) -> None:
+        """Returns soon after somebody has ended the work on the script, deleted it, or given it another file."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with suppress(DatabaseUnavailable):
+                now = await self._scripts.stored(script.script_id)
+                if now is None or now.status == "failed" or now.media_version != script.media_version:
+                    return
+
+    async def _tell(self, job: TakenJob, script: Script, fraction: float, attempt: int) -> None:
         """Writes the progress. The work goes on while PostgreSQL is away: segments need only the storage."""
         try:
-            if not await self._scripts.progress(script_id, fraction, attempt=attempt):
+            version = script.media_version
+            if not await self._scripts.progress(script.script_id, fraction, attempt=attempt, media_version=version):
                 raise _Overtaken
             if fraction < 1 and await self._queue.goes_before(job):
                 raise _Interrupted
@@ -201,31 +236,59 @@ class Worker:
         self._count("retried")
         await self._queue.give_back(job, delay_s)
 
+    async def _storage_failed(self, job: TakenJob, script: Script, attempt: int, error: StorageFailed) -> None:
+        """Gives the script back uncounted: it cannot help it. Told once, as an outage is the same for all."""
+        self._storage_failures += 1
+        if self._storage_failures == 1:
+            log.warning("The storage fails; scripts wait until it is back.", action="storage_away", error=str(error))
+        self._count("storage_failed")
+        if not await self._uncounted(script, attempt):
+            self._overtaken()  # and the job is not ours to give back
+            return
+        delay_s = RETRY_DELAY_S * 2 ** min(job.given_back, DOUBLINGS_MAX)
+        await self._queue.give_back(job, min(delay_s, STORAGE_DELAY_S_MAX))
+
     async def _fail(self, job: TakenJob, script: Script, attempt: int, reason: str) -> None:
-        """Marks the script failed and deletes its segments; its source is kept, so that it can be tried again."""
-        if not await self._scripts.failed(script.script_id, reason, attempt=attempt):
+        """Marks the script failed and deletes its segments; its source is kept, so that it can be tried again.
+
+        Segments that cannot be deleted now are used then, or go with the script.
+        """
+        version = script.media_version
+        if not await self._scripts.failed(script.script_id, reason, attempt=attempt, media_version=version):
             self._overtaken()  # and the job is not ours to end
             return
         self._count("failed")
-        await self._storage.delete_prefix(media_prefix(script.script_id, script.media_version))
+        try:
+            await self._storage.delete_prefix(media_prefix(script.script_id, version))
+        except StorageFailed as error:
+            log.warning("Segments of a failed script were left.", action="segments_left", error=str(error))
         await self._queue.done(job)
 
-    async def _give_back(self, job: TakenJob, attempt: int) -> None:
+    async def _give_back(self, job: TakenJob, script: Script, attempt: int) -> None:
         log.info("The worker stops and gives the script back.", action="job_given_back")
-        await self._scripts.give_back(job.script_id, attempt=attempt)
+        await self._uncounted(script, attempt)
         await self._queue.give_back(job)
 
+    async def _uncounted(self, script: Script, attempt: int) -> bool:
+        version = script.media_version
+        return await self._scripts.give_back(script.script_id, attempt=attempt, media_version=version)
+
     async def _beat(self, job: TakenJob) -> None:
-        while True:
-            await asyncio.sleep(self._queue.heartbeat_timeout_s / BEATS_PER_TIMEOUT)
-            try:
-                await self._queue.beat(job)
-            except DatabaseUnavailable as error:
-                log.warning("A heartbeat was lost.", action="heartbeat_lost", error=str(error))
+        """On a schedule: one that hangs puts off none of those after it, which have other connections."""
+        async with asyncio.TaskGroup() as beats:
+            while True:
+                await asyncio.sleep(self._queue.heartbeat_timeout_s / BEATS_PER_TIMEOUT)
+                beats.create_task(self._beat_once(job))
+
+    async def _beat_once(self, job: TakenJob) -> None:
+        try:
+            await self._queue.beat(job)
+        except DatabaseUnavailable as error:
+            log.warning("A heartbeat was lost.", action="heartbeat_lost", error=str(error))
 
     def _overtaken(self) -> None:
         self._count("overtaken")
-        log.warning("The script is another worker's now, or was cancelled.", action="job_overtaken")
+        log.warning("The script is another worker's now, has another file, or was cancelled.", action="job_overtaken")
 
     def _count(self, result: str) -> None:
         self._metrics.jobs.labels(result).inc()
@@ -237,10 +300,9 @@ async def _until(stop: asyncio.Event, timeout_s: float) -> None:
         await asyncio.wait_for(stop.wait(), timeout_s)
 
 
-async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
-    """Does `work` and answers True; or cancels it when `stop` is set and answers False."""
-    working = asyncio.ensure_future(work)
-    stopping = asyncio.create_task(stop.wait())
+async def _unless(stopped: Awaitable[object], work: Awaitable[None]) -> bool:
+    """Does `work` and answers True; or cancels it when `stopped` comes first and answers False."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stopped)
     try:
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():

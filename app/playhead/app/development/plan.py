@@ -20,9 +20,10 @@ OWNER_ONLY = ("PLAYHEAD_DATABASE_URL", "DATABASE_URL")
 """Variables that servers and workers are not told: they have logins of their own."""
 PORT_MAX = 65_535
 PORT_SETTING, METRICS_PORT_SETTING = "--port or PLAYHEAD_PORT", "--metrics-port or PLAYHEAD_METRICS_PORT"
-EVERY_ADDRESS = ("0.0.0.0", "::")
-_DOCUMENTATION_ADDRESS = ("192.0.2.1", 9)
-"""Of a network that exists nowhere (RFC 5737): asking for the way there sends nothing."""
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""By what stands for every address of a machine, how it reaches itself: `::` is IPv6 alone."""
+_NOWHERE = {"0.0.0.0": (socket.AF_INET, "192.0.2.1"), "::": (socket.AF_INET6, "2001:db8::1")}
+"""Addresses of networks that exist nowhere (RFC 5737, RFC 3849): asking for the way there sends nothing."""
 
 
 class PlanImpossible(Exception):
@@ -41,8 +42,7 @@ class Address:
     @property
     def local_url(self) -> str:
         """How this machine reaches it."""
-        host = "127.0.0.1" if self.host in EVERY_ADDRESS else self.host
-        return f"http://{_in_url(host)}:{self.port}"
+        return f"http://{_in_url(LOOPBACK.get(self.host, self.host))}:{self.port}"
 
 
 def addresses(settings: Settings, servers: int) -> list[Address]:
@@ -52,7 +52,7 @@ def addresses(settings: Settings, servers: int) -> list[Address]:
             "With the store in memory (--store, PLAYHEAD_STORE) there is one server. Take away --servers, or use redis."
         )
     _require_ports_that_exist(settings, servers)
-    host = outside_address() if settings.host in EVERY_ADDRESS else settings.host
+    host = outside_address(settings.host)
     return [
         Address(
             host=settings.host,
@@ -92,14 +92,17 @@ def _require_ports_that_exist(settings: Settings, servers: int) -> None:
         )
 
 
-def outside_address() -> str:
-    """The address of this machine that others on its network reach; 127.0.0.1 without a network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(_DOCUMENTATION_ADDRESS)
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
+def outside_address(host: str) -> str:
+    """Where others on the network reach what listens at `host`; without a network, where this machine does."""
+    if host not in LOOPBACK:
+        return host
+    family, nowhere = _NOWHERE[host]
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((nowhere, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return LOOPBACK[host]
 
 
 def _in_url(host: str) -> str:

@@ -108,5 +108,5 @@ class Sample:
                     raise SampleFailed(f"the server answered {response.status}: {await response.text()}")
                 found: dict[str, Any] = await response.json()
                 return found
-        except aiohttp.ClientError as error:
-            raise SampleFailed(f"the server does not answer: {error}") from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise SampleFailed(f"the server does not answer: {error or 'not in time'}") from None

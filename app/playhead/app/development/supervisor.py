@@ -222,12 +222,14 @@ async def until_ready(session: aiohttp.ClientSession, url: str) -> None:
                         if response.status == 200:
                             return
                         answer = await response.text()
-                except aiohttp.ClientError as error:
-                    answer = str(error)
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    answer = str(error) or "no answer"
                 await asyncio.sleep(READY_POLL_S)
     except TimeoutError:
         raise ChildFailed(f"The server at {url} is not ready after {READY_TIMEOUT_S:.0f} s: {answer}") from None
 
 
 def say(text: str) -> None:
-    print(f"playhead: {text}", file=sys.stderr, flush=True)
+    """Says it, where anybody can hear: whoever closes the terminal wants all to be ended as well."""
+    with suppress(OSError):
+        print(f"playhead: {text}", file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ DEFAULT_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "shared_buffers": "64MB",
-    "max_connections": "100",
+    "max_connections": "300",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "log_min_messages": "warning",

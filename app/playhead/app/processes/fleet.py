@@ -72,6 +72,8 @@ class Fleet:
     _started: set[int] = field(default_factory=set)
     _turn: int | None = None
     """The slot whose process is being replaced."""
+    _retired: int | None = None
+    """The process that was replaced, until it has ended."""
     _again: bool = False
     """A restart was asked for during a restart: whoever was replaced before may have read the old settings."""
     _next: int = 0
@@ -106,12 +108,15 @@ class Fleet:
         if self.stopping or slot.successor != process:
             return []
         old, slot.current, slot.successor, slot.crashes = slot.current, process, None, 0
-        return [Retire(old)] if old in self._living else self._next_turn()
+        if old not in self._living:
+            return self._next_turn()
+        self._retired = old
+        return [Retire(old)]
 
     def late(self, process: int) -> list[Effect]:
         """A process that was to be ready by now."""
         number = self._living.get(process)
-        if number is None or self._slots[number].successor != process:
+        if self.stopping or number is None or self._slots[number].successor != process:
             return []
         self._slots[number].successor = None
         return [Stop(process), *self._give_up("is not ready in time")]
@@ -148,7 +153,10 @@ class Fleet:
             return self._give_up(f"ended with {exit_text(code)}")
         if process == slot.current:
             return self._lost(number, slot, code, lived_s)
-        return self._next_turn() if self._turn == number and slot.successor is None else []
+        if process != self._retired:
+            return []
+        self._retired = None
+        return self._next_turn()
 
     def _lost(self, number: int, slot: _Slot, code: int, lived_s: float) -> list[Effect]:
         """One that was to serve on."""

@@ -82,7 +82,7 @@ class Conversation:
         self._renewal = Renewal(self.line, hands)
         self._joins = Joins(self.sessions, hands, self._see)
         self._commands = Commands(self.sessions, hands, self._joins.adopt)
-        self._reporter = None if sound is None else Reporter(sound, first_seq, hands)
+        self.reporter = None if sound is None else Reporter(sound, first_seq, hands)
 
     # what to do, and when
 
@@ -95,7 +95,7 @@ class Conversation:
     @property
     def wake_at_ms(self) -> float:
         """Local time at which `tick` has something to do, if nothing happens before; infinite when it never has."""
-        line, usable, reporter = self.line, self._usable, self._reporter
+        line, usable, reporter = self.line, self._usable, self.reporter
         at_ms = min(line.due_ms, self._commands.due_ms(usable and self._joins.ready))
         if line.open:
             at_ms = min(at_ms, self._requests.overdue_ms, self._leave_ms)
@@ -176,8 +176,8 @@ class Conversation:
 
     def report(self, now_ms: float) -> None:
         """The sound has started, stopped or stalled on this device: tells the server as soon as may be."""
-        if self._reporter is not None:
-            self._reporter.report(now_ms)
+        if self.reporter is not None:
+            self.reporter.report(now_ms)
         self.tick(now_ms)
 
     # what happened
@@ -198,8 +198,8 @@ class Conversation:
             self.line.opened()
             self.time.connected(now_ms)
             self._joins.connected(now_ms)
-            if self._reporter is not None:
-                self._reporter.report(now_ms)
+            if self.reporter is not None:
+                self.reporter.report(now_ms)
             self.tick(now_ms)
 
     def open_failed(self, connection: int, refusal: Refusal | None, now_ms: float) -> None:
@@ -234,7 +234,7 @@ class Conversation:
         except Malformed:
             self._broken(now_ms)
             return
-        self.line.works()
+        self.line.answered(self._joins.ready)
         self.tick(now_ms)
 
     def tick(self, now_ms: float) -> None:
@@ -255,7 +255,7 @@ class Conversation:
         if usable:
             # after the commands: one that is given up may want a snapshot
             self._joins.tick(now_ms)
-        reporter = self._reporter
+        reporter = self.reporter
         if reporter is not None and reporter.due_ms <= now_ms and (found := self._reportable()) is not None:
             reporter.tick(*found, now_ms)
 
@@ -336,8 +336,8 @@ class Conversation:
             self._joins.refresh(self._now_ms, state)
         if not state.ended:
             self._joins.doubt_rivals(state, self._now_ms)
-        if self._reporter is not None:
-            self._report_on(self._reporter, state, sounding)
+        if self.reporter is not None:
+            self._report_on(self.reporter, state, sounding)
 
     def _doubt(self, session_id: str | None) -> None:
         """Asks for what is held of the session anew; nobody can vouch for it where it is not followed."""
@@ -382,8 +382,8 @@ class Conversation:
         self.time.disconnected()
         self._renewal.lost()
         self._commands.lost()
-        if self._reporter is not None:
-            self._reporter.lost()
+        if self.reporter is not None:
+            self.reporter.lost()
 
     def _after_line(self, now_ms: float) -> None:
         if self.line.phase is Phase.OVER:

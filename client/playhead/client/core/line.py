@@ -118,9 +118,11 @@ class Line:
         self.refusal, self._refused_token, self._token_refusals = None, None, 0
         self._say(Status.CONNECTED)
 
-    def works(self) -> None:
-        """The server has answered something: the next failure is the first one again."""
-        self._failures = 0
+    def answered(self, snapshots: bool) -> None:
+        """The server has answered. `snapshots`: all of what this device follows; then the next failure is the first one
+        again. One that has too much to do still tells the time, and owes the rest for too long, each time."""
+        if snapshots:
+            self._failures = 0
 
     def will_close(self, last_word: Refusal) -> None:
         """The server has said why it will end this connection."""

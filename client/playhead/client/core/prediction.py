@@ -68,6 +68,7 @@ def session_state(state: State, device_id: str) -> SessionState:
         heard_at_ms=state.anchored_at,
         ended_at_ms=state.anchored_at if state.ended else None,
         finished=not state.playing and position_ms >= duration_ms,
+        media_version=state.media_version or "",
     )
 
 

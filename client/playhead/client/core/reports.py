@@ -1,4 +1,5 @@
-"""What the sounding device tells the server: where the sound really is, every ten seconds, and when something changes.
+"""What the sounding device tells the server: where the sound really is, and when, every ten seconds and when something
+changes.
 
 A report waits while a command of its session is under way, so that it is made on the revision after it. It is sent
 once: the next one covers what a lost one said. Only one is on its way at a time.
@@ -55,6 +56,8 @@ class Reporter:
         self._sound = sound
         self._seq = first_seq - 1
         self._hands = hands
+        self.held = False
+        """What it would say is told by `offline` first; the server would count it twice."""
         self._session_id: str | None = None
         self._wanted = False
         self._in_flight = False
@@ -63,7 +66,7 @@ class Reporter:
     @property
     def due_ms(self) -> float:
         """When `tick` has something to do: local ms."""
-        return math.inf if self._in_flight else self._due_ms
+        return math.inf if self._in_flight or self.held else self._due_ms
 
     def sounds(self, session_id: str | None, now_ms: float) -> None:
         """Which session sounds on this device now, by what the server says; None: none."""
@@ -91,7 +94,7 @@ class Reporter:
         self._in_flight = True
         self._seq += 1
         session_id = state.session_id
-        payload = _payload(state, heard, self._seq)
+        payload = _payload(state, heard, server_ms, self._seq)
         self._hands.ask("progress", payload, now_ms, lambda ack, _: self._answered(session_id, ack))
 
     def _answered(self, session_id: str, ack: Any) -> None:
@@ -109,7 +112,7 @@ class Reporter:
             self._hands.out(Tell(ReportRefused(session_id=session_id, refusal=answer)))
 
 
-def _payload(state: State, heard: Heard, seq: int) -> Payload:
+def _payload(state: State, heard: Heard, server_ms: int, seq: int) -> Payload:
     figures = {"stalled_ms": heard.stalled_ms, "first_audio_ms": heard.first_audio_ms}
     return {
         "session_id": state.session_id,
@@ -118,5 +121,6 @@ def _payload(state: State, heard: Heard, seq: int) -> Payload:
         "playing": state.playing and heard.playing,
         "revision": state.revision,
         "seq": seq,
+        "at": server_ms,
         **{name: value for name, value in figures.items() if value is not None},
     }

@@ -48,7 +48,8 @@ class ServerTime:
         answer = read_answer(ClockAnswer, ack)
         if isinstance(answer, Refusal):
             return
-        self._rtt_ms = min(max(now_ms - answer.t0, 0.0), RTT_MS_MAX)
+        # what the server took is no part of the way
+        self._rtt_ms = min(max(now_ms - answer.t0 - (answer.t2 - answer.t1), 0.0), RTT_MS_MAX)
         self.add(answer.t0, answer.t1, answer.t2, now_ms)
 
     def add(self, t0_ms: float, t1_ms: float, t2_ms: float, t3_ms: float) -> None:

@@ -63,6 +63,8 @@ class State:
     sleep_at_end_of_loop: bool = False
     ended: bool = False
     cause: Cause | None = None
+    media_version: str | None = None
+    """The file that is played; the script may have another one by now. None: the server does not know it yet."""
 
     @property
     def order(self) -> Order:

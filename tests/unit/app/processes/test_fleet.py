@@ -204,6 +204,26 @@ def test_stopping_during_a_restart_ends_old_and_new() -> None:
     assert fleet.over
 
 
+def test_a_successor_that_is_late_while_all_is_stopped_is_no_matter() -> None:
+    fleet = up(2)
+    fleet.restart()
+    fleet.started(2)
+    fleet.stop()
+    assert fleet.late(2) == []
+
+
+def test_a_late_successor_that_ends_during_the_next_restart_is_not_the_one_that_is_waited_for() -> None:
+    fleet = up(2)
+    fleet.restart()
+    fleet.started(2)
+    fleet.late(2)
+    assert acts(fleet.restart()) == [Start(0, 3)]
+    fleet.started(3)
+    assert fleet.ready(3) == [Retire(0)]
+    assert fleet.ended(2, 0, 70.0) == []
+    assert acts(fleet.ended(0, 0, 900.0)) == [Start(1, 4)]
+
+
 def test_stopping_before_anything_runs_is_over_at_once() -> None:
     fleet = Fleet(2, BACKOFF)
     fleet.begin()

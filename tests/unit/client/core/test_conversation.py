@@ -119,10 +119,12 @@ def test_while_there_is_nothing_to_do_it_sleeps_until_the_next_question_for_the_
     assert phone.core.wake_at_ms == BURST_GAP_MS + ACK_TIMEOUT_MS
 
 
-def test_once_a_server_has_answered_the_waits_begin_anew(phone: Driven) -> None:
+def test_the_waits_begin_anew_once_the_snapshots_have_come_and_not_with_the_time_alone(phone: Driven) -> None:
     for _ in range(3):
         phone.lose()
         phone.reopen()
+        phone.answer_clock()
+    phone.answer("join", refused("unavailable", retry=True))
     phone.lose()
     assert phone.core.wake_at_ms - phone.now_ms == 8 * RECONNECT_MS_MIN
     phone.reopen()

@@ -142,6 +142,7 @@ def test_a_sounding_device_reports_by_the_clock(sounding: Driven) -> None:
     quiet(sounding, 1)
     (report,) = sounding.waiting("progress")
     assert (report["position"], report["revision"], report["seq"]) == (110.0, 5, 1)
+    assert report["at"] == NOW_MS + 10_000, "when it was there"
     sounding.answer("progress", accepted(make_state(), **GOOD))
     assert isinstance(sounding.told[-1], Reported)
 

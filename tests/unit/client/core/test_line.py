@@ -101,7 +101,7 @@ def test_one_question_for_a_token_at_a_time() -> None:
     assert driven.line.take_token("t-2", 500)
 
 
-def test_waits_double_up_to_a_limit_and_begin_anew_once_a_server_answers() -> None:
+def test_waits_double_up_to_a_limit_and_begin_anew_once_a_server_has_answered_all() -> None:
     driven = Driven()
     driven.line.start()
     now_ms, waits = 0.0, []
@@ -114,7 +114,13 @@ def test_waits_double_up_to_a_limit_and_begin_anew_once_a_server_answers() -> No
     assert waits == [RECONNECT_MS_MIN * factor for factor in (1, 2, 4, 8)] + [RECONNECT_MS_MAX] * 2
     driven.line.take_token("t", now_ms)
     driven.line.opened()
-    driven.line.works()
+    driven.line.answered(snapshots=False)
+    driven.line.failed(None, now_ms)
+    assert driven.line.due_ms - now_ms == RECONNECT_MS_MAX
+    driven.line.tick(driven.line.due_ms)
+    driven.line.take_token("t", now_ms)
+    driven.line.opened()
+    driven.line.answered(snapshots=True)
     driven.line.failed(None, now_ms)
     assert driven.line.due_ms - now_ms == RECONNECT_MS_MIN
 

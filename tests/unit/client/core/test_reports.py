@@ -53,6 +53,7 @@ def test_a_report_says_where_the_sound_is_on_which_revision_and_counts_up() -> N
                 "playing": True,
                 "revision": 5,
                 "seq": seq,
+                "at": NOW_MS,
             },
         )
         phone.recorder.answer(accepted(make_state(), **GOOD), 10)

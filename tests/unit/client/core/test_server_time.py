@@ -11,11 +11,12 @@ from tests.unit.client.core.recording import NOW_MS, Recorder, refused
 AHEAD_MS = 5_000
 
 
-def answer(recorder: Recorder, at_ms: float, ahead_ms: float = AHEAD_MS) -> None:
-    """Answers the question so that each way took half of the time."""
+def answer(recorder: Recorder, at_ms: float, ahead_ms: float = AHEAD_MS, took_ms: float = 0.0) -> None:
+    """Answers the question so that each way took half of the time that the server did not take."""
     t0 = recorder.asked[0].payload["t0"]
     middle = (t0 + at_ms) / 2 + ahead_ms
-    recorder.answer({"ok": True, "t0": t0, "t1": middle, "t2": middle, "server_time": NOW_MS}, at_ms)
+    times = {"t0": t0, "t1": middle - took_ms / 2, "t2": middle + took_ms / 2}
+    recorder.answer({"ok": True, **times, "server_time": NOW_MS}, at_ms)
 
 
 def test_before_the_first_answer_nothing_is_known() -> None:
@@ -50,16 +51,16 @@ def test_nothing_is_asked_before_its_time_nor_without_a_connection() -> None:
     assert recorder.asked == []
 
 
-def test_each_question_tells_how_long_the_one_before_took() -> None:
+def test_each_question_tells_how_long_the_way_of_the_one_before_took() -> None:
     recorder = Recorder()
     time = ServerTime(recorder.hands)
     time.connected(0)
     time.tick(0)
     assert recorder.asked[0].payload == {"t0": 0}
-    answer(recorder, 30)
-    time.tick(90)
-    assert recorder.asked[0].payload == {"t0": 90, "rtt_ms": 30.0}
-    answer(recorder, 90 + RTT_MS_MAX + 1)
+    answer(recorder, 80, took_ms=50)
+    time.tick(80 + BURST_GAP_MS)
+    assert recorder.asked[0].payload == {"t0": 140, "rtt_ms": 30.0}
+    answer(recorder, 140 + RTT_MS_MAX + 1)
     time.tick(1e6)
     assert recorder.asked[0].payload["rtt_ms"] == RTT_MS_MAX
 

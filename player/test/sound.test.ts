@@ -1,0 +1,173 @@
+/**
+ * The speaker with an element that does as a test says.
+ * Where there is no MSE, as here, the element plays HLS by itself, and says only that it could not.
+ */
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { NUDGE } from "../src/drift.ts";
+import type { Playhead } from "../src/playhead.ts";
+import { Sound } from "../src/sound.ts";
+import { installPage, SilentAudio } from "./element.ts";
+
+const address = (token: string): string => `https://media.example/p/${token}/t/script-1/0123456789abcdef/master.m3u8`;
+const PLAYING: Playhead = { playing: true, positionMs: 0, anchoredAtMs: 0, rate: 1, durationMs: 60_000, loop: null };
+const TICK_MS = 100;
+
+let audio: SilentAudio;
+let sound: Sound;
+let said: string[];
+let nowMs: number;
+let reports: number;
+const fail = (): boolean => audio.dispatchEvent(new Event("error"));
+
+beforeEach(() => {
+  mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
+  installPage();
+  audio = new SilentAudio();
+  said = [];
+  nowMs = 0;
+  reports = 0;
+  const say = (word: string) => (): void => void said.push(word);
+  sound = new Sound(audio as unknown as HTMLAudioElement, () => nowMs, {
+    started: () => void (reports += 1),
+    blocked: say("blocked"),
+    ended: say("ended"),
+    stoppedOutside: say("stopped"),
+    startedOutside: say("started"),
+    expired: say("expired"),
+    failed: say("failed"),
+    gaveUp: say("gave up"),
+  });
+  sound.load(address("first"));
+  sound.follow(PLAYING);
+});
+
+/** The browser has fetched what it needs, and lets the element go. */
+function goes(): void {
+  Object.assign(audio, { readyState: 4, paused: false });
+  audio.dispatchEvent(new Event("loadedmetadata"));
+}
+
+/** Lets 100 ms pass, in which the element plays on by `playedMs`. */
+function runs(playedMs: number): void {
+  nowMs += TICK_MS;
+  audio.currentTime += playedMs / 1000;
+  mock.timers.tick(TICK_MS);
+}
+
+afterEach(() => mock.timers.reset());
+
+test("a stream that the browser cannot play is renewed once, and then given up", () => {
+  fail();
+  assert.deepEqual(said, ["expired"]);
+  sound.load(address("second"));
+  assert.equal(audio.src, address("second"));
+  fail();
+  assert.deepEqual(said, ["expired", "gave up"]);
+  sound.load(address("third"));
+  assert.equal(audio.src, address("third"), "the next press tries again");
+});
+
+test("a newer address that is at hand is tried before another one is asked for", () => {
+  sound.load(address("second"));
+  assert.equal(audio.src, address("first"), "what plays goes on");
+  fail();
+  assert.deepEqual([audio.src, said], [address("second"), []]);
+  fail();
+  assert.deepEqual(said, ["gave up"]);
+});
+
+test("a stream that has sounded meanwhile is renewed again", () => {
+  fail();
+  sound.load(address("second"));
+  goes();
+  runs(100);
+  fail();
+  assert.deepEqual(said, ["expired", "expired"]);
+});
+
+test("an element that has nothing to play has nothing to fail at", () => {
+  sound.unload();
+  fail();
+  assert.deepEqual(said, []);
+});
+
+test("a start is told once the sound moves, not when it might", () => {
+  goes();
+  runs(0);
+  runs(0);
+  assert.equal(reports, 0);
+  runs(100);
+  runs(100);
+  assert.equal(reports, 1);
+});
+
+test("a sound that falls behind after its start was told is told again, and not skipped over", () => {
+  goes();
+  runs(100);
+  for (let tick = 0; tick < 3; tick += 1) runs(0);
+  assert.equal(reports, 2);
+  sound.follow({ ...PLAYING, positionMs: 100, anchoredAtMs: nowMs });
+  for (let tick = 0; tick < 10; tick += 1) runs(100);
+  assert.deepEqual([reports, Math.round(audio.currentTime * 1000)], [2, 1_100]);
+});
+
+/** The playhead that a report has left: where the sound said that it was, and so, by a clock that is off, `offMs` from it. */
+const reported = (offMs: number): Playhead => {
+  const hereMs = Math.round(audio.currentTime * 1000);
+  return { ...PLAYING, positionMs: hereMs + offMs, anchoredAtMs: nowMs, reported: true };
+};
+
+/** Goes, and falls 800 ms behind the playhead. */
+function fallsBehind(): void {
+  goes();
+  runs(100);
+  for (let tick = 0; tick < 8; tick += 1) runs(0);
+  runs(100);
+}
+
+for (const offMs of [-200, -60, 60, 200]) {
+  test(`a playhead that has followed this sound is not sought for what the clock is off: ${offMs} ms`, () => {
+    fallsBehind();
+    const [hereS, reportsBefore] = [audio.currentTime, reports];
+    sound.follow(reported(offMs));
+    assert.deepEqual([audio.currentTime, reports], [hereS, reportsBefore]);
+    assert.equal(audio.playbackRate, offMs > 0 ? 1 + NUDGE : 1 - NUDGE, "it is played away");
+  });
+}
+
+test("a playhead that somebody has moved is sought, however near, and so is one where another device speaks", () => {
+  for (const [playhead, speaks] of [[{ ...reported(0), reported: false }, true], [reported(0), false]] as const) {
+    fallsBehind();
+    const toMs = Math.round(audio.currentTime * 1000) + 60;
+    sound.follow({ ...playhead, positionMs: toMs, anchoredAtMs: nowMs }, speaks);
+    assert.equal(Math.round(audio.currentTime * 1000), toMs);
+    sound.follow({ ...PLAYING, positionMs: toMs, anchoredAtMs: nowMs - 800 });
+  }
+});
+
+test("a sound that begins again begins where the playhead is, whoever has told it", () => {
+  fallsBehind();
+  sound.follow(null);
+  const playhead = reported(100);
+  sound.follow(playhead);
+  assert.equal(Math.round(audio.currentTime * 1000), playhead.positionMs);
+});
+
+test("a playhead that has followed this sound to somewhere else is sought", () => {
+  fallsBehind();
+  const playhead = reported(300);
+  sound.follow(playhead);
+  assert.equal(Math.round(audio.currentTime * 1000), playhead.positionMs);
+});
+
+test("a sound whose report changes nothing gives way in the end", () => {
+  goes();
+  runs(100);
+  for (let tick = 0; tick < 3; tick += 1) runs(0);
+  for (let tick = 0; tick < 22; tick += 1) runs(100);
+  assert.equal(Math.round(audio.currentTime * 1000), nowMs);
+  assert.ok(reports <= 10, `${reports} reports`);
+});

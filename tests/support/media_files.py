@@ -1,0 +1,11 @@
+"""What lies in a media folder."""
+
+from pathlib import Path
+
+from playhead.storage.local import MARKER
+
+
+def media_files(folder: Path) -> list[str]:
+    """The names of all files, half-written or whole, but for what marks the folder."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if path.name != MARKER)
