@@ -12,6 +12,9 @@ from urllib.parse import urlencode
 from playwright.async_api import Page
 
 POLL_MS = 50
+LOOKS_MAX = 5
+"""Observations until the sound is on the playhead: a machine that starves a page for a moment makes it fall behind, and
+the page tells and mends that within the time of one or two."""
 
 # Both pages run on one machine, so the place minus the machine's clock can be compared between them exactly,
 # however long it takes to ask the one after the other.
@@ -133,3 +136,13 @@ class Tab:
     async def observe(self, duration_ms: int) -> Observed:
         """Watches playhead and sound for a while, at every frame."""
         return Observed(**await self.page.evaluate(_OBSERVE, duration_ms))
+
+    async def observe_in_sync(self, duration_ms: int, within_ms: int) -> Observed:
+        """The same once the sound is that near to the playhead; an AssertionError if it does not come there."""
+        lags_ms = []
+        for _ in range(LOOKS_MAX):
+            seen = await self.observe(duration_ms)
+            if seen.lag_ms <= within_ms:
+                return seen
+            lags_ms.append(round(seen.lag_ms))
+        raise AssertionError(f"the sound stays {lags_ms} ms away from the playhead")

@@ -46,6 +46,8 @@ class SharedLease:
         self._lost = lost
         self._held = False
         """By a process that keeps the sessions in its memory, as far as is known."""
+        self._held_s = 0.0
+        """When that was seen last, or the start: once it is over, Redis is given its time as well."""
         self._open = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -53,12 +55,12 @@ class SharedLease:
         """Returns when sessions may be served from Redis, as far as can be told now. Raises LeaseRefused."""
         self._task = asyncio.create_task(self._hold(), name="shared-lease")
         opening = asyncio.create_task(self._open.wait())
-        held = True
-        while held and not self._open.is_set() and not self._task.done():
-            # once the lease has run out Redis is given its time as well
-            held = self._held
-            await asyncio.wait((self._task, opening), timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
-            held = held or self._held
+        self._held_s = elapsed_s()
+        while not self._open.is_set() and not self._task.done():
+            patience_s = PATIENCE_S if self._held else self._held_s + PATIENCE_S - elapsed_s()
+            if patience_s <= 0:
+                break
+            await asyncio.wait((self._task, opening), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         await cancelled(opening)
         if self._task.done():
             self._task.result()
@@ -87,6 +89,7 @@ class SharedLease:
                 shared = await self._leases.share(LEASE_S)
                 self._held = isinstance(shared, HeldBy)
                 if isinstance(shared, HeldBy):
+                    self._held_s = elapsed_s()
                     self._wait_for(shared, since_s)
                 elif self._open.is_set():
                     pause_s = RENEW_INTERVAL_S

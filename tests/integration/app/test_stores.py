@@ -129,7 +129,7 @@ async def test_it_waits_until_the_lease_of_such_a_process_has_run_out_and_only_t
         await asyncio.sleep(0.75)
         await outgrow(store, epoch)
 
-    # the lease alone outlasts the patience, and what Redis needs then would, had the lease been counted
+    # the lease lasts nearly as long as the patience, which is Redis' alone then
     monkeypatch.setattr(RedisStore, "outgrow", slow)
     monkeypatch.setattr(shared_lease, "PATIENCE_S", 2.0)
     leases = Leases(*[0.5] * 150, -0.1)

@@ -189,8 +189,11 @@ async def test_those_who_leave_at_once_fill_no_more_than_there_is_room_for(hangi
     gone = [asyncio.ensure_future(hanging.segment(script, *place, lambda: False)) for place in places]
     await asyncio.sleep(0)
     assert [task.done() for task in gone] == [False] * RUNS_PER_WANTED + [True] * (len(gone) - RUNS_PER_WANTED)
-    await hanging.stop()
-    await asyncio.gather(*gone, return_exceptions=True)
+    # also those whose runs have not even begun
+    async with asyncio.timeout(ENDED_S / 2):
+        await hanging.stop()
+        told = await asyncio.gather(*gone, return_exceptions=True)
+    assert {type(error) for error in told} == {SegmentNotNow}
 
 
 async def test_what_nobody_waits_for_any_more_is_not_begun(hanging: Demand, script: Script, metrics: Metrics) -> None:

@@ -103,6 +103,9 @@ class Demand:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for run in tuple(self._tasks):  # cancelled before its first step, so that nothing of it was carried out
+            self._forget(run)
+            run.failed(_busy())
 
     async def segment(
         self, script: Script, rung: Rung, segment: int, wanted: Wanted = _wanted, listener: str | None = None
