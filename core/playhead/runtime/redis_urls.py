@@ -23,6 +23,25 @@ Address = tuple[str, int]
 """Host and port."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Of a URL of several hosts. `urlsplit` takes none with an IPv6 address among others since CVE-2025-0938."""
+
+    scheme: str
+    login: str
+    hosts: str
+    path: str
+    query: str
+
+
+def _parts(url: str) -> _Parts:
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    place, _, query = rest.partition("?")
+    authority, _, path = place.partition("/")
+    login, _, hosts = authority.rpartition("@")
+    return _Parts(scheme.lower(), login, hosts, path.strip("/"), query)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentinelUrl:
     """`server_url`: login, database, TLS and options of the servers, as redis-py reads them; its host says nothing."""
@@ -52,16 +71,15 @@ class ClusterUrl:
 
 def cluster_url(url: str) -> ClusterUrl | None:
     """The parts of such a URL; None for any other. Raises ValueError."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     if parts.scheme not in CLUSTER_SCHEMES:
         return None
-    if parts.path.strip("/") not in ("", "0"):
+    if parts.path not in ("", "0"):
         raise ValueError("must name no database other than 0, as a cluster has no other")
-    login, _, hosts = parts.netloc.rpartition("@")
     return ClusterUrl(
-        nodes=addresses(hosts, SERVER_PORT),
+        nodes=addresses(parts.hosts, SERVER_PORT),
         scheme=CLUSTER_SCHEMES[parts.scheme],
-        login=login,
+        login=parts.login,
         options=parts.query,
     )
 
@@ -80,11 +98,10 @@ def check_url(url: str) -> None:
 
 def sentinel_url(url: str) -> SentinelUrl | None:
     """The parts of such a URL; None for one that leads to a server itself. Raises ValueError."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     if parts.scheme not in SENTINEL_SCHEMES:
         return None
-    login, _, hosts = parts.netloc.rpartition("@")
-    service, _, database = parts.path.strip("/").partition("/")
+    service, _, database = parts.path.partition("/")
     if not service:
         raise ValueError("must name the service behind the sentinels, as in redis+sentinel://host:26379/playhead")
     if not database.isdigit() and database:
@@ -92,11 +109,12 @@ def sentinel_url(url: str) -> SentinelUrl | None:
     options = parse_qsl(parts.query)
     of_sentinels = {name: value for name, value in options if name in SENTINEL_OPTIONS}
     of_servers = urlencode([(name, value) for name, value in options if name not in SENTINEL_OPTIONS])
-    scheme = SENTINEL_SCHEMES[parts.scheme]
+    login = parts.login and f"{parts.login}@"
+    server = f"{SENTINEL_SCHEMES[parts.scheme]}://{login}localhost/{database or 0}"
     return SentinelUrl(
-        sentinels=addresses(hosts, SENTINEL_PORT),
+        sentinels=addresses(parts.hosts, SENTINEL_PORT),
         service=unquote(service),
-        server_url=f"{scheme}://{login and f'{login}@'}localhost/{database or 0}{of_servers and f'?{of_servers}'}",
+        server_url=f"{server}{of_servers and f'?{of_servers}'}",
         username=of_sentinels.get("sentinel_username"),
         password=of_sentinels.get("sentinel_password"),
     )
@@ -106,7 +124,10 @@ def addresses(hosts: str, port: int) -> tuple[Address, ...]:
     """Of `host[:port],host[:port]`; an IPv6 address stands in brackets. Raises ValueError."""
     found = []
     for text in hosts.split(","):
-        parts = urlsplit(f"//{text}")
+        try:
+            parts = urlsplit(f"//{text}")
+        except ValueError:
+            raise ValueError("must have an IPv6 address in brackets, with nothing but a port behind it") from None
         try:
             own_port = parts.port
         except ValueError:

@@ -56,6 +56,7 @@ def test_servers_of_a_cluster_are_spoken_to_with_its_login_and_options() -> None
         ("redis+sentinel://s3cret@host:x/playhead", "as each port"),
         ("redis+sentinel://s3cret@host:70000/playhead", "as each port"),
         ("redis+sentinel://s3cret@host,/playhead", "must name a host"),
+        ("redis+sentinel://s3cret@one,[::1:1/playhead", "an IPv6 address in brackets"),
         ("redis+cluster://s3cret@host:6379/1", "no database other than 0"),
         ("redis+cluster://s3cret@host,", "must name a host"),
         ("redis+sentinel://host/playhead/s3cret", "must have the database's number"),
