@@ -20,6 +20,7 @@ import redis.asyncio as redis
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
 from playhead.app.embedded.valkey import AppendSync
 from playhead.db import ScriptRepository, Source, open_database, stored_logins
+from tests.support.media_files import begin_media
 from tests.support.system import Process, RunningSystem
 
 START_TIMEOUT_S = 60.0
@@ -90,6 +91,7 @@ class System:
         assert migrating.popen is not None
         if await asyncio.to_thread(migrating.popen.wait, START_TIMEOUT_S):
             raise RuntimeError(f"migrate failed:\n{migrating.log()}")
+        begin_media(self.folder)
         self.servers = [
             self._process(f"server-{number}", "serve", port, metrics_port)
             for number, (port, metrics_port) in enumerate(zip(ports[:2], ports[2:4], strict=True))

@@ -23,6 +23,7 @@ from loadtests.chaos.system import SOURCE, free_ports
 from loadtests.holding.usage import family
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
 from playhead.db import ScriptRepository, open_database, stored_logins
+from tests.support.media_files import begin_media
 from tests.support.system import Process, RunningSystem
 
 START_TIMEOUT_S = 120.0
@@ -107,6 +108,7 @@ class Fleet:
         return Process(name, command, system.environment(port, metrics_port), self.folder / f"{name}.log")
 
     async def _upload(self) -> None:
+        begin_media(self.folder)
         logins = stored_logins(self._postgres.url(), self.folder)
         listener = {"sub": str(uuid.uuid4()), "role": "authenticated"}
         async with open_database(logins.app_url, logins.service_url, connections_max=1) as opened:

@@ -235,6 +235,7 @@ def another(system: RunningSystem, ports: Callable[[], int], folder: Path | None
     if folder is not None:
         (folder / "logins.json").write_bytes((system.folder / "logins.json").read_bytes())
         environment["PLAYHEAD_DATA_DIR"] = str(folder)
+        environment["PLAYHEAD_MEDIA_DIR"] = str(system.folder / "media")
     return Process("second server", ("serve",), environment, system.folder / "second.log"), port
 
 

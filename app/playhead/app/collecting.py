@@ -10,10 +10,11 @@ from playhead.transcode import Collector
 async def collect(settings: Settings, *, grace_s: float, dry_run: bool) -> int:
     """Prints what goes, one a line. Raises SettingsError, StorageFailed and DatabaseUnavailable."""
     storage = media_storage(settings)
-    await check_storage(storage)
     objects = size_bytes = 0
     async with database(settings) as opened:
-        collector = Collector(storage, ScriptRepository(opened), grace_s=grace_s)
+        scripts = ScriptRepository(opened)
+        await check_storage(storage, scripts)
+        collector = Collector(storage, scripts, grace_s=grace_s)
         async for found in collector.round(None, dry_run=dry_run):
             print(f"{found.key}\t{found.objects} objects\t{found.size_bytes} bytes", flush=True)
             objects += found.objects

@@ -35,9 +35,9 @@ class LocalFile:
 async def ingest_file(settings: Settings, file: LocalFile) -> int:
     """Stores, measures and queues the file, and prints the script's id. Raises CommandFailed and SettingsError."""
     storage = media_storage(settings)
-    await check_storage(storage)
     async with database(settings) as opened:
         scripts, script_id = ScriptRepository(opened), file.script_id or str(uuid.uuid4())
+        await check_storage(storage, scripts)
         key = source_key(script_id, str(uuid.uuid4()))
         sources = {key}
         try:

@@ -11,6 +11,7 @@ import structlog
 
 from playhead.app.databases import revealed
 from playhead.app.listening import cannot_listen
+from playhead.db import DatabaseUnavailable, ScriptRepository
 from playhead.engine.admission import Limits
 from playhead.runtime.bucket_urls import bucket_and_prefix
 from playhead.runtime.metrics import MetricsServer
@@ -124,12 +125,15 @@ def _bucket_storage(settings: Settings, url: str) -> S3Storage:
         raise SettingsError(f"{error}. Set {environment_name('data_dir')}.") from None
 
 
-async def check_storage(storage: LocalStorage | S3Storage) -> None:
-    """Raises SettingsError where a bucket refuses: better at the start than with the first upload.
+async def check_storage(storage: LocalStorage | S3Storage, scripts: ScriptRepository) -> None:
+    """Raises SettingsError where a bucket refuses, or a folder cannot be that of the scripts: better at the start
+    than with the first upload.
 
     One that does not answer is no reason not to start: it may come back, as PostgreSQL may.
     """
-    if not isinstance(storage, S3Storage):
+    if isinstance(storage, LocalStorage):
+        if storage.begun:
+            await _check_beginning(storage, scripts)
         return
     try:
         await storage.check()
@@ -138,6 +142,20 @@ async def check_storage(storage: LocalStorage | S3Storage) -> None:
         raise SettingsError(f"The storage cannot be used: {error} Look at {names}.") from None
     except StorageFailed as error:
         log.error("The storage does not answer.", action="storage_unavailable", error=str(error))
+
+
+async def _check_beginning(storage: LocalStorage, scripts: ScriptRepository) -> None:
+    """An empty folder beside scripts that have files is a mount point, most likely."""
+    try:
+        if not await scripts.any_source():
+            return
+    except DatabaseUnavailable:
+        return
+    storage.disown()
+    raise SettingsError(
+        f"The media folder {storage.marker.parent} is empty, but the database has scripts with files. Mount its disk, "
+        f"or set {environment_name('media_dir')}. To begin anew without those files, create {storage.marker} first."
+    )
 
 
 def programs() -> Programs:

@@ -67,7 +67,7 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
         _core(settings, opened, metrics, clock, storage) as (parts, on_demand),
         _measured(settings, metrics, parts, place),
     ):
-        await check_storage(storage)
+        await check_storage(storage, ScriptRepository(opened))
         services = _services(settings, opened, parts, metrics, storage, on_demand)
         app = create_app(services)
         if settings.processes > 1:

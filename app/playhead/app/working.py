@@ -48,7 +48,7 @@ async def work(settings: Settings) -> int:
                 slots=settings.encoder_slots,
                 attempts_max=settings.job_attempts_max,
             )
-            await check_storage(storage)
+            await check_storage(storage, ScriptRepository(opened))
             log.info("Working.", action="working", ffmpeg=found.version)
             collector = Collector(storage, ScriptRepository(opened))
             collecting = asyncio.create_task(collect_regularly(collector, storage, metrics), name="collect_garbage")

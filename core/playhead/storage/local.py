@@ -38,6 +38,9 @@ class LocalStorage(ObjectStorage):
             root.mkdir(parents=True, exist_ok=True)
             self._root = root.resolve()
             store = LocalStore(self._root, automatic_cleanup=True)
+            self.marker = self._root / MARKER
+            self.begun = _is_empty(self._root)
+            """Whether nobody had used the folder before this process."""
             self._mark = _mark(self._root)
         super().__init__(store, part_bytes=UPLOAD_BUFFER_BYTES, parts_at_once=BUFFERS_AT_ONCE)
 
@@ -51,11 +54,16 @@ class LocalStorage(ObjectStorage):
         if self._mark is None:
             return
         with suppress(FileNotFoundError):
-            if (self._root / MARKER).read_text() == self._mark:
+            if self.marker.read_text() == self._mark:
                 return
         raise OSError(
             f"{self._root} is not the folder of the start. Mount its disk again, or restart if it was replaced."
         )
+
+    def disown(self) -> None:
+        """Leaves a folder that was `begun` by mistake as it was found. Who uses it takes nothing for missing."""
+        self.marker.unlink(missing_ok=True)
+        self._mark = ""
 
     def _check_absence(self, error: FileNotFoundError) -> None:
         self._check_folder()
@@ -95,6 +103,12 @@ class LocalStorage(ObjectStorage):
         for folder, _, names in os.walk(self._root):  # which passes folders that go meanwhile; Path.rglob raises
             removed += sum(_removed(Path(folder, name), before) for name in names if "#" in name)
         return removed
+
+
+def _is_empty(root: Path) -> bool:
+    """Whether there are no objects, and no marker: other hidden files say nothing."""
+    names = {path.name for path in root.iterdir()}
+    return MARKER not in names and all(name.startswith(".") for name in names)
 
 
 def _mark(root: Path) -> str | None:

@@ -74,6 +74,7 @@ select count(*) from (
     select true from audio_scripts where owner_id = $1 and status in ('queued', 'processing') limit $2
 ) as own
 """
+ANY_SOURCE = "select exists (select from audio_scripts where source_key is not null and status <> 'failed')"
 _CLAIM = f"""
 update audio_scripts set status = 'processing', attempts = attempts + 1
 where id = $1 and status in ('queued', 'processing') returning {COLUMNS}, attempts
@@ -174,6 +175,12 @@ class ScriptRepository:
         async with self._database.as_service() as connection:
             counted: int = await connection.fetchval(UNFINISHED_OF, owner_id, at_most)
         return counted
+
+    async def any_source(self) -> bool:
+        """Whether there is a script that has a file."""
+        async with self._database.as_service() as connection:
+            found: bool = await connection.fetchval(ANY_SOURCE)
+        return found
 
     async def stored(self, script_id: str) -> Script | None:
         """The script whoever may hear it: for the worker, and for media paths, whose signature was the permission."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from playhead.app.cli import run
-from tests.integration.app.test_ingest import data_dir, running
+from tests.integration.app.test_ingest import SOUND, data_dir, running
+from tests.support.audio import make
 
 __all__ = ["data_dir", "running"]
 
@@ -32,6 +33,17 @@ def test_what_no_script_needs_is_shown_and_then_removed(
     assert run(["gc", "--older-than-hours", "1"]) == 0
     assert "Removed 1 objects with 10 bytes" in capsys.readouterr().out
     assert not file.exists()
+
+
+def test_an_empty_folder_is_not_taken_for_that_of_the_scripts(
+    running: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty"
+    assert run(["ingest", str(make(tmp_path, SOUND, 2.0))]) == 0
+    monkeypatch.setenv("PLAYHEAD_MEDIA_DIR", str(empty))
+    assert run(["gc"]) != 0
+    assert f"The media folder {empty} is empty, but the database has scripts" in capsys.readouterr().err
+    assert list(empty.iterdir()) == []
 
 
 @pytest.mark.parametrize("hours", ["0", "0.99", "-1", "nan", "day"])
