@@ -6,8 +6,9 @@
  *     older                               the origin is asked what is new, in the background
  *     older than twice that, or none yet  the request waits for that, for WAIT_MS at most
  *
- * Owns: the copy of this isolate. While the origin does not answer nobody is refused for it, and nobody waits a second time: what
- * is not known to be revoked opens until it expires. It is asked by a token that this Worker signs itself, with the media keys.
+ * Owns: the copy of this isolate, in which no number of endings drops what an operator has revoked. While the origin does not answer
+ * nobody is refused for it, and nobody waits a second time: what is not known to be revoked opens until it expires. It is asked by a
+ * token that this Worker signs itself, with the media keys.
  */
 
 import { BoundedMap } from "./bounded.ts";
@@ -22,15 +23,17 @@ const PAGE_TIMEOUT_MS = 5_000;
 /** What one refresh reads; the next goes on from there. */
 const PAGES_MAX = 40;
 const ROWS_MAX = 20_000;
-/** The origin keeps fewer. */
-const ENTRIES_MAX = 150_000;
+/** The origin keeps fewer, of sessions that have ended as of what operators have revoked. */
+const ENDED_MAX = 150_000;
+const BY_OPERATOR_MAX = 30_000;
 const TOKEN_VALID_S = 60;
 const PATH = "/revoked";
 const FORBIDDEN = 403;
 
-/** What was revoked since some time. `next`: the time to ask for next; `more`: at once. */
+/** What was revoked since some time, and which of it by an operator. `next`: the time to ask for next; `more`: at once. */
 export interface RevokedPage {
   readonly revoked: readonly (readonly [string, number])[];
+  readonly by_operator: readonly string[];
   readonly next: number;
   readonly more: boolean;
 }
@@ -71,7 +74,8 @@ export class OriginRevoked implements RevokedSource {
 export class Revocations {
   readonly #source: RevokedSource;
   readonly #refreshMs: number;
-  readonly #revoked = new BoundedMap<string, number>(ENTRIES_MAX);
+  readonly #ended = new BoundedMap<string, number>(ENDED_MAX);
+  readonly #byOperator = new BoundedMap<string, number>(BY_OPERATOR_MAX);
   #since = 0;
   #knownAt = -Infinity;
   #nextAt = -Infinity;
@@ -85,9 +89,13 @@ export class Revocations {
 
   /** Whether a token with these claims is void, as far as is known. */
   refuses(claims: Claims): boolean {
-    if (claims.sessionId !== null && this.#revoked.get(claims.sessionId) !== undefined) return true;
-    const until = this.#revoked.get(claims.prefix);
+    if (claims.sessionId !== null && this.#hasEnded(claims.sessionId)) return true;
+    const until = this.#byOperator.get(claims.prefix);
     return until !== undefined && claims.expiresAtS <= until;
+  }
+
+  #hasEnded(sessionId: string): boolean {
+    return this.#ended.get(sessionId) !== undefined || this.#byOperator.get(sessionId) !== undefined;
   }
 
   /** Returns when the copy is new enough, or cannot be had soon. */
@@ -110,7 +118,7 @@ export class Revocations {
       let more = true;
       for (let pages = 0; more && pages < PAGES_MAX; pages += 1) {
         const page = await this.#source.page(this.#since);
-        for (const [subject, until] of page.revoked) this.#revoked.set(subject, until);
+        this.#take(page);
         this.#since = page.next;
         more = page.more;
       }
@@ -119,6 +127,15 @@ export class Revocations {
     } catch (error) {
       this.#failing = true;
       console.error("What was revoked is not known now.", String(error));
+    }
+  }
+
+  #take(page: RevokedPage): void {
+    const byOperator = new Set(page.by_operator);
+    for (const [subject, until] of page.revoked) {
+      // only an operator takes a script back, also where the origin is of a release that does not name his
+      const kept = byOperator.has(subject) || subject.startsWith("/") ? this.#byOperator : this.#ended;
+      kept.set(subject, until);
     }
   }
 }
@@ -132,11 +149,18 @@ async function signed(keyId: string, secret: string, expiresAtS: number): Promis
 }
 
 function parsePage(raw: unknown): RevokedPage {
-  const found = raw as { revoked?: unknown; next?: unknown; more?: unknown } | null;
-  const { revoked, next, more } = found ?? {};
+  const found = raw as { revoked?: unknown; by_operator?: unknown; next?: unknown; more?: unknown } | null;
+  const { revoked, by_operator: byOperator = [], next, more } = found ?? {};
   if (!Array.isArray(revoked) || revoked.length > ROWS_MAX || !revoked.every(isRow)) throw new Error("no list of what was revoked");
+  if (!Array.isArray(byOperator) || byOperator.length > ROWS_MAX || !byOperator.every(isText)) {
+    throw new Error("no list of what operators have revoked");
+  }
   if (!Number.isSafeInteger(next) || (next as number) < 0) throw new Error("no time to go on from");
-  return { revoked, next: next as number, more: more === true };
+  return { revoked, by_operator: byOperator, next: next as number, more: more === true };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
 }
 
 function isRow(row: unknown): row is [string, number] {

@@ -37,6 +37,28 @@ test("the edge opens and refuses what the origin does, in its words", async () =
   }
 });
 
+test("no number of endings drops what an operator has revoked", async () => {
+  const { keys, now_s, revoked, cases } = vectors<Tokens>("media_tokens.json");
+  const [ended, script] = ["a token of a session that has ended", "a token of a script that was taken back"].map((name) => {
+    const found = cases.find((one) => one.name === name);
+    assert.ok(found !== undefined);
+    return found.path;
+  });
+  const { worker, url } = await startWorker("admitting", {});
+  try {
+    for (const by_operator of [[], revoked.map(([subject]) => subject)]) {
+      const asked = { keys, now_s, revoked, endings: 150_000, by_operator, paths: [ended, script] };
+      const reply = await fetch(url, { method: "POST", body: JSON.stringify(asked) });
+      assert.equal(reply.status, 200, await reply.clone().text());
+      const answers = (await reply.json()) as { status: number }[];
+      const statuses = answers.map(({ status }) => status);
+      assert.deepEqual(statuses, [by_operator.length > 0 ? 403 : 200, 403], "the session is one of many, or his");
+    }
+  } finally {
+    await endWorker(worker);
+  }
+});
+
 test("playlists of scripts of every length are the origin's, byte for byte", () => {
   const scripts = vectors<{ facts: string; media: string; multivariant: string }[]>("playlists.json");
   assert.ok(scripts.length > 10);

@@ -161,8 +161,9 @@ def tails() -> dict[str, str]:
 
 def _revocations() -> Revocations:
     revocations = Revocations(lambda: None)
-    rows = (Revocation(subject=name, at_ms=NOW_S * 1000, until_s=until_s) for name, until_s in REVOKED.items())
-    revocations.add(rows, NOW_S * 1000)
+    for name, until_s in REVOKED.items():
+        row = Revocation(subject=name, at_ms=NOW_S * 1000, until_s=until_s, by_operator=name == TAKEN_BACK)
+        revocations.add([row], NOW_S * 1000)
     return revocations
 
 

@@ -9,7 +9,7 @@ from playhead.app.databases import database
 from playhead.app.errors import CommandFailed
 from playhead.app.stores import server_clock
 from playhead.auth.media_paths import media_prefix
-from playhead.auth.revocations import ended, taken_back
+from playhead.auth.revocations import Revocation, ended, taken_back
 from playhead.db import ScriptRepository, SessionRepository
 from playhead.playback.commands import End
 from playhead.playback.rejections import Code, Rejection
@@ -18,7 +18,7 @@ from playhead.runtime.settings import Settings
 from playhead.sessions.committing import SERVER
 from playhead.sessions.presence import Presence
 from playhead.sessions.redis_store import RedisStore
-from playhead.sessions.revocations import find_session, revoke
+from playhead.sessions.revocations import ListFull, find_session, revoke
 from playhead.sessions.service import SessionService
 
 
@@ -49,9 +49,16 @@ async def revoke_session(settings: Settings, session_id: str) -> int:
             raise CommandFailed(f"There is no session {session_id}.")
         if state.ended_at_ms is None:
             await _end(parts, settings, state.listener_id, session_id)
-        await revoke(parts.store.calls, ended(session_id, parts.clock.now_ms(), state.addressed_ms))
+        await _enter(parts, ended(session_id, parts.clock.now_ms(), state.addressed_ms))
     print("The session is over, and its addresses are revoked.")
     return 0
+
+
+async def _enter(parts: _Parts, row: Revocation) -> None:
+    try:
+        await revoke(parts.store.calls, row)
+    except ListFull as error:
+        raise CommandFailed(str(error)) from error
 
 
 async def _end(parts: _Parts, settings: Settings, listener_id: str, session_id: str) -> None:
@@ -82,6 +89,6 @@ async def revoke_script(settings: Settings, script_id: str) -> int:
         former = [version.script for version in await parts.scripts.former_versions(script_id)]
         for version in (script, *former):
             prefix = media_prefix(version.script_id, version.media_version)
-            await revoke(parts.store.calls, taken_back(prefix, parts.clock.now_ms(), version.duration_ms))
+            await _enter(parts, taken_back(prefix, parts.clock.now_ms(), version.duration_ms))
     print("The addresses are revoked. Who may still hear the script gets another one.")
     return 0

@@ -8,14 +8,19 @@ interface Question {
   keys: Record<string, string>;
   now_s: number;
   revoked: [string, number][];
+  /** So many sessions end after that, and are told beside it. */
+  endings?: number;
+  by_operator?: string[];
   paths: string[];
 }
 
 export default {
   async fetch(request: Request, _env: unknown, context): Promise<Response> {
-    const { keys, now_s: nowS, revoked, paths } = await request.json<Question>();
+    const { keys, now_s: nowS, revoked, endings = 0, by_operator = [], paths } = await request.json<Question>();
     const verifier = new TokenVerifier(keys);
-    const revocations = new Revocations({ page: () => Promise.resolve({ revoked, next: 0, more: false }) });
+    const others = Array.from({ length: endings }, (_, number): [string, number] => [`ended ${number}`, nowS + 1_000]);
+    const page = { revoked: [...revoked, ...others], by_operator, next: 0, more: false };
+    const revocations = new Revocations({ page: () => Promise.resolve(page) });
     const answers = [];
     for (const path of paths) {
       const found = await admit(verifier, revocations, path, nowS, context);

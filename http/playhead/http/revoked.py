@@ -38,6 +38,7 @@ class RevokedAnswer(BaseModel):
             "examples": [
                 {
                     "revoked": [["6f1c2c3e-9a54-4d0b-8a3c-0f9f3a6b7c11", 1_800_050_400]],
+                    "by_operator": [],
                     "next": 1_800_000_000_000,
                     "more": False,
                 }
@@ -47,6 +48,9 @@ class RevokedAnswer(BaseModel):
 
     revoked: list[tuple[str, int]] = Field(
         description="A session's id: its tokens are void. Or a media prefix: those that end by that Unix time are."
+    )
+    by_operator: list[str] = Field(
+        description="Those of them that an operator has revoked: to be kept until their time, whatever else ends."
     )
     next: int = Field(description="`since` of the next request.")
     more: bool = Field(description="Whether that may be asked for at once.")
@@ -65,7 +69,9 @@ async def serve_revoked(request: web.Request) -> web.StreamResponse:
     if page is None:
         return respond(problem(Code.UNAVAILABLE))
     rows = [(row.subject, row.until_s) for row in page.rows]
-    body = RevokedAnswer(revoked=rows, next=page.next_ms, more=page.more).model_dump_json()
+    lasting = [row.subject for row in page.rows if row.by_operator]
+    answer = RevokedAnswer(revoked=rows, by_operator=lasting, next=page.next_ms, more=page.more)
+    body = answer.model_dump_json()
     return respond_to(request, text_representation(body, "application/json", "no-store"))
 
 

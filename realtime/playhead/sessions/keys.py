@@ -11,6 +11,8 @@ PARTITIONS = 64
 SCRIPT_CHANNEL = "audio:script:"
 SESSION, MOVES, CONFLICTS = "audio:session:", "audio:moves:", "audio:conflicts:"
 """What comes before a session's id; the listener's `suffix` comes after it."""
+REVOKED_BY_OPERATOR = "audio:revoked:operator"
+"""Stream: sessions and scripts that an operator has revoked. They are few and anybody's, so it carries no tag."""
 DEAD_LETTER_NAME = re.compile(r"([0-9]{1,2}):([0-9]{1,20}-[0-9]{1,20})")
 
 
@@ -39,7 +41,7 @@ def dead_key(partition: int) -> str:
 
 
 def revoked_key(partition: int) -> str:
-    """Stream: sessions of the partition that have ended, and scripts taken back: what media tokens are held against."""
+    """Stream: sessions of the partition that have ended; the list that media tokens are held against."""
     return f"audio:revoked:{{{partition}}}"
 
 

@@ -1,10 +1,11 @@
-"""The list of what was revoked, in Valkey: a stream of each partition, which every server process reads once a second.
+"""The list of what was revoked, in Valkey: streams, which every server process reads once a second.
 
-    commit of an ending (functions.lua) ──► audio:revoked:{p} ──► RevocationFeed of each process ──► its Revocations
-    playhead revoke ─────────────────────►
+    commit of an ending (functions.lua) ──► audio:revoked:{p} ──────► RevocationFeed of each process ──► its Revocations
+    playhead revoke ──────────────────────► audio:revoked:operator ─►
 
-An ending and its entry are one step, so what was acknowledged is in the list. Each stream is bounded; while Valkey is
-away nothing is forgotten and nobody is refused for it.
+An ending and its entry are one step, so what was acknowledged is in the list. The streams of endings forget the first
+of too many. What an operator enters stands apart from them, and goes when its time is over. While Valkey is away
+nothing is forgotten and nobody is refused for it.
 """
 
 import asyncio
@@ -19,9 +20,9 @@ from playhead.runtime.clock import Clock
 from playhead.runtime.redis_clients import Calls
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.failures import FAILURES
-from playhead.sessions.keys import PARTITIONS, partition_of, revoked_key, session_keys
+from playhead.sessions.keys import PARTITIONS, REVOKED_BY_OPERATOR, partition_of, revoked_key, session_keys
 from playhead.sessions.states import decode_state
-from playhead.sessions.store import REVOKED_PER_PARTITION_MAX, StoreUnavailable
+from playhead.sessions.store import REVOKED_BY_OPERATOR_MAX, REVOKED_PER_PARTITION_MAX, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,18 @@ LOOK_INTERVAL_S = 1.0
 FIRST_LOOK_TIMEOUT_S = 2.0
 """What a start waits for the list: with Valkey away it goes on without."""
 READ_MAX = 500
-"""Entries that one command reads of a partition."""
+"""Entries that one command reads of a stream."""
+STREAMS = (REVOKED_BY_OPERATOR, *(revoked_key(partition) for partition in range(PARTITIONS)))
+
+
+FULL = (
+    f"{REVOKED_BY_OPERATOR_MAX:,} sessions and scripts are revoked, and no more are kept at once. Nothing was entered. "
+    "To void every address there is, put other keys into PLAYHEAD_MEDIA_KEYS."
+)
+
+
+class ListFull(Exception):
+    """Operators have revoked as much as is kept at once, and none of it is over yet."""
 
 
 class RevocationFeed:
@@ -40,15 +52,15 @@ class RevocationFeed:
         self._calls = calls
         self._clock = clock
         self._interval_s = interval_s
-        self._read_to_ms: dict[int, int] = {}
-        """Of each partition: when it was last read to its end."""
-        self._last_ms = dict.fromkeys(range(PARTITIONS), 0)
-        """Of each partition: the time of its latest entry."""
+        self._read_to_ms: dict[str, int] = {}
+        """Of each stream: when it was last read to its end."""
+        self._last_ms = dict.fromkeys(STREAMS, 0)
+        """Of each stream: the time of its latest entry."""
         self._away = False
         self._task: asyncio.Task[None] | None = None
 
     def _known_to_ms(self) -> int | None:
-        return min(self._read_to_ms.values()) if len(self._read_to_ms) == PARTITIONS else None
+        return min(self._read_to_ms.values()) if len(self._read_to_ms) == len(STREAMS) else None
 
     async def start(self) -> None:
         """Returns when the list is known, or cannot be now."""
@@ -82,31 +94,31 @@ class RevocationFeed:
         """Takes in what is new. Raises StoreUnavailable."""
         asked_ms = self._clock.now_ms()
         # a new primary's clock may be behind, and its entries before those that are known
-        starts = {partition: str(max(0, last_ms - LATE_MS_MAX)) for partition, last_ms in self._last_ms.items()}
+        starts = {stream: str(max(0, last_ms - LATE_MS_MAX)) for stream, last_ms in self._last_ms.items()}
         while starts:
             starts = await self._read(starts, asked_ms)
 
-    async def _read(self, starts: Mapping[int, str], asked_ms: int) -> dict[int, str]:
-        """One command of each partition; answers where to go on with those that have more."""
-        commands = [("XRANGE", revoked_key(number), start, "+", "COUNT", READ_MAX) for number, start in starts.items()]
+    async def _read(self, starts: Mapping[str, str], asked_ms: int) -> dict[str, str]:
+        """One command of each stream; answers where to go on with those that have more."""
+        commands = [("XRANGE", stream, start, "+", "COUNT", READ_MAX) for stream, start in starts.items()]
         try:
             answers = await self._calls.answers(commands)
         except FAILURES as error:
             raise StoreUnavailable(str(error)) from error
         rows: list[Revocation] = []
-        more: dict[int, str] = {}
+        more: dict[str, str] = {}
         errors = []
-        for partition, entries in zip(starts, answers, strict=True):
+        for stream, entries in zip(starts, answers, strict=True):
             if isinstance(entries, Exception):
                 errors.append(entries)
                 continue
-            rows += [_row(entry) for entry in entries]
+            rows += [_row(entry, of_operator=stream == REVOKED_BY_OPERATOR) for entry in entries]
             if entries:
-                self._last_ms[partition] = max(self._last_ms[partition], rows[-1].at_ms)
+                self._last_ms[stream] = max(self._last_ms[stream], rows[-1].at_ms)
             if len(entries) == READ_MAX:
-                more[partition] = f"({entries[-1][0].decode()}"
+                more[stream] = f"({entries[-1][0].decode()}"
             else:
-                self._read_to_ms[partition] = asked_ms
+                self._read_to_ms[stream] = asked_ms
         dropped = self.revocations.add(rows, asked_ms)
         if dropped:
             log.warning("More was revoked than is kept.", action="revocations_dropped", dropped=dropped)
@@ -115,23 +127,47 @@ class RevocationFeed:
         return more
 
 
-def _row(entry: Any) -> Revocation:
+def _row(entry: Any, of_operator: bool = True) -> Revocation:
     """Of `[id, [field, value, …]]`, the id being the time in ms and a number."""
     entry_id, values = entry
     fields = dict(zip(values[::2], values[1::2], strict=True))
+    subject = fields[b"subject"].decode()
     return Revocation(
-        subject=fields[b"subject"].decode(), at_ms=int(entry_id.partition(b"-")[0]), until_s=int(fields[b"until_s"])
+        subject=subject,
+        at_ms=int(entry_id.partition(b"-")[0]),
+        until_s=int(fields[b"until_s"]),
+        # a script among the endings is an operator's all the same, by a release before the list of his own
+        by_operator=of_operator or subject.startswith("/"),
     )
 
 
 async def revoke(calls: Calls, row: Revocation) -> None:
-    """Enters something into the list by itself. Its time is the store's. Raises StoreUnavailable."""
-    key = revoked_key(partition_of(row.subject))
-    bound = ("MAXLEN", "~", REVOKED_PER_PARTITION_MAX)
+    """Enters something for an operator, to be kept until its time; the time of the entry is the store's.
+
+    Raises ListFull and StoreUnavailable.
+    """
     try:
-        await calls.call("XADD", key, *bound, "*", "subject", row.subject, "until_s", row.until_s)
+        if await calls.call("XLEN", REVOKED_BY_OPERATOR) >= REVOKED_BY_OPERATOR_MAX:
+            await _make_room(calls, row.at_ms)
+        entry = ("*", "subject", row.subject, "until_s", row.until_s)
+        await calls.call("XADD", REVOKED_BY_OPERATOR, *entry)
+        # servers of a release before that list read this one alone. TODO when none is supported beside: leave it out
+        bound = ("MAXLEN", "~", REVOKED_PER_PARTITION_MAX)
+        await calls.call("XADD", revoked_key(partition_of(row.subject)), *bound, *entry)
     except FAILURES as error:
         raise StoreUnavailable(str(error)) from error
+
+
+async def _make_room(calls: Calls, now_ms: int) -> None:
+    """Of what operators have entered, what is over goes, and what was entered again for longer. Raises ListFull."""
+    rows = [(entry[0], _row(entry)) for entry in await calls.call("XRANGE", REVOKED_BY_OPERATOR, "-", "+")]
+    last = {row.subject: entry_id for entry_id, row in sorted(rows, key=lambda each: each[1].until_s)}
+    kept = {last[row.subject] for _, row in rows if row.until_s * 1000 > now_ms}
+    gone = [entry_id for entry_id, _ in rows if entry_id not in kept]
+    if gone:
+        await calls.call("XDEL", REVOKED_BY_OPERATOR, *gone)
+    if len(kept) >= REVOKED_BY_OPERATOR_MAX:
+        raise ListFull(FULL)
 
 
 async def find_session(calls: Calls, session_id: str) -> SessionState | None:

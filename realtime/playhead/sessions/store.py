@@ -35,6 +35,8 @@ JOURNAL_RESERVE = 10_000
 and what others have asked for must not keep a sleep timer from stopping the sound."""
 REVOKED_PER_PARTITION_MAX = 2_000
 """Endings of a partition that media tokens are held against. The oldest is forgotten first: its tokens open again."""
+REVOKED_BY_OPERATOR_MAX = 20_000
+"""What operators have revoked, some 5 MB in a process. None of it is forgotten before its time; one more is refused."""
 DUE_CLAIM_MS = 5_000
 """What one process took to look at comes up again after so long, unless its state says otherwise by then."""
 DUE_SEEN_MAX = 1_000

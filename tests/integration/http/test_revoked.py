@@ -62,6 +62,14 @@ async def test_a_script_taken_back_is_refused_until_it_is_asked_for_again(world:
     assert (await _refused(nobody, path)).json["detail"] == REVOKED
     other = await world.script(anna)
     assert (await anna.get(f"/stream/{other.script_id}")).status == 200
+    ended = (await anna.play(script.script_id))["session_id"]
+    await anna.delete(f"/session/{ended}")
+    async with asyncio.timeout(TIMEOUT_S):
+        while not world.services.revocations.has_ended(ended):
+            await asyncio.sleep(0.02)
+    listed = (await nobody.get(_of_edge(world))).json
+    assert {subject for subject, _ in listed["revoked"]} >= {prefix, ended}
+    assert prefix in listed["by_operator"] and ended not in listed["by_operator"], "an edge keeps them apart"
 
 
 async def test_an_edge_reads_the_list_page_by_page_and_then_only_what_is_new(

@@ -148,4 +148,4 @@ async def test_the_addresses_of_a_longer_former_file_stay_revoked_as_long_as_the
     state = (await world.apply(session_id, End())).state
     assert state.ended_at_ms is not None
     until_s = ended(session_id, state.ended_at_ms, DURATION_MS).until_s
-    assert world.store.revocations._by_subject[session_id].until_s == until_s
+    assert world.store.revocations.until_s(session_id) == until_s
