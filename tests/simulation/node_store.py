@@ -135,6 +135,12 @@ class NodeStore:
     async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Orders]:
         return await self.call(lambda: self._valkey.orders(listener_ids))
 
+    async def count_beginning(self, listener_id: str) -> int:
+        """Has no way of its own: what can become of it there becomes of the commit behind it, and changes as little."""
+        if not self._valkey.up:
+            raise _failed("The store does not answer.")
+        return await self._valkey.count_beginning(listener_id)
+
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         return await self.call(lambda: self._valkey.last_ended(listener_id, script_id))
 

@@ -231,7 +231,7 @@ class Valkey(MemoryStore):
 
 
 _EXPIRING = ("_connections", "_left_at_ms", "_presence_versions")
-_NOTES = ("_answers", "_answered", "_moves", "_conflicts")
+_NOTES = ("_answers", "_answered", "_moves", "_conflicts", "_begun")
 """What MemoryStore and its notes hold until their time is over."""
 
 

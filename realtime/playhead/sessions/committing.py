@@ -71,6 +71,7 @@ GRACE_MS = 10_000
 SERVER = Origin(device_id="server")
 """Who asks when the server acts by itself; no device sees it."""
 
+BEGUN_TOO_FAST = "This listener begins new sessions faster than is allowed. Play this one a little later."
 Find = Callable[[View], Awaitable[Held | None]]
 
 
@@ -242,6 +243,8 @@ class Committer:
             script=held.script,
             missed_until_ms=held.state.absent_until_ms if decision.state.absent_until_ms is None else None,
         )
+        if held.created and (wait_ms := await self._store.count_beginning(wish.listener_id)):
+            return Rejection(code=Code.OVERLOADED, detail=BEGUN_TOO_FAST, retry_after_ms=wait_ms)
         rest_until_ms = _rest_until_ms(wish, outcome.state, connected, now_ms)
         committed = await self._write(wish, view, held, decision, outcome, rest_until_ms)
         if committed is Committed.LOST:

@@ -49,6 +49,20 @@ local function live(keys, args)
   return answer
 end
 
+-- begin(begun key; apart_ms, burst) -> 0 counted, else after how many ms it would be
+-- As `Pace.take` in limits.py; forgotten once as many may come at once as ever.
+local function begin(keys, args)
+  local now = redis.call('TIME')
+  local now_ms, apart_ms = now[1] * 1000 + math.floor(now[2] / 1000), tonumber(args[1])
+  local due_ms = math.max(tonumber(redis.call('GET', keys[1]) or 0), now_ms) + apart_ms
+  local wait_ms = due_ms - apart_ms * args[2] - now_ms
+  if wait_ms > 0 then
+    return wait_ms
+  end
+  redis.call('SET', keys[1], string.format('%.0f', due_ms), 'PX', string.format('%.0f', due_ms - now_ms))
+  return 0
+end
+
 -- orders(epoch key, {live key, version key}...; session key prefix, session key suffix)
 --   -> {epoch, {version, session id, epoch, revision, ...} per listener}
 -- The listeners are of one partition. States are lists that only grow at their end: both numbers stay where they are.
@@ -319,6 +333,7 @@ end
 redis.register_function('open' .. MARK, open)
 redis.register_function('raise' .. MARK, raise)
 redis.register_function('live' .. MARK, live)
+redis.register_function('begin' .. MARK, begin)
 redis.register_function('commit' .. MARK, commit)
 redis.register_function{function_name = 'orders' .. MARK, callback = orders, flags = {'no-writes'}}
 redis.register_function('due' .. MARK, due)

@@ -130,6 +130,11 @@ class ListenerKeys:
         return f"audio:left:{self.listener_id}:{self.tag}"
 
     @property
+    def begun(self) -> str:
+        """Text: server time, in ms, by which the listener's sessions would be begun, had they come evenly."""
+        return f"audio:begun:{self.listener_id}:{self.tag}"
+
+    @property
     def answer_prefix(self) -> str:
         """What comes before a command's id."""
         return f"audio:answer:{self.listener_id}:"

@@ -1,9 +1,10 @@
-"""What the store in memory keeps beside the states, each for its time: answers by command, moves, refused places."""
+"""What the store in memory keeps beside the states, each for its time: answers by command, moves, refused places, and
+how fast a listener begins sessions."""
 
 from collections import deque
 
 from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
-from playhead.sessions.store import ANSWER_TTL_MS, ANSWERS_MAX, MOVES_TTL_MS, Answer
+from playhead.sessions.store import ANSWER_TTL_MS, ANSWERS_MAX, MOVES_TTL_MS, SESSION_APART_MS, SESSION_BURST, Answer
 from playhead.sessions.timetable import FORGET_MAX, Expiring, Fading
 
 _Key = tuple[str, str]
@@ -18,6 +19,7 @@ class Notes:
         self._answered: Expiring[str, deque[_Key]] = Expiring()
         self._moves: Expiring[str, deque[Move]] = Expiring()
         self._conflicts: Expiring[str, dict[str, Move]] = Expiring()
+        self._begun: Expiring[str, int] = Expiring()
 
     def answer(self, listener_id: str, command_id: str, now_ms: int) -> bytes | None:
         return self._answers.get((listener_id, command_id), now_ms)
@@ -49,7 +51,16 @@ class Notes:
             del conflicts[min(conflicts, key=lambda entry_id: conflicts[entry_id].at_ms)]
         self._conflicts.put(session_id, conflicts, until_ms)
 
+    def count_beginning(self, listener_id: str, now_ms: int) -> int:
+        """As `begin` in functions.lua."""
+        due_ms = max(self._begun.get(listener_id, now_ms) or 0, now_ms) + SESSION_APART_MS
+        wait_ms = due_ms - SESSION_APART_MS * SESSION_BURST - now_ms
+        if wait_ms > 0:
+            return wait_ms
+        self._begun.put(listener_id, due_ms, due_ms)
+        return 0
+
     def forget(self, now_ms: int) -> None:
         self._answers.forget(now_ms, FORGET_MAX)
-        for kept in (self._answered, self._moves, self._conflicts):
+        for kept in (self._answered, self._moves, self._conflicts, self._begun):
             kept.forget(now_ms, FORGET_MAX)

@@ -148,6 +148,9 @@ class MemoryStore:
             found[listener_id] = Orders(sessions=sessions, present=self._present_order(listener_id))
         return found
 
+    async def count_beginning(self, listener_id: str) -> int:
+        return self._notes.count_beginning(listener_id, self._clock.now_ms())
+
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         self._guard()
         await self._certain(listener_id)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from playhead.playback.history import CONFLICTS_MAX, MOVES_MAX, Move
+from playhead.playback.history import Move
 from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.cluster import ClusterCalls
@@ -27,10 +27,7 @@ from playhead.runtime.slots import SlotMap
 from playhead.runtime.switches import Switches
 from playhead.sessions.epochs import Epochs, partitions_there
 from playhead.sessions.failures import FAILURES
-from playhead.sessions.journal import Entry, encode_extra
 from playhead.sessions.keys import (
-    CONFLICTS,
-    MOVES,
     PARTITIONS,
     SESSION,
     ListenerKeys,
@@ -39,23 +36,19 @@ from playhead.sessions.keys import (
     partition_of,
 )
 from playhead.sessions.library import LIBRARY, is_lacking
+from playhead.sessions.redis_commits import commit_arguments, commit_keys
 from playhead.sessions.redis_deadlines import item_of, member_of
-from playhead.sessions.states import decode_state, encode_state
+from playhead.sessions.states import decode_state
 from playhead.sessions.store import (
-    ANSWER_TTL_MS,
-    ANSWERS_MAX,
     DUE_CLAIM_MS,
     DUE_SEEN_MAX,
-    ENDED_TTL_MS,
     JOURNAL_LENGTH_MAX,
     JOURNAL_RESERVE,
     LEASE_DOUBTFUL_MS,
     LEFT_TTL_MS,
-    LIVE_SESSIONS_MAX,
-    MOVES_TTL_MS,
     PRESENCE_LEASE_MS,
-    REVOKED_PER_PARTITION_MAX,
-    SESSION_TTL_MS,
+    SESSION_APART_MS,
+    SESSION_BURST,
     Answer,
     Change,
     Committed,
@@ -228,6 +221,9 @@ class RedisStore:
             found.update({keys.listener_id: _orders(epoch, row) for keys, row in zip(listeners, rows, strict=True)})
         return found
 
+    async def count_beginning(self, listener_id: str) -> int:
+        return int(await self._function("begin", [ListenerKeys(listener_id).begun], [SESSION_APART_MS, SESSION_BURST]))
+
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:
         session_id = await self._call("GET", ListenerKeys(listener_id).ended(script_id))
         if session_id is None:
@@ -252,12 +248,10 @@ class RedisStore:
         live: int | None = None,
     ) -> Committed:
         keys = ListenerKeys(listener_id)
-        names = [keys.epoch, keys.live, keys.deadlines, keys.journal, *_answer_keys(keys, answer)]
-        names += [keys.session(change.after.session_id) for change in changes]
         reserve = self._journal_reserve if any(change.own for change in changes) else 0
-        fixed = _fixed_arguments(keys, epoch, self._journal_length_max + reserve, answer, live)
-        rows = [argument for change in changes for argument in _change_arguments(change)]
-        return Committed(int(await self._function("commit", names, [*fixed, *rows, *packets])))
+        names = commit_keys(keys, changes, answer)
+        told = commit_arguments(keys, epoch, self._journal_length_max + reserve, changes, answer, live)
+        return Committed(int(await self._function("commit", names, [*told, *packets])))
 
     async def publish(self, listener_id: str, packet: bytes) -> None:
         await self._call("SPUBLISH", ListenerKeys(listener_id).channel, packet)
@@ -331,61 +325,6 @@ def _alive(rows: Sequence[bytes], now_ms: int) -> tuple[Connection, ...]:
     connections = [_connection_decoder.decode(raw) for raw in rows]
     alive = (row for row in connections if row.expires_at_ms > now_ms)
     return tuple(sorted(alive, key=lambda row: (row.connected_at_ms, row.connection_id)))
-
-
-def _answer_keys(keys: ListenerKeys, answer: Answer | None) -> list[str]:
-    """Without an answer the function gets names that it does not touch; all keys must be of one slot."""
-    return [keys.answer(answer.command_id if answer else ""), keys.answers(answer.session_id if answer else "")]
-
-
-def _fixed_arguments(
-    keys: ListenerKeys, epoch: int, journal_length_max: int, answer: Answer | None, live: int | None
-) -> list[str | bytes | int]:
-    """In the order of `at` in functions.lua."""
-    return [
-        epoch,
-        keys.channel,
-        SESSION_TTL_MS,
-        ENDED_TTL_MS,
-        LIVE_SESSIONS_MAX,
-        SESSION,
-        keys.suffix,
-        keys.ended_prefix,
-        keys.listener_id,
-        journal_length_max,
-        answer.command_id if answer else "",
-        answer.content if answer else "",
-        ANSWER_TTL_MS,
-        ANSWERS_MAX,
-        keys.answer_prefix,
-        MOVES,
-        MOVES_MAX,
-        CONFLICTS,
-        CONFLICTS_MAX,
-        MOVES_TTL_MS,
-        "" if live is None else live,
-        keys.revoked,
-        REVOKED_PER_PARTITION_MAX,
-    ]
-
-
-def _change_arguments(change: Change) -> tuple[str | bytes | int, ...]:
-    """In the order of `change_at` in functions.lua."""
-    state, entry, due_at_ms = change.after, change.entry, change.due_at_ms
-    moves = () if entry is None else (entry,)
-    return (
-        "" if change.expected_version is None else change.expected_version,
-        state.session_id,
-        state.script_id,
-        state.version,
-        0 if state.ended_at_ms is None else 1,
-        encode_state(state),
-        "" if due_at_ms is None else due_at_ms,
-        encode_extra(Entry(state=state, moves=moves, offline=change.offline)),
-        b"" if entry is None else msgspec.json.encode(entry),
-        entry.entry_id if entry is not None and entry.refused else "",
-        "" if change.revoked_until_s is None else change.revoked_until_s,
-    )
 
 
 def _orders(epoch: int, row: Sequence[bytes]) -> Orders:

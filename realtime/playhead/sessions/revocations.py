@@ -30,7 +30,9 @@ LOOK_INTERVAL_S = 1.0
 FIRST_LOOK_TIMEOUT_S = 2.0
 """What a start waits for the list: with Valkey away it goes on without."""
 READ_MAX = 500
-"""Entries that one command reads of a stream."""
+"""Entries of a stream of endings that one command reads."""
+OPERATORS_READ_MAX = 10 * READ_MAX
+"""Of what operators have entered: at a start that is known before all endings are."""
 STREAMS = (REVOKED_BY_OPERATOR, *(revoked_key(partition) for partition in range(PARTITIONS)))
 
 
@@ -100,7 +102,7 @@ class RevocationFeed:
 
     async def _read(self, starts: Mapping[str, str], asked_ms: int) -> dict[str, str]:
         """One command of each stream; answers where to go on with those that have more."""
-        commands = [("XRANGE", stream, start, "+", "COUNT", READ_MAX) for stream, start in starts.items()]
+        commands = [("XRANGE", stream, start, "+", "COUNT", _read_max(stream)) for stream, start in starts.items()]
         try:
             answers = await self._calls.answers(commands)
         except FAILURES as error:
@@ -115,7 +117,7 @@ class RevocationFeed:
             rows += [_row(entry, of_operator=stream == REVOKED_BY_OPERATOR) for entry in entries]
             if entries:
                 self._last_ms[stream] = max(self._last_ms[stream], rows[-1].at_ms)
-            if len(entries) == READ_MAX:
+            if len(entries) == _read_max(stream):
                 more[stream] = f"({entries[-1][0].decode()}"
             else:
                 self._read_to_ms[stream] = asked_ms
@@ -125,6 +127,10 @@ class RevocationFeed:
         if errors:
             raise StoreUnavailable(str(errors[0]))
         return more
+
+
+def _read_max(stream: str) -> int:
+    return OPERATORS_READ_MAX if stream == REVOKED_BY_OPERATOR else READ_MAX
 
 
 def _row(entry: Any, of_operator: bool = True) -> Revocation:

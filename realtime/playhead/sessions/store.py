@@ -22,6 +22,10 @@ ENDED_TTL_MS = 10 * 60 * 1000
 """How long an ended session still says that it has ended, and where: its row may be on the way to PostgreSQL."""
 LIVE_SESSIONS_MAX = 64
 """Live sessions of one listener."""
+SESSION_APART_MS = 10_000
+SESSION_BURST = 300
+"""How fast a listener may begin sessions: so many at once, one in SESSION_APART_MS in the long run. When over, each
+stands among the endings for half a day and more: nobody must fill that list alone."""
 ANSWER_TTL_MS = 10 * 60 * 1000
 """How long a command that is sent again gets its first answer."""
 ANSWERS_MAX = 128
@@ -33,8 +37,9 @@ JOURNAL_LENGTH_MAX = 100_000
 JOURNAL_RESERVE = 10_000
 """Entries beyond that limit which only the server's own changes may take: nobody is there who would ask for them again,
 and what others have asked for must not keep a sleep timer from stopping the sound."""
-REVOKED_PER_PARTITION_MAX = 2_000
-"""Endings of a partition that media tokens are held against. The oldest is forgotten first: its tokens open again."""
+REVOKED_PER_PARTITION_MAX = 6_000
+"""Endings of a partition that media tokens are held against. The oldest is forgotten first: its tokens open again. Who
+begins sessions as fast as is allowed fills it in 15 h 50 min: the address of 3 h of sound is over by then."""
 REVOKED_BY_OPERATOR_MAX = 20_000
 """What operators have revoked, some 5 MB in a process. None of it is forgotten before its time; one more is refused."""
 DUE_CLAIM_MS = 5_000
@@ -192,6 +197,11 @@ class SessionStore(Protocol):
 
     async def orders(self, listener_ids: Sequence[str]) -> Mapping[str, Orders]:
         """Of each of these listeners; quick for those of the same partition."""
+        ...
+
+    async def count_beginning(self, listener_id: str) -> int:
+        """Counts one more session that the listener begins: 0. Or, of too many, after how many ms there may be one:
+        then nothing is counted."""
         ...
 
     async def last_ended(self, listener_id: str, script_id: str) -> SessionState | None:

@@ -12,7 +12,7 @@ from playhead.auth.revocations import Revocation, Revocations
 from playhead.db import Database, Script, ScriptRepository
 from playhead.playback.commands import End
 from playhead.playback.state import SessionState
-from playhead.sessions import redis_store, revocations
+from playhead.sessions import redis_commits, revocations
 from playhead.sessions.keys import REVOKED_BY_OPERATOR, partition_of, revoked_key
 from playhead.sessions.memory_store import MemoryStore
 from playhead.sessions.redis_store import RedisStore
@@ -89,21 +89,27 @@ class TestOnValkey:
         self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(revocations, "READ_MAX", 3)
+        monkeypatch.setattr(revocations, "OPERATORS_READ_MAX", 7)
         feed = RevocationFeed(store.calls, SetClock())
         await feed.look()
-        for first in range(0, 40, 20):
+        for _ in range(2):
             ids = [_of_partition(7) for _ in range(20)]
-            for subject in ids:
+            theirs = [new_id() for _ in range(20)]
+            for subject, by_operator in zip(ids, theirs, strict=True):
                 await enter_ending(store, subject)
+                await revoke(store.calls, Revocation(subject=by_operator, at_ms=0, until_s=UNTIL_S))
             await feed.look()
-            assert all(feed.revocations.has_ended(subject) for subject in ids)
-            assert len(feed.revocations) == first + 20, "each once"
+            assert all(feed.revocations.has_ended(subject) for subject in (*ids, *theirs))
+            page = feed.revocations.since(0, 1_000)
+            assert page is not None
+            found = [row.subject for row in page.rows]
+            assert [found.count(subject) for subject in ids] == [1] * 20, "each once"
 
     async def test_what_an_operator_has_revoked_outlasts_any_number_of_endings(
         self, line: Line, store: RedisStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Of the same partition, for who has looked all the time and for who begins now."""
-        monkeypatch.setattr(redis_store, "REVOKED_PER_PARTITION_MAX", 100)
+        monkeypatch.setattr(redis_commits, "REVOKED_PER_PARTITION_MAX", 100)
         partition = partition_of(LISTENER_ID)
         session_id, prefix = _of_partition(partition), _of_partition(partition, "/t/{}/")
         feeds = [RevocationFeed(store.calls, SetClock()) for _ in range(2)]
