@@ -94,11 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     ingesting.add_argument("--owner", type=uuid.UUID, default=uuid.UUID(int=0), help="listener who owns it (UUID)")
     ingesting.add_argument("--script-id", type=uuid.UUID, help="default: a new one, or that of the same file")
     ingesting.add_argument("--visibility", choices=("private", "listeners"), default="listeners")
-    collecting = add("gc", _gc, "Remove from the storage what no script needs, as the worker does every hour.")
-    collecting.add_argument("--dry-run", action="store_true", help="show what would be removed, and leave it")
-    collecting.add_argument(
-        "--older-than-hours", type=_grace, default=GRACE_HOURS, help=f"and is older than that (default {GRACE_HOURS:g})"
-    )
+    _add_garbage_options(add("gc", _gc, "Remove from the storage what no script needs, as the worker does every hour."))
     revoking = add("revoke", _revoke, "End a session and void its media addresses, or void those of a script.")
     what = revoking.add_mutually_exclusive_group(required=True)
     what.add_argument("session", type=uuid.UUID, nargs="?", metavar="SESSION_ID", help="whoever's it is")
@@ -125,6 +121,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(developing)
     return parser
+
+
+def _add_garbage_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed, and leave it")
+    parser.add_argument(
+        "--even-if-most", action="store_true", help="also where fewer than half of the storage's scripts have a row"
+    )
+    parser.add_argument(
+        "--older-than-hours", type=_grace, default=GRACE_HOURS, help=f"and is older than that (default {GRACE_HOURS:g})"
+    )
 
 
 def _add_letter_options(parser: argparse.ArgumentParser) -> None:
@@ -284,7 +290,13 @@ def _gc(options: argparse.Namespace) -> int:
 
     settings = beside_run(load())
     logins(settings)
-    return _async(settings, collect(settings, grace_s=options.older_than_hours * 3_600, dry_run=options.dry_run))
+    collecting = collect(
+        settings,
+        grace_s=options.older_than_hours * 3_600,
+        dry_run=options.dry_run,
+        even_if_most=options.even_if_most,
+    )
+    return _async(settings, collecting)
 
 
 def _revoke(options: argparse.Namespace) -> int:

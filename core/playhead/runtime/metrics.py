@@ -54,6 +54,7 @@ class GarbageTold:
 
     objects: Counter
     bytes: Counter
+    refused: Counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,7 @@ def _garbage(make: _Maker) -> GarbageTold:
     return GarbageTold(
         objects=make.counter("garbage_objects", "Objects removed that no script needed.", "kind"),
         bytes=make.counter("garbage_bytes", "Bytes of those objects.", "kind"),
+        refused=make.counter("garbage_refused", "Rounds that left objects, as most scripts have no row."),
     )
 
 

@@ -28,9 +28,15 @@ def test_what_no_script_needs_is_shown_and_then_removed(
     assert run(["gc"]) == 0
     assert "Removed 0 objects" in capsys.readouterr().out, "it is younger than a day"
     assert run(["gc", "--dry-run", "--older-than-hours", "1"]) == 0
-    assert capsys.readouterr().out == f"{key}\t1 objects\t10 bytes\nWould remove 1 objects with 10 bytes.\n"
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{key}\t1 objects\t10 bytes\nWould remove 1 objects with 10 bytes.")
+    assert "Of 1 scripts in the storage 0 have a row" in shown
+    assert run(["gc", "--older-than-hours", "1"]) == 1
+    told = capsys.readouterr()
+    assert "Removed 0 objects" in told.out
+    assert "playhead: Of 1 scripts in the storage 0 have a row" in told.err
     assert file.exists()
-    assert run(["gc", "--older-than-hours", "1"]) == 0
+    assert run(["gc", "--older-than-hours", "1", "--even-if-most"]) == 0
     assert "Removed 1 objects with 10 bytes" in capsys.readouterr().out
     assert not file.exists()
 

@@ -14,6 +14,7 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
 """
 
 from playhead.transcode.demand import DEMAND_TIMEOUT_S, UNREAD_BYTES_MAX, Demand, SegmentNotNow
+from playhead.transcode.doubt import GarbageRefused
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
 from playhead.transcode.garbage import Collector, Garbage, collect_regularly
 from playhead.transcode.ingest import Ingest
@@ -33,6 +34,7 @@ __all__ = [
     "Encoder",
     "EncoderSource",
     "Garbage",
+    "GarbageRefused",
     "Ingest",
     "LoudnessMeter",
     "Measures",

@@ -15,8 +15,8 @@ from playhead.storage import UNFINISHED_KEPT_S, InvalidKey, Storage, checked
 MARGIN_S = 900.0
 
 
-async def abandoned_uploads(storage: Storage, now_s: float) -> AsyncIterator[tuple[str, int, int]]:
-    """The prefix, number of objects and bytes of each that may go. Raises StorageFailed."""
+async def abandoned_uploads(storage: Storage, now_s: float) -> AsyncIterator[tuple[str, int, int, float]]:
+    """The prefix, number of objects, bytes and last change of each that may go. Raises StorageFailed."""
     before_s = now_s - UNFINISHED_KEPT_S - MARGIN_S
     for owner in await storage.children(UPLOADS):
         for prefix in await _children(storage, owner):
@@ -27,10 +27,10 @@ async def abandoned_uploads(storage: Storage, now_s: float) -> AsyncIterator[tup
                 size_bytes += stored.size_bytes
                 changed_at_s = max(changed_at_s, stored.modified_at_s)
             if objects and changed_at_s < before_s:
-                yield prefix, objects, size_bytes
+                yield prefix, objects, size_bytes, changed_at_s
     async for stored in storage.list(UPLOADED):
         if stored.modified_at_s < before_s and _is_key(stored.key):
-            yield stored.key, 1, stored.size_bytes
+            yield stored.key, 1, stored.size_bytes, stored.modified_at_s
 
 
 async def _children(storage: Storage, prefix: str) -> list[str]:

@@ -7,7 +7,8 @@
     half-written files         where the storage can tell them apart
 
 Whatever is younger than the grace stays: an upload is stored before its row is written. Just before something is
-deleted its row is read once more. Names that are none of ours are left alone. Several workers may collect at once.
+deleted its row is read once more. A database in which most scripts have no row is not believed: see doubt.py.
+Names that are none of ours are left alone. Several workers may collect at once.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from playhead.media import MEDIA, SOURCES
 from playhead.runtime.metrics import Metrics
 from playhead.storage import InvalidKey, Storage, StorageFailed, checked
 from playhead.transcode.abandoned import abandoned_uploads
+from playhead.transcode.doubt import ASKED_MAX, GarbageRefused, doubt_of
 
 GRACE_S = 24 * 3_600.0
 """What nothing names for so long, nothing ever will: an upload is measured within half an hour."""
@@ -60,6 +62,8 @@ class Garbage:
     key: str
     objects: int
     size_bytes: int
+    changed_at_s: float
+    """When the youngest of it was written."""
 
 
 class Collector:
@@ -74,29 +78,61 @@ class Collector:
         self._now_s = now_s
         self._after = ""
 
-    async def round(self, scripts_max: int | None = SCRIPTS_MAX, *, dry_run: bool = False) -> AsyncIterator[Garbage]:
+    async def round(
+        self, scripts_max: int | None = SCRIPTS_MAX, *, dry_run: bool = False, even_if_most: bool = False
+    ) -> AsyncIterator[Garbage]:
         """Yields what it has deleted, one after the other; with `dry_run`, what it would. `scripts_max` None: all.
 
-        Raises StorageFailed and DatabaseUnavailable; what is left then is the next round's.
+        Raises StorageFailed and DatabaseUnavailable; what is left then is the next round's. Raises GarbageRefused at
+        its end, if it has left something as most scripts have no row, unless `even_if_most`; a dry run yields that too.
         """
         if not dry_run:
             await self._rows.forget_former()
-        async for key, objects, size_bytes in abandoned_uploads(self._storage, self._now_s()):
+        async for upload in self._abandoned(dry_run):
+            yield upload
+        ids = await self._script_ids()
+        behind = [script_id for script_id in ids if script_id > self._after]
+        chosen = behind[:scripts_max]
+        asked_max = None if scripts_max is None else max(scripts_max, ASKED_MAX)
+        asked = [*behind, *ids[: len(ids) - len(behind)]][:asked_max]
+        with_row = await self._with_row(asked)
+        doubt = None if even_if_most else doubt_of(asked, with_row)
+        async for script_id, found in self._of_scripts(chosen, with_row):
+            if doubt is not None and self._now_s() - found.changed_at_s < doubt.grace_s:
+                doubt.objects += found.objects
+                doubt.size_bytes += found.size_bytes
+                if dry_run:
+                    yield found
+            elif dry_run or await self._deleted(script_id, found):
+                yield found
+        if len(chosen) == len(behind):
+            self._after = ""
+        if doubt is not None and doubt.objects:
+            raise doubt.refusal()
+
+    async def _abandoned(self, dry_run: bool) -> AsyncIterator[Garbage]:
+        async for key, objects, size_bytes, changed_at_s in abandoned_uploads(self._storage, self._now_s()):
             if not dry_run:
                 await self._storage.delete_prefix(key)
-            yield Garbage(kind="upload", key=key, objects=objects, size_bytes=size_bytes)
-        ids = [script_id for script_id in await self._script_ids() if script_id > self._after]
-        chosen = ids[:scripts_max]
+            yield Garbage(kind="upload", key=key, objects=objects, size_bytes=size_bytes, changed_at_s=changed_at_s)
+
+    async def _with_row(self, script_ids: Sequence[str]) -> set[str]:
+        """Those of the scripts that there are."""
+        found: set[str] = set()
+        for at in range(0, len(script_ids), ROWS_AT_ONCE):
+            found |= (await self._rows.stored_parts(script_ids[at : at + ROWS_AT_ONCE])).keys()
+        return found
+
+    async def _of_scripts(self, chosen: Sequence[str], with_row: set[str]) -> AsyncIterator[tuple[str, Garbage]]:
+        """What may go of each; nothing of one whose row was there and is gone now: all may be loaded anew just then."""
         for at in range(0, len(chosen), ROWS_AT_ONCE):
             some = chosen[at : at + ROWS_AT_ONCE]
             needed = await self._rows.stored_parts(some)
             for script_id in some:
-                async for found in self._of_script(script_id, needed.get(script_id)):
-                    if dry_run or await self._deleted(script_id, found):
-                        yield found
+                if script_id in needed or script_id not in with_row:
+                    async for found in self._of_script(script_id, needed.get(script_id)):
+                        yield script_id, found
                 self._after = script_id
-        if len(chosen) == len(ids):
-            self._after = ""
 
     async def _script_ids(self) -> list[str]:
         """All that have something in the storage."""
@@ -111,19 +147,27 @@ class Collector:
                     yield found
         async for stored in self._storage.list(f"{SOURCES}/{script_id}"):
             if self._is_old(stored.modified_at_s) and _is_ours(stored.key) and not _is_needed(stored.key, needed):
-                yield Garbage(kind="source", key=stored.key, objects=1, size_bytes=stored.size_bytes)
+                yield Garbage(
+                    kind="source",
+                    key=stored.key,
+                    objects=1,
+                    size_bytes=stored.size_bytes,
+                    changed_at_s=stored.modified_at_s,
+                )
 
     async def _weighed(self, prefix: str) -> Garbage | None:
         """None where there is nothing, or something that is young."""
         objects = size_bytes = 0
+        changed_at_s = 0.0
         async for stored in self._storage.list(prefix):
             if not self._is_old(stored.modified_at_s):
                 return None
             objects += 1
             size_bytes += stored.size_bytes
+            changed_at_s = max(changed_at_s, stored.modified_at_s)
         if not objects:
             return None
-        return Garbage(kind="version", key=prefix, objects=objects, size_bytes=size_bytes)
+        return Garbage(kind="version", key=prefix, objects=objects, size_bytes=size_bytes, changed_at_s=changed_at_s)
 
     def _is_old(self, modified_at_s: float) -> bool:
         return self._now_s() - modified_at_s >= self._grace_s
@@ -160,11 +204,15 @@ async def collect_regularly(
 
 async def _collect(collector: Collector, storage: Storage, metrics: Metrics) -> None:
     objects = size_bytes = 0
-    async for found in collector.round():
-        metrics.garbage.objects.labels(found.kind).inc(found.objects)
-        metrics.garbage.bytes.labels(found.kind).inc(found.size_bytes)
-        objects += found.objects
-        size_bytes += found.size_bytes
+    try:
+        async for found in collector.round():
+            metrics.garbage.objects.labels(found.kind).inc(found.objects)
+            metrics.garbage.bytes.labels(found.kind).inc(found.size_bytes)
+            objects += found.objects
+            size_bytes += found.size_bytes
+    except GarbageRefused as error:
+        metrics.garbage.refused.inc()
+        log.error("Most scripts have no row: what no row names was left.", action="garbage_refused", error=str(error))
     unfinished = await storage.remove_abandoned()
     metrics.garbage.objects.labels("unfinished").inc(unfinished)
     if objects or unfinished:
