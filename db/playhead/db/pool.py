@@ -8,7 +8,9 @@
 Neither leaves anything behind in its connection (role and claims end with the transaction), so connections go back to
 the pool without the driver's reset, and both work behind a pooler in transaction mode (`statement_cache_size=0`).
 Pools connect when first used: a server may start while PostgreSQL is away, and says so in its readiness. A server that
-stops answering costs a caller one timeout: the connection is cut, for a rollback would wait as long again.
+stops answering costs a caller one timeout: the connection is cut, for a rollback would wait as long again. One that
+takes no writes, as a standby, is as good as away: connections to it are not kept, so that the next one may lead to the
+primary.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
-from playhead.db.errors import DatabaseUnavailable, translated
+from playhead.db.errors import READ_ONLY, DatabaseUnavailable, translated
 from playhead.db.limits import (
     ACQUIRE_TIMEOUT_S,
     BATCH_STATEMENT_TIMEOUT_S,
@@ -42,6 +44,9 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 NOT_MIGRATED = (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
 """What a database answers that has not been migrated."""
+READ_ONLY_SETTINGS = ("in_hot_standby", "default_transaction_read_only")
+"""What PostgreSQL tells by itself on every connection, and again when it changes (from 14 on)."""
+IS_READ_ONLY = "select current_setting('transaction_read_only')::boolean"
 Claims = Mapping[str, str]
 """The verified claims of a token, of which `sub` counts: the listener's id. Other claims give no rights here."""
 
@@ -101,8 +106,9 @@ class ServiceDatabase:
             connection = await pool.acquire(timeout=self._acquire_timeout_s)
             try:
                 yield connection
-            except asyncpg.InternalClientError:
-                # the driver does not know where in the conversation it is: nobody may go on with it
+            except (asyncpg.InternalClientError, asyncpg.ReadOnlySQLTransactionError):
+                # The driver does not know where in the conversation it is: nobody may go on with it. Or its server
+                # takes no writes: the next connection may lead to another one.
                 connection.terminate()
                 raise
             finally:
@@ -142,9 +148,14 @@ class Database(ServiceDatabase):
         return queue_queries(AsyncpgPoolDriver(self._service))
 
     async def check(self) -> None:
-        """Returns when both logins work and the database is migrated; else raises DatabaseUnavailable."""
+        """Returns when both logins work, on a server that takes writes, and the database is migrated.
+
+        Else raises DatabaseUnavailable.
+        """
         try:
             async with self.as_service() as connection:
+                if await connection.fetchval(IS_READ_ONLY):
+                    raise DatabaseUnavailable(READ_ONLY)
                 applied = await connection.fetchval(
                     "select exists (select from playhead.migrations where version = $1)", self._newest.version
                 )
@@ -232,12 +243,28 @@ def _pool(url: str, connections_max: int, statement_cache_size: int) -> Pool:
         statement_cache_size=statement_cache_size,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
+        init=_check_writable,
         reset=_leave_as_it_is,
     )
 
 
 async def _leave_as_it_is(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Instead of `RESET ALL` and the like at each release: nothing was set. An open transaction is ended anyway."""
+    try:
+        await _check_writable(connection)
+    except DatabaseUnavailable:
+        connection.terminate()
+
+
+async def _check_writable(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Raises DatabaseUnavailable when the server has told that it takes no writes.
+
+    Only then it is asked once more, for a pooler tells what was so when it connected itself.
+    """
+    told = connection.get_settings()
+    is_told = any(getattr(told, name, None) == "on" for name in READ_ONLY_SETTINGS)
+    if is_told and await connection.fetchval(IS_READ_ONLY):
+        raise DatabaseUnavailable(READ_ONLY)
 
 
 async def _close(pool: Pool) -> None:
