@@ -63,6 +63,8 @@ def translated() -> Iterator[None]:
         if any(word in str(error) for word in ("closed", "closing", "released back to the pool")):
             raise DatabaseUnavailable("The connection to PostgreSQL is closed.") from error
         raise
+    except asyncpg.TargetServerAttributeNotMatched as error:
+        raise DatabaseUnavailable(f"No server of the address fits its target_session_attrs. {LEAD}") from error
     except asyncpg.InternalClientError as error:
         # A server that ends says so without being asked; until it closes the connection, whoever borrows it finds the
         # driver still reading that error (its state 2). A connection is lent to one caller, so it cannot be our bug.
