@@ -1,7 +1,7 @@
 """The journal's way into PostgreSQL: take entries, store them in one transaction, and only then take them off.
 
     take (new entries, and those that a dead flusher left) → store → done
-    PostgreSQL away → the batch stays in hand, the journal grows, nothing is dropped
+    PostgreSQL away → the batch stays in hand, the journal grows, nothing is dropped; who reaches it claims the batch
     the state store away → what is in hand is stored all the same: it may be all that is left of the journal
     a batch that is refused → halves, down to the row that is to blame; that one goes to the dead letters, with an alarm
 
@@ -202,7 +202,8 @@ class Flusher:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             self._hold(await ahead)
-        if not last and _now_s() >= self._claim_at_s and self._room > 0:
+        # Who cannot store claims nothing, not even what it has in hand: another one may be able to.
+        if not last and not self._failures and _now_s() >= self._claim_at_s and self._room > 0:
             claimed = await self._journal.claim(self._room)
             self._hold(claimed)
             # a dead flusher may have left more than one batch

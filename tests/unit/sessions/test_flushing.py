@@ -311,6 +311,31 @@ async def test_what_is_claimed_by_its_own_flusher_is_in_hand_once(bench: Bench) 
     assert bench.rows.batches == [entries]
 
 
+async def test_what_a_flusher_cannot_store_another_one_gets_that_can(bench: Bench) -> None:
+    """One that is cut off from PostgreSQL, say. It goes on with what comes: that may be storable."""
+    entries = bench.add(3)
+    cut_off = Rows()
+    cut_off.down = True
+    holding = Flusher(bench.journal, cut_off, bench.clock, bench.metrics, claim_interval_s=0.0)
+    await holding.turn()
+    bench.clock.advance(CLAIM_IDLE_MS)
+    await holding.turn()
+    await bench.flusher.turn()
+    assert bench.rows.batches == [entries]
+    entries = bench.add(2)
+    await holding.turn()
+    cut_off.down = False
+    await holding.turn()
+    assert cut_off.entries[-2:] == entries
+    dead = bench.another()
+    lost = bench.add(1)
+    bench.rows.down = True
+    await dead.turn()
+    bench.clock.advance(CLAIM_IDLE_MS)
+    await holding.turn()
+    assert cut_off.batches[-1] == lost, "and claims again, since it can store"
+
+
 async def test_it_stops_when_told_with_the_batch_in_hand_stored(bench: Bench) -> None:
     stop, storing, store_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
