@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_letter_options(add("dead-letters", _dead_letters, "Look into what PostgreSQL has refused of the journal."))
     add("worker", _worker, "Turn uploads into HLS.")
     migrating = add("migrate", _migrate, "Bring the database up to date and make the logins that processes use.")
-    migrating.add_argument("--reset-logins", action="store_true", help="give existing logins a new password")
+    migrating.add_argument("--reset-logins", action="store_true", help="give the logins new passwords")
     ingesting = add("ingest", _ingest, "Take in an audio file, as an upload would.")
     ingesting.add_argument("file", type=Path, metavar="FILE")
     ingesting.add_argument("--title", help="default: what the file says, else its name")
@@ -263,6 +263,8 @@ async def _migrated(settings: Settings, reset_logins: bool) -> int:
         reset=reset_logins,
     )
     print(f"Applied {len(applied)} migrations; the database is up to date.")
+    if reset_logins:
+        print(f"The logins have new passwords, in {settings.data_dir}: restart all processes that use them.")
     return 0
 
 

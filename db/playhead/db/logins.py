@@ -16,7 +16,8 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -65,16 +66,19 @@ async def ensure_logins(
     """Makes the logins where they are missing, and answers URLs that were tried. Run it after `migrate`.
 
     A URL that is given is taken as it is, and that login is left alone. A login that exists with another password is
-    refused, for another machine may live on it, unless `reset` is set. Raises LoginError or DatabaseUnavailable.
+    refused, for another machine may live on it, unless `reset` is set: that gives each of them a new password. Raises
+    LoginError or DatabaseUnavailable.
     """
     given = {APP_LOGIN: app_url, SERVICE_LOGIN: service_url}
     wanted = [role for role in (_APP, _SERVICE) if given[role.name] is None]
     passwords: dict[str, str] = {}
     if wanted:
         async with owner_connection(owner_url) as owner, exclusive(owner):
-            passwords = _ensure_passwords(data_dir)
+            with _passwords(data_dir, renewed=wanted if reset else ()) as passwords:
+                async with _all_or_none(owner):
+                    for role in wanted:
+                        await _ensure_role(owner, role, passwords[role.name], reset)
             for role in wanted:
-                await _ensure_role(owner, role, passwords[role.name], reset)
                 await _try_login(login_url(owner_url, role.name, passwords[role.name]), role.name)
     return _logins(owner_url, passwords, given)
 
@@ -118,24 +122,60 @@ def scram_verifier(password: str, salt: bytes) -> str:
     return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{encoded_salt}${encoded_stored}:{encoded_server}"
 
 
-def _ensure_passwords(data_dir: Path) -> dict[str, str]:
-    """The passwords by login, made and stored if there are none. Called under the lock, so nobody else makes them."""
+def _new_passwords(roles: Iterable[_Role]) -> dict[str, str]:
+    return {role.name: secrets.token_urlsafe(PASSWORD_BYTES) for role in roles}
+
+
+@contextmanager
+def _passwords(data_dir: Path, renewed: Iterable[_Role]) -> Iterator[dict[str, str]]:
+    """The passwords by login for the body, which tells them to the server; made where there are none.
+
+    Those of `renewed` are new, and take the place of the old ones in the file when the body has ended: they lie on the
+    disk before it begins, so it is not for want of room that nobody knows them. Where a crash comes between, the logins
+    are to be reset once more; the owner's login does that. Called under the lock, so nobody else makes them.
+    """
     path = data_dir / LOGINS_FILE
     stored = _read_passwords(path)
-    if stored is not None:
-        return stored
-    passwords = {role.name: secrets.token_urlsafe(PASSWORD_BYTES) for role in (_APP, _SERVICE)}
+    if stored is None:
+        made = _new_passwords((_APP, _SERVICE))
+        _put_in_place(_drafted(made, data_dir), path)
+        yield made
+        return
+    changed = stored | _new_passwords(renewed)
+    if changed == stored:
+        yield stored
+        return
+    draft = _drafted(changed, data_dir)
     try:
+        yield changed
+        _put_in_place(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _drafted(passwords: Mapping[str, str], data_dir: Path) -> Path:
+    """A file beside the one of the passwords that holds these, safely on the disk."""
+    with _failures_told(data_dir):
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(prefix=LOGINS_FILE, dir=data_dir)  # 0600
         with os.fdopen(handle, "w") as file:
             json.dump(passwords, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
+        return Path(draft)
+
+
+def _put_in_place(draft: Path, path: Path) -> None:
+    with _failures_told(path.parent):
         os.replace(draft, path)
+
+
+@contextmanager
+def _failures_told(data_dir: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise LoginError(f"The logins' passwords cannot be stored in {data_dir}: {error.strerror}.") from error
-    return passwords
 
 
 def _read_passwords(path: Path) -> dict[str, str] | None:
@@ -151,6 +191,13 @@ def _read_passwords(path: Path) -> dict[str, str] | None:
         raise LoginError(f"The logins' passwords in {path} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError):
         raise LoginError(f"{path} is damaged. Remove it and run `playhead migrate --reset-logins`.") from None
+
+
+@asynccontextmanager
+async def _all_or_none(owner: Connection) -> AsyncIterator[None]:
+    with translated():
+        async with owner.transaction():
+            yield
 
 
 async def _ensure_role(owner: Connection, role: _Role, password: str, reset: bool) -> None:

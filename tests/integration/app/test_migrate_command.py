@@ -25,7 +25,9 @@ def test_it_brings_an_empty_database_up_to_date_and_has_nothing_to_do_then(
     assert (data_dir / "logins.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_logins_get_a_new_password_when_that_is_asked_for_alone(data_dir: Path) -> None:
+def test_logins_get_a_new_password_when_that_is_asked_for_alone(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def passwords() -> dict[str, str]:
         found: dict[str, str] = json.loads((data_dir / "logins.json").read_text())
         return found
@@ -34,6 +36,11 @@ def test_logins_get_a_new_password_when_that_is_asked_for_alone(data_dir: Path) 
     first = passwords()
     assert run(["migrate"]) == 0
     assert passwords() == first
+    capsys.readouterr()
+    assert run(["migrate", "--reset-logins"]) == 0
+    assert "restart all processes" in capsys.readouterr().out
+    second = passwords()
+    assert second.keys() == first.keys() and not set(second.values()) & set(first.values())
     (data_dir / "logins.json").unlink()
     assert run(["migrate", "--reset-logins"]) == 0
-    assert passwords().keys() == first.keys() and passwords() != first
+    assert passwords().keys() == first.keys() and not set(passwords().values()) & set(second.values())

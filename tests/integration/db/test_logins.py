@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -73,6 +74,63 @@ async def test_another_data_folder_does_not_shut_the_first_one_out(guarded_url: 
     assert await whoami(second.app_url) == "playhead_app"
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(first.app_url)
+
+
+async def test_a_reset_gives_new_passwords(guarded_url: str, tmp_path: Path) -> None:
+    first = await ensure_logins(guarded_url, tmp_path)
+    second = await ensure_logins(guarded_url, tmp_path, reset=True)
+    assert second == stored_logins(guarded_url, tmp_path)
+    for before, after, name in (
+        (first.app_url, second.app_url, "playhead_app"),
+        (first.service_url, second.service_url, "playhead_service"),
+    ):
+        assert await whoami(after) == name
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(before)
+    path = tmp_path / LOGINS_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == [LOGINS_FILE]
+
+
+async def test_a_reset_leaves_a_login_with_a_url_of_its_own_alone(guarded_url: str, tmp_path: Path) -> None:
+    first = await ensure_logins(guarded_url, tmp_path)
+    await ensure_logins(guarded_url, tmp_path, service_url="postgresql://b@/x", reset=True)
+    second = stored_logins(guarded_url, tmp_path)
+    assert await whoami(second.app_url) == "playhead_app"
+    assert second.app_url != first.app_url
+    assert second.service_url == first.service_url
+    assert await whoami(second.service_url) == "playhead_service"
+
+
+async def test_a_reset_that_is_refused_changes_nothing(guarded_url: str, tmp_path: Path) -> None:
+    first = await ensure_logins(guarded_url, tmp_path)
+    owner = await asyncpg.connect(guarded_url)
+    await owner.execute("alter role playhead_service superuser")
+    await owner.close()
+    with pytest.raises(LoginError, match="row level security"):
+        await ensure_logins(guarded_url, tmp_path, reset=True)
+    assert stored_logins(guarded_url, tmp_path) == first
+    assert await whoami(first.app_url) == "playhead_app"
+    assert [entry.name for entry in tmp_path.iterdir()] == [LOGINS_FILE]
+
+
+async def test_a_reset_that_breaks_off_before_it_has_kept_the_passwords_is_mended_by_another(
+    guarded_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await ensure_logins(guarded_url, tmp_path)
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", refuse)
+        with pytest.raises(LoginError, match="passwords cannot be stored"):
+            await ensure_logins(guarded_url, tmp_path, reset=True)
+    assert stored_logins(guarded_url, tmp_path) == first
+    with pytest.raises(LoginError, match="--reset-logins"):
+        await ensure_logins(guarded_url, tmp_path)
+    logins = await ensure_logins(guarded_url, tmp_path, reset=True)
+    assert await whoami(logins.app_url) == "playhead_app"
 
 
 async def test_the_server_is_never_told_a_password(
