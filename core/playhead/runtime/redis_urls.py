@@ -94,6 +94,8 @@ def check_url(url: str) -> None:
     elif scheme not in SERVER_SCHEMES or "://" not in url:
         known = ", ".join(f"{each}://" for each in (*SERVER_SCHEMES, *SENTINEL_SCHEMES, *CLUSTER_SCHEMES))
         raise ValueError(f"must begin with one of {known}")
+    else:
+        _check_port(url)
 
 
 def sentinel_url(url: str) -> SentinelUrl | None:
@@ -118,6 +120,14 @@ def sentinel_url(url: str) -> SentinelUrl | None:
         username=of_sentinels.get("sentinel_username"),
         password=of_sentinels.get("sentinel_password"),
     )
+
+
+def _check_port(url: str) -> None:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        escaped = "%23 for #, %2F for /, %3F for ?"
+        raise ValueError(f"must have a number from 1 to 65535 as port, and escapes in a login: {escaped}") from None
 
 
 def addresses(hosts: str, port: int) -> tuple[Address, ...]:

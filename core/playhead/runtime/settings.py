@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from playhead.runtime import database_urls, redis_urls
 from playhead.runtime.bucket_urls import bucket_and_prefix
 from playhead.runtime.cores import usable_cores
 from playhead.runtime.limits import COMMAND_RATE
-from playhead.runtime.redis_urls import check_url
 
 ENV_PREFIX = "PLAYHEAD_"
 SECRET_BYTES_MIN = 32
@@ -36,12 +36,6 @@ class SettingsError(Exception):
 
 def _aliased(name: str) -> AliasChoices:
     return AliasChoices(ENV_PREFIX + name, name)
-
-
-def _with_scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
-    if value is not None and value.get_secret_value() and not value.get_secret_value().startswith(schemes):
-        raise ValueError(f"must begin with {' or '.join(schemes)}")
-    return value
 
 
 class Settings(BaseSettings):
@@ -280,13 +274,15 @@ class Settings(BaseSettings):
     @classmethod
     def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and value.get_secret_value():
-            check_url(value.get_secret_value())
+            redis_urls.check_url(value.get_secret_value())
         return value
 
     @field_validator("database_url", "database_app_url", "database_service_url")
     @classmethod
-    def _postgresql_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, "postgresql://", "postgres://")
+    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value():
+            database_urls.check_url(value.get_secret_value())
+        return value
 
     @field_validator("storage_url")
     @classmethod

@@ -58,6 +58,8 @@ def translated() -> Iterator[None]:
         if (error.sqlstate or "").startswith(INVALID_SQLSTATES):
             raise InvalidValue(_what_is_invalid(error)) from error
         raise
+    except asyncpg.ClientConfigurationError as error:
+        raise DatabaseUnavailable(f"PostgreSQL's URL cannot be used: {error}.") from error
     except asyncpg.InterfaceError as error:
         # asyncpg has one class for wrong use (our bug) and for a connection that is gone: only its text tells.
         if any(word in str(error) for word in ("closed", "closing", "released back to the pool")):

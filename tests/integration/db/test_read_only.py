@@ -119,6 +119,8 @@ async def test_an_address_none_of_whose_servers_is_as_it_asks_for_is_unavailable
 ) -> None:
     with pytest.raises(DatabaseUnavailable, match="target_session_attrs"):
         await migrate(f"{owner_url}&target_session_attrs=standby")
+    with pytest.raises(DatabaseUnavailable, match="port numbers"):
+        await migrate("postgresql://postgres@/postgres?host=/tmp,/tmp&port=1,2,3")
     service_url = f"{logins.service_url}&target_session_attrs=standby"
     async with open_database(logins.app_url, service_url) as database:
         for use in (database.check, PrepareQueue(database.jobs()).take):

@@ -51,6 +51,9 @@ def test_servers_of_a_cluster_are_spoken_to_with_its_login_and_options() -> None
     [
         ("http://s3cret@host", "must begin with one of redis://"),
         ("redis:host", "must begin with one of redis://"),
+        ("redis://me:s3cret@host:63x9", "as port"),
+        ("rediss://me:s3cret@host:65536/1", "as port"),
+        ("redis://me:s3cret/x@host:6379/1", "%2F for /"),
         ("redis+sentinel://s3cret@host:26379", "must name the service"),
         ("redis+sentinel://s3cret@host:26379/", "must name the service"),
         ("redis+sentinel://s3cret@host:x/playhead", "as each port"),
