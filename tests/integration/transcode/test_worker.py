@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from playhead.app.embedded import EmbeddedPostgres
 from playhead.db import Database, DatabaseUnavailable, ensure_logins, migrate, open_database
@@ -16,6 +17,7 @@ from playhead.storage import LocalStorage, StorageFailed
 from playhead.transcode import EncodeFailed, Encoder, EncoderSource, Programs, Worker
 from playhead.transcode.encoder import Sink
 from playhead.transcode.preparation import chunks
+from playhead.transcode.queue import PrepareQueue, TakenJob
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_encoder import children
 from tests.integration.transcode.work import HEARTBEAT_TIMEOUT_S, LONG_S, POLL_S, SHORT_S, SPEECH, Bench, segment_keys
@@ -135,6 +137,30 @@ async def test_a_stopping_worker_gives_the_script_back_uncounted_and_leaves_no_f
 async def test_a_worker_stops_while_it_is_idle(bench: Bench) -> None:
     async with asyncio.timeout(5), working(bench.worker()):
         pass
+
+
+async def test_an_outage_of_the_queue_is_told_once_in_a_while(
+    storage: LocalStorage, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("playhead.transcode.worker.POLL_S", 0.001)
+    url = f"postgresql://playhead_app@/postgres?host={tmp_path}&port=5432"
+    async with open_database(url, url) as away:
+        worker = Bench(away, storage, programs).worker()
+        asked = 0
+        take = PrepareQueue.take
+
+        async def counted(queue: PrepareQueue) -> TakenJob | None:
+            nonlocal asked
+            asked += 1
+            return await take(queue)
+
+        monkeypatch.setattr(PrepareQueue, "take", counted)
+        with capture_logs() as lines:
+            async with working(worker), asyncio.timeout(30):
+                while asked < 5:
+                    await asyncio.sleep(0.01)
+    told = [line for line in lines if line["action"] == "queue_unavailable"]
+    assert len(told) < asked and told[0]["times"] == 1
 
 
 async def test_an_error_is_tried_again_and_then_the_script_is_ready(

@@ -23,6 +23,7 @@ import structlog
 from playhead.db import ClaimedScript, DatabaseUnavailable, Script
 from playhead.media import media_prefix
 from playhead.runtime.metrics import Metrics
+from playhead.runtime.seldom import Seldom
 from playhead.storage import ObjectMissing, Storage, StorageFailed
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
 from playhead.transcode.preparation import Preparation, Target
@@ -30,6 +31,8 @@ from playhead.transcode.queue import FRESH, STARTED, PrepareQueue, TakenJob
 
 POLL_S = 0.5
 """How often an idle worker asks. Cheap, and it needs no connection of its own to listen on."""
+OUTAGE_TOLD_S = 30.0
+"""How often it is told that the queue does not answer."""
 SWEEP_INTERVAL_S = 60.0
 """How often scripts whose job was lost are looked for."""
 RETRY_DELAY_S = 2.0
@@ -98,6 +101,7 @@ class Worker:
         self._metrics = metrics
         self._preparation = Preparation(encoder, storage, metrics, slots)
         self._attempts_max = attempts_max
+        self._unavailable = Seldom(OUTAGE_TOLD_S)
         self._storage_failures = 0
         """Attempts that the storage has ended since a script became ready."""
 
@@ -113,11 +117,15 @@ class Worker:
                         await self._work(job, stop)
                         continue
                 except DatabaseUnavailable as error:
-                    log.warning("The queue does not answer.", action="queue_unavailable", error=str(error))
+                    self._without_queue(error)
                 except StorageFailed:
                     pause_s = STORAGE_PAUSE_S
                 await _until(stop, pause_s)
             sweeping.cancel()
+
+    def _without_queue(self, error: DatabaseUnavailable) -> None:
+        if times := self._unavailable.take():
+            log.warning("The queue does not answer.", action="queue_unavailable", times=times, error=str(error))
 
     async def _sweep(self) -> None:
         """Enqueues scripts that are neither ready nor failed and have no job: theirs was lost, or never written."""
