@@ -26,7 +26,7 @@ INVALID_SQLSTATES = (
     "23514",  # a check constraint: length, range, form
 )
 
-LEAD = "Lead the address to the primary; one with several hosts needs target_session_attrs=read-write."
+LEAD = "Lead the address to the primary, or name all servers in it and promote one."
 READ_ONLY = f"PostgreSQL takes no writes here: a standby, or default_transaction_read_only is on. {LEAD}"
 DATABASE_AWAY = "The database does not answer. Send the same again in a moment."
 """What clients are told of a DatabaseUnavailable; its own text is for the log."""

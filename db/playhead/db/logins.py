@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from playhead.db.errors import translated
+from playhead.db.hosts import connect
 from playhead.db.limits import OWNER_CONNECT_TIMEOUT_S
 from playhead.db.migrate import Connection, exclusive, owner_connection
 
@@ -236,7 +237,7 @@ async def _refuse_too_powerful(owner: Connection, name: str) -> None:
 async def _try_login(url: str, name: str) -> None:
     with translated():
         try:
-            connection = await asyncpg.connect(url, timeout=OWNER_CONNECT_TIMEOUT_S)
+            connection = await connect(url, timeout=OWNER_CONNECT_TIMEOUT_S)
         except asyncpg.InvalidAuthorizationSpecificationError as error:
             raise LoginError(
                 f"PostgreSQL refuses the login {name} ({error}). If it was made from another data folder, copy that "

@@ -19,6 +19,7 @@ from typing import TypeAlias
 import asyncpg
 
 from playhead.db.errors import translated, unavailable
+from playhead.db.hosts import connect
 from playhead.db.limits import OWNER_CONNECT_TIMEOUT_S
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -138,7 +139,7 @@ async def migrate(
 async def owner_connection(owner_url: str) -> AsyncIterator[Connection]:
     """A connection of its own with the owner's login; statements may take as long as they need."""
     with translated():
-        connection = await asyncpg.connect(owner_url, timeout=OWNER_CONNECT_TIMEOUT_S)
+        connection = await connect(owner_url, timeout=OWNER_CONNECT_TIMEOUT_S)
     try:
         yield connection
     finally:

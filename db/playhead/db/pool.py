@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 
 from playhead.db.errors import READ_ONLY, DatabaseUnavailable, translated
+from playhead.db.hosts import connect
 from playhead.db.limits import (
     ACQUIRE_TIMEOUT_S,
     BATCH_STATEMENT_TIMEOUT_S,
@@ -238,6 +239,7 @@ async def _pools(urls: Sequence[str], connections_max: int, statement_cache_size
 def _pool(url: str, connections_max: int, statement_cache_size: int) -> Pool:
     return asyncpg.create_pool(
         url,
+        connect=connect,
         min_size=0,
         max_size=connections_max,
         statement_cache_size=statement_cache_size,

@@ -1,17 +1,15 @@
 """A server that takes no writes, as after a failover that went to the wrong place, is unavailable until it does."""
 
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
 from playhead.app.embedded import EmbeddedPostgres
 from playhead.db.errors import DatabaseUnavailable
-from playhead.db.logins import Logins, ensure_logins, stored_logins
+from playhead.db.logins import Logins, ensure_logins
 from playhead.db.migrate import migrate
 from playhead.db.pool import Database, open_database
 from playhead.db.scripts import ScriptRepository
@@ -126,24 +124,3 @@ async def test_an_address_none_of_whose_servers_is_as_it_asks_for_is_unavailable
         for use in (database.check, PrepareQueue(database.jobs()).take):
             with pytest.raises(DatabaseUnavailable, match="target_session_attrs"):
                 await use()
-
-
-async def test_of_two_servers_in_the_address_the_one_that_takes_writes_is_used(
-    primary: EmbeddedPostgres, its_logins: Logins, tmp_path: Path
-) -> None:
-    primary.stop()
-    copy = primary.data_dir.parent / "copy"
-    shutil.copytree(primary.data_dir, copy)
-    (copy / "standby.signal").touch()
-    primary.start()
-    with EmbeddedPostgres(copy, settings={"wal_level": "replica"}) as standby:
-        hosts = ",".join(parse_qs(urlsplit(server.url()).query)["host"][0] for server in (standby, primary))
-        owner_url = f"postgresql://postgres@/postgres?host={hosts}&port=5432,5432"
-        logins = stored_logins(f"{owner_url}&target_session_attrs=read-write", tmp_path)
-        async with open_database(logins.app_url, logins.service_url) as database:
-            for use in uses(database).values():
-                await use()
-        logins = stored_logins(owner_url, tmp_path)
-        async with open_database(logins.app_url, logins.service_url) as database:
-            with pytest.raises(DatabaseUnavailable, match="target_session_attrs=read-write"):
-                await database.check()
