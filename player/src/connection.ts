@@ -161,8 +161,6 @@ export class Connection {
         // Where it was done, the server knows its id and answers as the first time; where not, it must find what we saw.
         lost = true;
         if (base) body = { ...body, expected_revision: base.revision };
-        if (this.#socket.connected) this.resync();
-        else this.#ready = false;
         continue;
       }
       if (!isError(answer)) return answer;
@@ -283,12 +281,8 @@ export class Connection {
     const held = this.#events.latest();
     const seen = held ? { epoch: held.epoch, revision: held.revision } : undefined;
     const answer = await this.#ask<JoinAck>("join", { script_id: scriptId, seen });
-    if (scriptId !== this.#scriptId || !this.#socket.connected) return;
-    if (answer === null) {
-      // The line says connected and is dead, or the server owes everybody answers: make a new one, but not at once.
-      this.#served = false;
-      this.#socket.disconnect();
-    } else if (!isError(answer) && answer.state === null && this.#events.latest() !== held) {
+    if (answer === null || scriptId !== this.#scriptId || !this.#socket.connected) return;
+    if (!isError(answer) && answer.state === null && this.#events.latest() !== held) {
       // Something of the session has come since: an answer that does not have it may be older.
       await this.#rejoin();
     } else if (!isError(answer)) {
@@ -332,9 +326,15 @@ export class Connection {
   /** The ack, or null when none came. */
   async #ask<Good>(event: string, payload: object): Promise<Ack<Good> | null> {
     this.#asking += 1;
+    const { id } = this.#socket;
     try {
       return (await this.#socket.timeout(ACK_TIMEOUT_MS).emitWithAck(event, payload)) as Ack<Good>;
     } catch {
+      if (this.#socket.connected && this.#socket.id === id && !this.#moving) {
+        // The line says connected and is dead, or the server owes everybody answers: make a new one, but not at once.
+        this.#served = false;
+        this.#socket.disconnect();
+      }
       return null;
     } finally {
       this.#asking -= 1;

@@ -5,12 +5,14 @@ import { mock, test } from "node:test";
 
 import type { Socket as ServerSocket } from "socket.io";
 
-import { connect, deferred, handlers, held, joinAck, server } from "./line_server.ts";
+import { SAMPLES_MAX } from "../src/clock.ts";
 
-/** From now on an ack is late after 10 ms, every other wait is a quarter as long, and what is random is in the middle. */
+import { connect, deferred, handlers, held, joinAck, received, server, type Handler } from "./line_server.ts";
+
+/** From now on an ack is late after 100 ms, every other wait is a quarter as long, and what is random is in the middle. */
 function hurry(): void {
   const later = globalThis.setTimeout;
-  const hurried = (run: () => void, ms = 0): unknown => later(run, ms === 5_000 ? 10 : ms / 4);
+  const hurried = (run: () => void, ms = 0): unknown => later(run, ms === 5_000 ? 100 : ms / 4);
   mock.method(globalThis, "setTimeout", hurried as typeof later);
   mock.method(Math, "random", () => 0.5);
 }
@@ -45,3 +47,33 @@ test("the round trip that is told is without what the server took", async () => 
   await connect();
   assert.ok((await told.promise) < 800);
 });
+
+for (const event of ["progress", "clock"]) {
+  test(`a line on which no ${event} is answered any more is made anew`, async () => {
+    const clocks = (): number => received.filter((one) => one.event === "clock").length;
+    const [quiet, left, again] = [deferred<void>(), deferred<string>(), deferred<void>()];
+    const tellTime = handlers["clock"] as Handler;
+    handlers["clock"] = (...asked) => {
+      tellTime(...asked);
+      if (clocks() >= SAMPLES_MAX) quiet.resolve();
+    };
+    let lines = 0;
+    server.on("connection", (socket) => {
+      lines += 1;
+      socket.on("disconnect", left.resolve);
+      if (lines === 2) again.resolve();
+    });
+    hurry();
+    try {
+      const { line } = await connect();
+      await quiet.promise;
+      if (event === "clock") handlers["clock"] = () => undefined;
+      if (event === "clock") line.resync();
+      else void line.report({});
+      assert.equal(await left.promise, "client namespace disconnect", "not only once its pings are missed");
+      await again.promise;
+    } finally {
+      mock.restoreAll();
+    }
+  });
+}
