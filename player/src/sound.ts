@@ -21,6 +21,8 @@ const TICK_MS = 100;
 const LATE_MS_MAX = 2_500;
 /** How soon a place that is still away from the playhead after a report is reported again. */
 const REPORT_AGAIN_MS = 300;
+/** So long is between two ticks only where page or machine slept: nothing was heard then. */
+const SLEPT_MS = 1_500;
 /** A loop's end is waited for exactly once it is this near. */
 const FOLD_AHEAD_MS = 350;
 const FOLD_EARLY_MS = 12;
@@ -78,11 +80,13 @@ export class Sound {
   #anchorTimer: ReturnType<typeof setTimeout> | undefined;
   #folding = false;
   #foldTimer: ReturnType<typeof setTimeout> | undefined;
+  #tickedMs: number;
 
   constructor(audio: HTMLAudioElement, serverNowMs: () => number, events: SoundEvents) {
     this.audio = audio;
     this.#serverNowMs = serverNowMs;
     this.#events = events;
+    this.#tickedMs = serverNowMs();
     audio.preservesPitch = true;
     this.#listen();
     setInterval(() => this.#tick(), TICK_MS);
@@ -226,7 +230,11 @@ export class Sound {
 
   #tick(): void {
     const target = this.#target;
+    const slept = this.#serverNowMs() - this.#tickedMs > SLEPT_MS;
+    this.#tickedMs = this.#serverNowMs();
     if (!target?.playing || this.audio.paused) return;
+    // The playhead ran on, and is to come back to the sound.
+    if (slept) this.#markLate();
     // An element that may go on still has to start the machine's output: until then its place says nothing.
     if (!this.moving || this.audio.currentTime === this.#stillAtS) {
       if (this.#folding || this.audio.ended) return;

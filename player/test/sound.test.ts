@@ -20,6 +20,8 @@ let sound: Sound;
 let said: string[];
 let nowMs: number;
 let reports: number;
+/** Where the sound was whenever it was told, in ms. */
+let told: (number | null)[];
 const fail = (): boolean => audio.dispatchEvent(new Event("error"));
 
 beforeEach(() => {
@@ -29,9 +31,13 @@ beforeEach(() => {
   said = [];
   nowMs = 0;
   reports = 0;
+  told = [];
   const say = (word: string) => (): void => void said.push(word);
   sound = new Sound(audio as unknown as HTMLAudioElement, () => nowMs, {
-    started: () => void (reports += 1),
+    started: () => {
+      reports += 1;
+      told.push(sound.positionMs);
+    },
     blocked: say("blocked"),
     ended: say("ended"),
     stoppedOutside: say("stopped"),
@@ -170,4 +176,17 @@ test("a sound whose report changes nothing gives way in the end", () => {
   for (let tick = 0; tick < 22; tick += 1) runs(100);
   assert.equal(Math.round(audio.currentTime * 1000), nowMs);
   assert.ok(reports <= 10, `${reports} reports`);
+});
+
+test("what was not heard while the machine slept is neither skipped nor told as heard", () => {
+  goes();
+  for (let tick = 0; tick < 5; tick += 1) runs(100);
+  told = [];
+  nowMs += 30_000; // neither element nor timers went on
+  runs(100);
+  runs(100);
+  assert.deepEqual([Math.round(audio.currentTime * 1000), told], [700, [700]]);
+  sound.follow({ ...reported(0), anchoredAtMs: nowMs });
+  for (let tick = 0; tick < 5; tick += 1) runs(100);
+  assert.deepEqual([Math.round(audio.currentTime * 1000), told], [1_200, [700]]);
 });
