@@ -202,10 +202,12 @@ export class Connection {
   async #connected(): Promise<void> {
     this.#events.status("connected");
     this.#served = false;
+    clearTimeout(this.#clockTimer);
+    // First asked, first answered: where a state says that things are is known by the server's time alone.
+    const sampled = this.#sampleClock(SAMPLES_MAX);
     if (this.#scriptId) void this.#rejoin();
     else this.#becomeReady();
-    clearTimeout(this.#clockTimer);
-    await this.#sampleClock(SAMPLES_MAX);
+    await sampled;
     this.#keepSampling();
   }
 

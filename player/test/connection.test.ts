@@ -141,6 +141,12 @@ test("server time is known soon after the connection", async () => {
   assert.deepEqual(rtts.map((rtt) => typeof rtt), ["undefined", "number", "number"]);
 });
 
+test("server time is known before the first snapshot is taken", async () => {
+  let samples = 0;
+  await connect({ joined: () => (samples = clock.sampleCount) });
+  assert.ok(samples > 0, "else an anchor seems to lie ahead where the computer's clock is behind");
+});
+
 test("after a lost line the device joins again and says what it has seen", async () => {
   const again = deferred<Record<string, unknown>>();
   await connect();
