@@ -288,8 +288,9 @@ export class Connection {
       // Something of the session has come since: an answer that does not have it may be older.
       await this.#rejoin();
     } else if (!isError(answer)) {
-      this.#events.joined(answer);
+      // Presses that waited go on after this, so a report of what is joined is sent first.
       this.#becomeReady();
+      this.#events.joined(answer);
     } else if (answer.error.retry) {
       setTimeout(() => this.#socket.connected && void this.#rejoin(), RETRY_DELAYS_MS[1]);
     } else {

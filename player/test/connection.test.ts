@@ -12,6 +12,7 @@ import {
   clock,
   commandsReceived,
   connect,
+  connection,
   deferred,
   handlers,
   held,
@@ -157,6 +158,19 @@ test("after a lost line the device joins again and says what it has seen", async
   };
   server.disconnectSockets(true);
   assert.deepEqual(await again.promise, { script_id: "script-1", seen: { epoch: 3, revision: 9 } });
+});
+
+test("what is reported upon a snapshot is sent, and before a press that waits", async () => {
+  const paused = deferred<void>();
+  handlers["pause"] = (_payload, reply) => {
+    paused.resolve();
+    reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
+  };
+  const { line } = await connect({ joined: () => void connection?.report({ position: 1 }) });
+  received.length = 0;
+  server.disconnectSockets(true);
+  await Promise.all([line.command("pause", {}, "press-1", held), paused.promise]);
+  assert.deepEqual(commandsReceived().map(({ event }) => event), ["progress", "pause"]);
 });
 
 test("a command is asked again where the refusal says so, under the same id", async () => {
