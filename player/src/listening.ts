@@ -57,6 +57,7 @@ export class Listening {
     this.#events = events;
     this.sound = new Sound(audio, () => this.serverNowMs(), {
       started: () => this.#soundStarted(),
+      asking: () => this.#reports.underWay,
       blocked: () => this.#soundBlocked(),
       ended: () => this.#reports.report(),
       stoppedOutside: () => void this.pause(),

@@ -38,6 +38,11 @@ export class Reports {
     setInterval(() => source.sounding() && this.report(), REPORT_INTERVAL_MS);
   }
 
+  /** Whether one is not answered yet. */
+  get underWay(): boolean {
+    return this.#underWay;
+  }
+
   report(): void {
     this.#due = true;
     this.flush();

@@ -19,6 +19,8 @@ import { endReached, foldingLoop, positionAt, type Playhead } from "./playhead.t
 const TICK_MS = 100;
 /** How long a late start may wait for the playhead to come back to it before the element gives way. */
 const LATE_MS_MAX = 2_500;
+/** How much longer while a report is under way: it is answered in that time, or the line counts as dead. */
+const ANSWER_MS_MAX = 5_000;
 /** How soon a place that is still away from the playhead after a report is reported again. */
 const REPORT_AGAIN_MS = 300;
 /** So long is between two ticks only where page or machine slept: nothing was heard then. */
@@ -44,6 +46,8 @@ const HLS_CONFIG = {
 export interface SoundEvents {
   /** Sound began to move after a start, a seek or a stall: this is where. */
   started(): void;
+  /** Whether a report is not answered yet: it may bring the playhead back. */
+  asking(): boolean;
   /** The browser wants a tap before it lets this page sound. */
   blocked(): void;
   ended(): void;
@@ -247,7 +251,8 @@ export class Sound {
     this.#folding = false;
     this.#stillAtS = null;
     const nowMs = this.#serverNowMs();
-    const late = this.#speaks && nowMs - this.#lateSinceMs < LATE_MS_MAX;
+    const patienceMs = LATE_MS_MAX + (this.#events.asking() ? ANSWER_MS_MAX : 0);
+    const late = this.#speaks && nowMs - this.#lateSinceMs < patienceMs;
     if (this.#reportedMs === null) this.#reportStart(nowMs);
     const hereMs = this.audio.currentTime * 1000;
     this.#correct(target, nowMs, hereMs, late);

@@ -22,6 +22,8 @@ let nowMs: number;
 let reports: number;
 /** Where the sound was whenever it was told, in ms. */
 let told: (number | null)[];
+/** A report is not answered yet. */
+let asking: boolean;
 const fail = (): boolean => audio.dispatchEvent(new Event("error"));
 
 beforeEach(() => {
@@ -32,12 +34,14 @@ beforeEach(() => {
   nowMs = 0;
   reports = 0;
   told = [];
+  asking = false;
   const say = (word: string) => (): void => void said.push(word);
   sound = new Sound(audio as unknown as HTMLAudioElement, () => nowMs, {
     started: () => {
       reports += 1;
       told.push(sound.positionMs);
     },
+    asking: () => asking,
     blocked: say("blocked"),
     ended: say("ended"),
     stoppedOutside: say("stopped"),
@@ -176,6 +180,23 @@ test("a sound whose report changes nothing gives way in the end", () => {
   for (let tick = 0; tick < 22; tick += 1) runs(100);
   assert.equal(Math.round(audio.currentTime * 1000), nowMs);
   assert.ok(reports <= 10, `${reports} reports`);
+});
+
+test("a sound does not give way to the playhead while the server has not said where that is", () => {
+  fallsBehind();
+  asking = true;
+  const place = reported(0);
+  for (let tick = 0; tick < 40; tick += 1) runs(100);
+  assert.equal(Math.round(audio.currentTime * 1000), 4_200);
+  sound.follow(place);
+  assert.equal(Math.round(audio.currentTime * 1000), 4_200);
+});
+
+test("a sound gives way in the end, also where a report is never done with", () => {
+  fallsBehind();
+  asking = true;
+  for (let tick = 0; tick < 80; tick += 1) runs(100);
+  assert.equal(Math.round(audio.currentTime * 1000), nowMs);
 });
 
 test("what was not heard while the machine slept is neither skipped nor told as heard", () => {
