@@ -151,24 +151,33 @@ export class Connection {
     base: State | null,
   ): Promise<Good | StateAck> {
     const deadlineMs = localMs() + COMMAND_WAIT_MS;
-    let body: object = { ...payload, command_id: commandId };
+    const body = { ...payload, command_id: commandId };
     let lost = false;
     for (let attempt = 0; ; attempt += 1) {
       await this.#whenReady(deadlineMs, lost ? CONNECTION_LOST : NOT_CONNECTED);
-      const answer = await this.#ask<Good>(event, body);
+      // Where it was done, the server knows its id and answers as the first time; where not, it must find what we saw.
+      const answer = await this.#ask<Good>(event, lost && base ? { ...body, ...this.#expected(base) } : body);
       if (answer === null) {
         if (localMs() >= deadlineMs) throw new Refusal(CONNECTION_LOST);
-        // Where it was done, the server knows its id and answers as the first time; where not, it must find what we saw.
         lost = true;
-        if (base) body = { ...body, expected_revision: base.revision };
         continue;
       }
-      if (!isError(answer)) return answer;
+      if (!isError(answer)) {
+        // To a repeat this is the first answer, as it was then: the session may have ended since.
+        if (attempt > 0) this.#resyncLater();
+        return answer;
+      }
       if (lost && answer.error.code === "conflict") throw new Refusal({ ...answer.error, ...CONNECTION_LOST });
       const delayMs = RETRY_DELAYS_MS[attempt];
       if (!answer.error.retry || delayMs === undefined) throw new Refusal(answer.error);
       await wait(Math.max(delayMs, answer.error.retry_after_ms ?? 0));
     }
+  }
+
+  /** What a repeat must find. In another life of the store it can only be the number: whether that has moved, it tells. */
+  #expected(base: State): object {
+    const sameEpoch = this.#events.latest()?.epoch === base.epoch;
+    return { expected_revision: base.revision, ...(sameEpoch && { expected_epoch: base.epoch }) };
   }
 
   /** Sends a report once. Null when the line is down: the next report covers it. */

@@ -254,12 +254,13 @@ export class Listening {
     const { script, state } = this;
     if (!script) return;
     const startMs = this.ended ? 0 : this.positionMs;
-    const session = state ? { session_id: state.session_id } : { script_id: script.script_id };
-    const position = state || !this.#placeChosen ? {} : { position: startMs / 1000 };
-    const device = deviceId ?? (state ? undefined : this.deviceId);
+    const live = state !== null && !state.ended;
+    const session = live ? { session_id: state.session_id } : { script_id: script.script_id };
+    const position = live || !this.#placeChosen ? {} : { position: startMs / 1000 };
+    const device = deviceId ?? (live ? undefined : this.deviceId);
     const payload = { ...session, ...position, ...(device && { device_id: device }) };
     const predict: Prediction = (before) => ({ ...before, positionMs: startMs, playing: true });
-    this.#starting = !state;
+    this.#starting = !live;
     const ack = await this.#commands.send("play", payload, { predict });
     if (script.script_id !== this.script?.script_id) {
       // Another script was opened meanwhile: this one would go on here in silence.

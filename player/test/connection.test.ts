@@ -230,6 +230,30 @@ test("a command whose ack got lost is sent again under its id, and the first ans
   );
 });
 
+test("after the answer to a repeat, which is the first one, the session is looked at again", async () => {
+  const over = deferred<void>();
+  const { line } = await connect({ joined: ({ state }) => (state ? undefined : over.resolve()) });
+  handlers["pause"] = (_payload, reply, socket) => {
+    if (commandsReceived().length === 1) return socket.disconnect(true);
+    hold(null);
+    reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
+  };
+  await line.command("pause", {}, "press-1", held);
+  await over.promise;
+});
+
+test("a repeat in a new life of the store asks for the revision alone, as the epoch cannot be the same", async () => {
+  const { line } = await connect();
+  const [base, later] = [held, aState({ epoch: 2 })];
+  handlers["pause"] = (_payload, reply, socket) => {
+    if (commandsReceived().length > 1) return reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
+    handlers["join"] = (_payload, answer) => (hold(later), answer(joinAck(later)));
+    socket.disconnect(true);
+  };
+  await line.command("pause", {}, "press-1", base);
+  assert.deepEqual(commandsReceived()[1]?.payload, { command_id: "press-1", expected_revision: 1 });
+});
+
 test("a command that never arrived is sent again, bound to the state it was pressed on", async () => {
   const { line } = await connect();
   handlers["pause"] = (payload, reply, socket) => {
@@ -238,8 +262,8 @@ test("a command that never arrived is sent again, bound to the state it was pres
   };
   await line.command("pause", {}, "press-1", held);
   assert.deepEqual(
-    commandsReceived().map(({ payload }) => payload["expected_revision"]),
-    [undefined, 1],
+    commandsReceived().map(({ payload }) => [payload["expected_revision"], payload["expected_epoch"]]),
+    [[undefined, undefined], [1, 1]],
   );
 });
 

@@ -136,6 +136,13 @@ test("a session that others end leaves its place, and the next play goes on ther
   assert.equal("position" in last().payload, false);
 });
 
+test("the next play of a session that is known to be over starts a new one, also before the server says that it has ended", () => {
+  openPlaying();
+  listening.applyState(live({ revision: 2, playing: false, position: 30, ended: true, cause: by(THERE, "end") }));
+  void listening.play();
+  assert.deepEqual(last().payload, { script_id: "script-1", device_id: HERE });
+});
+
 test("played to the end it stays so when the server confirms it, and the next play begins anew", () => {
   openPlaying({ playing: false, position: 60 });
   assert.equal(listening.ended, true);
