@@ -9,7 +9,7 @@ export class Devices {
 
   constructor(listening: Listening) {
     this.#listening = listening;
-    byTestId("together").addEventListener("click", () => void listening.setTogether(!listening.together));
+    byTestId("together").addEventListener("click", () => void listening.controls.setTogether(!listening.together));
   }
 
   update(): void {

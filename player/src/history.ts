@@ -75,6 +75,6 @@ export class History {
     setText(find(".title", element), words);
     const button = byTestId("history-restore", element);
     button.setAttribute("aria-label", `Go back to ${place}. ${words}`);
-    button.onclick = () => void this.#listening.restore(entry.entry_id);
+    button.onclick = () => void this.#listening.controls.restore(entry.entry_id);
   }
 }

@@ -7,6 +7,7 @@ import type { Api } from "./api.ts";
 import type { ClockEstimator } from "./clock.ts";
 import { Commands } from "./commands.ts";
 import { type Connection, localMs } from "./connection.ts";
+import { Controls } from "./controls.ts";
 import { DeviceList } from "./device_list.ts";
 import { Elsewhere } from "./elsewhere.ts";
 import { endReached, positionAt, type Playhead } from "./playhead.ts";
@@ -16,12 +17,6 @@ import { restingPlayhead, SessionView, soughtTo, type Prediction } from "./sessi
 import { Sound } from "./sound.ts";
 import { StreamSource } from "./stream_source.ts";
 import type { Ack, Device, DevicesTold, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
-
-/** In so many seconds, or at the end of the loop; without either never. */
-export interface SleepWhen {
-  readonly after?: number;
-  readonly at_end_of_loop?: boolean;
-}
 
 export interface ListeningEvents {
   changed(): void;
@@ -33,6 +28,7 @@ export interface ListeningEvents {
 export class Listening {
   readonly deviceId: string;
   readonly sound: Sound;
+  readonly controls: Controls;
   readonly elsewhere = new Elsewhere();
   script: Script | null = null;
   readonly #view = new SessionView();
@@ -76,6 +72,7 @@ export class Listening {
       told: (state) => this.#apply(state),
       problem: (message) => events.problem(message),
     });
+    this.controls = new Controls(this.#commands, () => this.positionMs);
     this.#reports = new Reports({
       activeState: () => (this.active ? this.#view.state : null),
       busy: () => this.#view.busy,
@@ -305,29 +302,6 @@ export class Listening {
   /** Seeks relative to where the playhead is, or is about to be: presses in a row add up. */
   async seekBy(byMs: number): Promise<void> {
     await this.seek((this.#seeks.nextMs ?? this.positionMs) + byMs);
-  }
-
-  async setLoop(startMs: number, endMs: number, enabled: boolean): Promise<void> {
-    await this.#commands.steer("loop", { start: startMs / 1000, end: endMs / 1000, enabled });
-  }
-
-  async setRate(rate: number): Promise<void> {
-    const placeMs = this.positionMs;
-    await this.#commands.steer("rate", { rate }, { predict: (before) => ({ ...before, positionMs: placeMs, rate }) });
-  }
-
-  async setTogether(together: boolean): Promise<void> {
-    await this.#commands.steer("mode", { mode: together ? "together" : "handoff" });
-  }
-
-  /** Lets the server pause by itself. */
-  async sleep(when: SleepWhen): Promise<void> {
-    await this.#commands.steer("sleep", when);
-  }
-
-  /** Goes back to the place of an entry of the session's history. */
-  async restore(entryId: string): Promise<void> {
-    await this.#commands.steer("restore", { entry_id: entryId });
   }
 
   /** Moves the sound; without a session there is none to move, so it starts on that device. */

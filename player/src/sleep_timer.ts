@@ -1,8 +1,9 @@
 /** The sleep timer: a list of when the server is to pause, with what is left of the time while one is set. */
 
+import type { SleepWhen } from "./controls.ts";
 import { byTestId, find, setText } from "./dom.ts";
 import { formatLeft } from "./format.ts";
-import type { Listening, SleepWhen } from "./listening.ts";
+import type { Listening } from "./listening.ts";
 
 /** What is chosen, where it is no number of seconds. */
 const OFF = "off";
@@ -39,7 +40,7 @@ export class SleepTimer {
   async #choose(): Promise<void> {
     const { value } = this.#select;
     if (value === SET) return;
-    await this.#listening.sleep(whenOf(value));
+    await this.#listening.controls.sleep(whenOf(value));
     // What was refused is shown no longer.
     this.update();
   }

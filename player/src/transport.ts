@@ -36,7 +36,7 @@ export class Transport {
     this.#tape = new Tape(() => this.positionMs, scrub, (toMs) => this.#seekTo(toMs));
     this.#bindPlayback();
     this.#bindLoop();
-    this.#rate.addEventListener("change", () => void listening.setRate(Number(this.#rate.value)));
+    this.#rate.addEventListener("change", () => void listening.controls.setRate(Number(this.#rate.value)));
   }
 
   get positionMs(): number {
@@ -174,7 +174,7 @@ export class Transport {
     byTestId("loop-b").addEventListener("click", () => this.#setB(this.#listening.positionMs));
     byTestId("loop-toggle").addEventListener("click", () => {
       const loop = this.#listening.playhead?.loop;
-      if (loop) void this.#listening.setLoop(loop.startMs, loop.endMs, !loop.enabled);
+      if (loop) void this.#listening.controls.setLoop(loop.startMs, loop.endMs, !loop.enabled);
     });
     byTestId("loop-clear").addEventListener("click", () => this.#clearLoop());
   }
@@ -182,7 +182,7 @@ export class Transport {
   #setA(atMs: number): void {
     const loop = this.#listening.playhead && this.#shownLoop(this.#listening.playhead);
     if (loop && this.#markMs === null && atMs + LOOP_MS_MIN <= loop.endMs) {
-      void this.#listening.setLoop(atMs, loop.endMs, loop.enabled);
+      void this.#listening.controls.setLoop(atMs, loop.endMs, loop.enabled);
     } else {
       this.#markMs = atMs;
       this.update();
@@ -194,7 +194,7 @@ export class Transport {
     if (startMs === undefined) return;
     this.#markMs = null;
     this.#cleared = "";
-    void this.#listening.setLoop(Math.min(startMs, atMs), Math.max(startMs, atMs), true);
+    void this.#listening.controls.setLoop(Math.min(startMs, atMs), Math.max(startMs, atMs), true);
   }
 
   #clearLoop(): void {
@@ -202,7 +202,7 @@ export class Transport {
     this.#markMs = null;
     if (loop) {
       this.#cleared = marksOf(loop);
-      if (loop.enabled) void this.#listening.setLoop(loop.startMs, loop.endMs, false);
+      if (loop.enabled) void this.#listening.controls.setLoop(loop.startMs, loop.endMs, false);
     }
     this.update();
   }
