@@ -291,6 +291,15 @@ export class Sound {
     this.audio.currentTime = loop.startMs / 1000;
   }
 
+  /** Where a loop ends with the media and was not folded in time, only a seek goes on in it: `play` would begin at 0. */
+  #elementEnded(): void {
+    if (!this.#target?.playing) return;
+    const loop = foldingLoop(this.#target);
+    if (!loop) return this.#events.ended();
+    this.#seek(loop.startMs);
+    this.#play();
+  }
+
   #listen(): void {
     const { audio } = this;
     for (const name of ["playing", "seeked", "waiting", "timeupdate"]) audio.addEventListener(name, () => this.#tick());
@@ -300,7 +309,7 @@ export class Sound {
       this.#startMs = null;
     });
     audio.addEventListener("error", () => this.#elementFailed());
-    audio.addEventListener("ended", () => this.#target?.playing && this.#events.ended());
+    audio.addEventListener("ended", () => this.#elementEnded());
     audio.addEventListener("pause", () => {
       if (audio.paused && !audio.ended && this.#target?.playing) this.#events.stoppedOutside();
     });

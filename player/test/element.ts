@@ -8,8 +8,23 @@ export class SilentAudio extends EventTarget {
   paused = true;
   ended = false;
   seeking = false;
-  currentTime = 0;
   readyState = 0;
+  #currentTime = 0;
+
+  get currentTime(): number {
+    return this.#currentTime;
+  }
+
+  set currentTime(placeS: number) {
+    this.#currentTime = placeS;
+    this.ended = false;
+  }
+
+  /** It has played to the end of the media. */
+  end(): void {
+    this.paused = this.ended = true;
+    for (const name of ["pause", "ended"]) this.dispatchEvent(new Event(name));
+  }
 
   load(): void {
     this.readyState = 0;
@@ -19,7 +34,9 @@ export class SilentAudio extends EventTarget {
     this.src = "";
   }
 
+  /** At the end of the media it begins anew. */
   async play(): Promise<void> {
+    if (this.ended) this.currentTime = 0;
     this.paused = false;
   }
 

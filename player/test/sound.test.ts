@@ -211,3 +211,14 @@ test("what was not heard while the machine slept is neither skipped nor told as 
   for (let tick = 0; tick < 5; tick += 1) runs(100);
   assert.deepEqual([Math.round(audio.currentTime * 1000), told], [1_200, [700]]);
 });
+
+test("a loop whose end is the script's goes on at its start, also where the element has come to its end first", () => {
+  const loop = { startMs: 50_000, endMs: 60_000, enabled: true };
+  sound.follow({ ...PLAYING, positionMs: 58_000, anchoredAtMs: nowMs, loop });
+  goes();
+  for (let tick = 0; tick < 19; tick += 1) runs(100);
+  audio.end();
+  runs(0);
+  for (let tick = 0; tick < 5; tick += 1) runs(100);
+  assert.deepEqual([said, audio.paused, Math.round(audio.currentTime * 1000)], [[], false, 50_500]);
+});
