@@ -1,11 +1,12 @@
 /**
- * How a press becomes a command: shown at once, sent, and shown as the server says from its answer on.
+ * How a press becomes a command: shown at once, sent when those before it are answered, and shown as the server says from
+ * its answer on.
  * Knows nothing of sound or page.
  */
 
-import type { Connection } from "./connection.ts";
+import { localMs, type Connection } from "./connection.ts";
 import { uuid } from "./identity.ts";
-import { Refusal } from "./refusal.ts";
+import { NOT_CONNECTED, Refusal } from "./refusal.ts";
 import type { Prediction, SessionView } from "./session_view.ts";
 import type { State, StateAck } from "./wire.ts";
 
@@ -34,6 +35,8 @@ export class Commands {
   readonly #nowMs: () => number;
   readonly #scriptId: () => string | null;
   readonly #events: CommandEvents;
+  /** By script, the last press whose command is not answered yet: it is over when this is. */
+  readonly #turns = new Map<string | null, Promise<void>>();
 
   /** `nowMs`: server time; `scriptId`: of the script that is open. */
   constructor(view: SessionView, nowMs: () => number, scriptId: () => string | null, events: CommandEvents) {
@@ -54,12 +57,17 @@ export class Commands {
     if (!this.connection) return null;
     const { predict, forScript = this.#scriptId(), keep = false } = press;
     const commandId = uuid();
-    const base = forScript === this.#scriptId() ? this.#view.state : null;
+    const pressedAtMs = localMs();
     this.#view.begin(commandId, this.#shown(predict));
     this.#events.changed();
+    const turn = this.#turn(forScript);
     let answered = true;
+    let base = this.#view.state;
     try {
-      const ack = await this.connection.command(event, payload, commandId, base);
+      if (turn.before) await turn.before;
+      base = forScript === this.#scriptId() ? this.#view.state : null;
+      if (!this.connection) throw new Refusal(NOT_CONNECTED);
+      const ack = await this.connection.command(event, payload, commandId, base, pressedAtMs);
       this.#take(ack.state, forScript);
       return ack;
     } catch (error) {
@@ -71,8 +79,22 @@ export class Commands {
     } finally {
       if (answered) this.#view.settle(commandId);
       else this.#view.giveUp(commandId, keep && base === this.#view.state);
+      turn.over();
       this.#events.settled();
     }
+  }
+
+  /** Commands of one script go one after the other: a refused one that is sent again would overtake those after it. */
+  #turn(script: string | null): { before: Promise<void> | undefined; over: () => void } {
+    const before = this.#turns.get(script);
+    let done = (): void => undefined;
+    const mine = new Promise<void>((resolve) => (done = resolve));
+    this.#turns.set(script, mine);
+    const over = (): void => {
+      if (this.#turns.get(script) === mine) this.#turns.delete(script);
+      done();
+    };
+    return { before, over };
   }
 
   /** In unison the server says when it happens, on all devices at one moment that lies a little ahead. */

@@ -141,7 +141,7 @@ export class Connection {
   }
 
   /**
-   * Sends a command and answers its ack; again under the same id until one comes. `base` is what was seen at the press.
+   * Sends a command and answers its ack; again under the same id until one comes. `base` is what it is to be done on.
    * Throws `Refusal`: the server's, or `not_connected` / `connection_lost` when the line is to blame.
    */
   async command<Good = StateAck>(
@@ -149,8 +149,9 @@ export class Connection {
     payload: object,
     commandId: string,
     base: State | null,
+    pressedAtMs = localMs(),
   ): Promise<Good | StateAck> {
-    const deadlineMs = localMs() + COMMAND_WAIT_MS;
+    const deadlineMs = pressedAtMs + COMMAND_WAIT_MS;
     const body = { ...payload, command_id: commandId };
     let lost = false;
     for (let attempt = 0; ; attempt += 1) {
@@ -158,7 +159,6 @@ export class Connection {
       // Where it was done, the server knows its id and answers as the first time; where not, it must find what we saw.
       const answer = await this.#ask<Good>(event, lost && base ? { ...body, ...this.#expected(base) } : body);
       if (answer === null) {
-        if (localMs() >= deadlineMs) throw new Refusal(CONNECTION_LOST);
         lost = true;
         continue;
       }
@@ -318,6 +318,7 @@ export class Connection {
   }
 
   #whenReady(deadlineMs: number, otherwise: WireError): Promise<void> {
+    if (localMs() >= deadlineMs) return Promise.reject(new Refusal(otherwise));
     if (this.#ready) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -325,7 +326,7 @@ export class Connection {
           this.#waiting = this.#waiting.filter((one) => one !== resume);
           reject(new Refusal(otherwise));
         },
-        Math.max(0, deadlineMs - localMs()),
+        deadlineMs - localMs(),
       );
       const resume = (): void => {
         clearTimeout(timer);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
 import { SAMPLES_MAX } from "../src/clock.ts";
-import type { Status } from "../src/connection.ts";
+import { localMs, type Status } from "../src/connection.ts";
 import { Refusal } from "../src/refusal.ts";
 import type { Preparation, WireError } from "../src/wire.ts";
 import {
@@ -355,4 +355,11 @@ test("a command that may have been done is not said to have changed nothing, whe
   } finally {
     mock.restoreAll();
   }
+});
+
+test("a press whose turn comes when nobody waits for it any more is not sent", async () => {
+  const { line } = await connect();
+  const pressed = line.command("pause", {}, "press-1", held, localMs() - 15_000);
+  await assert.rejects(pressed, (error: Refusal) => error.code === "not_connected");
+  assert.deepEqual(commandsReceived(), []);
 });

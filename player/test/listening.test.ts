@@ -15,6 +15,8 @@ import { aState } from "./states.ts";
 interface Sent {
   readonly event: string;
   readonly payload: Record<string, unknown>;
+  readonly base: State | null;
+  readonly pressedAtMs: number;
   /** What the server answers; after it everything that follows from it has happened. */
   answer(state: State | null): Promise<void>;
   refuse(refusal: Refusal): Promise<void>;
@@ -53,10 +55,16 @@ beforeEach(() => {
 
 afterEach(() => mock.timers.reset());
 
-function command(event: string, payload: Record<string, unknown>): Promise<unknown> {
+function command(
+  event: string,
+  payload: Record<string, unknown>,
+  _id: string,
+  base: State | null,
+  pressedAtMs: number,
+): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const answer = (state: State | null): Promise<void> => (resolve({ ok: true, state, server_time: 0 }), settled());
-    sent.push({ event, payload, answer, refuse: (refusal) => (reject(refusal), settled()) });
+    sent.push({ event, payload, base, pressedAtMs, answer, refuse: (refusal) => (reject(refusal), settled()) });
   });
 }
 
@@ -151,13 +159,14 @@ test("played to the end it stays so when the server confirms it, and the next pl
   assert.ok(listening.positionMs < 1_000);
 });
 
-test("what was heard is told no further than the script goes, though the media do", () => {
+test("what was heard is told no further than the script goes, though the media do", async () => {
   openPlaying({ position: 59 });
   audio.readyState = 4;
   audio.dispatchEvent(new Event("loadedmetadata"));
   audio.currentTime = 60.011;
   void listening.seek(45_000);
   assert.equal(last().payload["from"], 60);
+  await last().answer(live({ revision: 2, position: 45 }));
   audio.currentTime = 60.011;
   void listening.pause();
   assert.equal(last().payload["position"], 60);
@@ -235,6 +244,28 @@ test("what was paused without a line sounds again at a press, or when the server
     }
     assert.deepEqual([listening.playing, audio.paused], [true, false]);
   }
+});
+
+test("presses are shown at once and sent one after the other, each on what the one before has left", async () => {
+  const state = openPlaying();
+  const pressed: Promise<void>[] = [listening.pause(), listening.play(), listening.controls.setRate(2)];
+  assert.deepEqual([listening.playing, sent.map(({ event }) => event)], [true, ["pause"]]);
+  await last().answer(live({ revision: 2, playing: false }));
+  assert.deepEqual([sent.map(({ event }) => event), last().base?.revision, listening.playing], [["pause", "play"], 2, true]);
+  await last().refuse(new Refusal(NOT_CONNECTED));
+  assert.deepEqual([last().event, listening.state?.revision, state.revision], ["rate", 2, 1]);
+  assert.ok(last().pressedAtMs <= sent[1]!.pressedAtMs + 1_000 && last().pressedAtMs >= sent[0]!.pressedAtMs);
+  await last().answer(live({ revision: 3, rate: 2, playing: false }));
+  await Promise.all(pressed);
+  assert.equal(listening.state?.revision, 3);
+});
+
+test("a press for another script does not wait for those for the one before", async () => {
+  openPlaying();
+  void listening.pause();
+  listening.open(script(2));
+  void listening.play();
+  assert.deepEqual(sent.map(({ event }) => event), ["pause", "leave", "play"]);
 });
 
 test("a pause that another device did not hear of is taken back: it sounds on there", async () => {
