@@ -126,10 +126,14 @@ export class Sound {
   load(url: string, gainDb?: number | null): void {
     if (gainDb !== undefined) this.audio.volume = volumeFor(gainDb);
     if (!this.#stream.take(url)) return;
+    const target = this.#target;
+    // Where it stood or was to begin: nothing of what could not be heard is skipped.
+    const waitedMs = this.#speaks && target?.playing ? this.positionMs : null;
     this.#tearDown();
+    this.#startMs = waitedMs;
     if (Hls.isSupported()) this.#loadWithHls(url);
     else this.audio.src = url;
-    if (this.#target) this.#applyTarget(null, this.#target);
+    if (target) this.#applyTarget(waitedMs === null ? null : target, target);
   }
 
   unload(): void {
@@ -171,13 +175,19 @@ export class Sound {
     this.#target = playhead;
     if (!playhead?.playing) this.#quality.stopped();
     else if (!before?.playing) this.#quality.asked(performance.now());
-    if (playhead) {
-      if (this.#stream.url) this.#applyTarget(before, playhead);
-      return;
-    }
+    if (!this.#stream.url) this.#holdPlace(before, playhead);
+    else if (playhead) this.#applyTarget(before, playhead);
+    if (playhead) return;
     this.audio.pause();
     this.#hls?.stopLoad();
     this.#loading = false;
+  }
+
+  /** There is nothing to play yet. */
+  #holdPlace(before: Playhead | null, next: Playhead | null): void {
+    const nowMs = this.#serverNowMs();
+    if (!next?.playing || !this.#speaks) this.#startMs = null;
+    else if (!before?.playing || jumped(before, next, nowMs)) this.#startMs = positionAt(next, nowMs);
   }
 
   /** To be called inside a gesture: from then on browsers let the element start by itself. */

@@ -176,6 +176,8 @@ test("a report waits for the answer of the one before, and is of the revision th
   openPlaying({ position: 20 });
   audio.readyState = 4;
   audio.dispatchEvent(new Event("loadedmetadata"));
+  await settled();
+  reports.length = 0;
   let answer = (_ack: unknown): void => undefined;
   reportAck = new Promise((resolve) => (answer = resolve));
   for (let times = 0; times < 3; times += 1) listening.hidden();

@@ -222,3 +222,53 @@ test("a loop whose end is the script's goes on at its start, also where the elem
   for (let tick = 0; tick < 5; tick += 1) runs(100);
   assert.deepEqual([said, audio.paused, Math.round(audio.currentTime * 1000)], [[], false, 50_500]);
 });
+
+test("a sound that stood still until its address was refused goes on where it stood", () => {
+  goes();
+  for (let tick = 0; tick < 20; tick += 1) runs(100);
+  audio.readyState = 2;
+  for (let tick = 0; tick < 60; tick += 1) runs(0);
+  fail();
+  sound.load(address("second"));
+  assert.equal(sound.positionMs, 2_000);
+  told = [];
+  goes();
+  runs(100);
+  runs(100);
+  assert.deepEqual([Math.round(audio.currentTime * 1000), told], [2_200, [2_100]]);
+});
+
+test("a sound that has to wait for its address begins where the playhead was then, unless that is moved meanwhile", () => {
+  sound.unload();
+  sound.follow(null);
+  for (const [first, next, beginsMs] of [
+    [{ positionMs: 10_000 }, {}, 10_000],
+    [{ positionMs: 10_000 }, { positionMs: 40_000 }, 40_000],
+    [{ playing: false }, { positionMs: 30_000 }, 30_000],
+  ] as const) {
+    const playhead = { ...PLAYING, ...first, anchoredAtMs: nowMs };
+    sound.follow(playhead);
+    runs(0);
+    sound.follow({ ...playhead, playing: true, ...next, ...("positionMs" in next && { anchoredAtMs: nowMs }) });
+    for (let tick = 0; tick < 10; tick += 1) runs(0);
+    sound.load(address(`${beginsMs}`));
+    goes();
+    assert.equal(Math.round(audio.currentTime * 1000), beginsMs);
+    sound.unload();
+    sound.follow(null);
+  }
+});
+
+test("a sound that nobody waits for begins where the playhead is by then", () => {
+  sound.unload();
+  for (const speaks of [false, true]) {
+    sound.follow(PLAYING, speaks);
+    if (speaks) sound.follow(null);
+    for (let tick = 0; tick < 10; tick += 1) runs(0);
+    sound.follow(PLAYING, speaks);
+    sound.load(address("later"));
+    goes();
+    assert.equal(Math.round(audio.currentTime * 1000), nowMs);
+    sound.unload();
+  }
+});
