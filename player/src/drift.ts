@@ -19,7 +19,7 @@ export type Correction =
   | { readonly kind: "none" }
   | { readonly kind: "nudge"; readonly factor: number }
   | { readonly kind: "report" }
-  | { readonly kind: "seek"; readonly toMs: number };
+  | { readonly kind: "seek" };
 
 /** How far the element is behind the playhead, negative when ahead; inside a loop the shorter way round. */
 export function lagMs(playhead: Playhead, nowMs: number, elementMs: number): number {
@@ -38,7 +38,7 @@ export function correction(playhead: Playhead, nowMs: number, elementMs: number,
   if (size < UNHEARD_MS) return { kind: "none" };
   if (size < REANCHOR_MS) return { kind: "nudge", factor: lag > 0 ? 1 + NUDGE : 1 - NUDGE };
   if (late && lag > 0) return { kind: "report" };
-  return { kind: "seek", toMs: positionAt(playhead, nowMs) };
+  return { kind: "seek" };
 }
 
 /** Whether `next` is another movement than `before`, not just the same one anchored anew. */

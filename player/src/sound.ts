@@ -15,6 +15,7 @@ import { volumeFor } from "./loudness.ts";
 import { mediaVersionOf, StreamAddress } from "./media_urls.ts";
 import { Quality, type SoundFigures } from "./quality.ts";
 import { endReached, foldingLoop, positionAt, type Playhead } from "./playhead.ts";
+import { SeekDelay } from "./seek_delay.ts";
 
 const TICK_MS = 100;
 /** How long a late start may wait for the playhead to come back to it before the element gives way. */
@@ -68,6 +69,7 @@ export class Sound {
   #hls: Hls | null = null;
   readonly #stream = new StreamAddress();
   readonly #quality = new Quality();
+  readonly #seekDelay = new SeekDelay();
   /** The browser's own player has failed, and nothing has sounded since. */
   #failed = false;
   #parsed = false;
@@ -173,7 +175,7 @@ export class Sound {
   #follow(playhead: Playhead | null): void {
     const before = this.#target;
     this.#target = playhead;
-    if (!playhead?.playing) this.#quality.stopped();
+    if (!playhead?.playing) this.#stopped();
     else if (!before?.playing) this.#quality.asked(performance.now());
     if (!this.#stream.url) this.#holdPlace(before, playhead);
     else if (playhead) this.#applyTarget(before, playhead);
@@ -181,6 +183,11 @@ export class Sound {
     this.audio.pause();
     this.#hls?.stopLoad();
     this.#loading = false;
+  }
+
+  #stopped(): void {
+    this.#quality.stopped();
+    this.#seekDelay.stopped();
   }
 
   /** There is nothing to play yet. */
@@ -208,7 +215,7 @@ export class Sound {
     const followed = before?.playing && next.playing && next.reported && this.#speaks;
     if (moved && awayMs >= (followed ? REANCHOR_MS : UNHEARD_MS)) {
       if (next.playing) this.#quality.asked(performance.now());
-      this.#seek(placeMs);
+      this.#seek(this.#entryMs(next, nowMs));
     }
     this.audio.playbackRate = next.rate;
     if (next.playing && !endReached(next, nowMs)) this.#play();
@@ -226,9 +233,15 @@ export class Sound {
     });
   }
 
+  /** Where to seek so as to sound on the playhead: who does not speak has to come to it, and it goes on meanwhile. */
+  #entryMs(playhead: Playhead, nowMs: number): number {
+    return positionAt(playhead, nowMs + (this.#speaks ? 0 : this.#seekDelay.ms));
+  }
+
   #seek(toMs: number): void {
     if (this.audio.readyState >= HTMLMediaElement.HAVE_METADATA) {
       this.audio.currentTime = toMs / 1000;
+      if (this.#target?.playing) this.#seekDelay.sought(toMs, this.#serverNowMs());
     } else {
       this.#startMs = toMs;
       if (this.#loading) this.#hls?.startLoad(toMs / 1000);
@@ -265,6 +278,7 @@ export class Sound {
     const late = this.#speaks && nowMs - this.#lateSinceMs < patienceMs;
     if (this.#reportedMs === null) this.#reportStart(nowMs);
     const hereMs = this.audio.currentTime * 1000;
+    this.#seekDelay.sounds(hereMs, nowMs, target.rate);
     this.#correct(target, nowMs, hereMs, late);
     this.#waitForFold(target, hereMs);
   }
@@ -274,7 +288,7 @@ export class Sound {
     const rate = what.kind === "nudge" ? target.rate * what.factor : target.rate;
     // Writing the same rate again would still restart the browser's time stretching.
     if (this.audio.playbackRate !== rate) this.audio.playbackRate = rate;
-    if (what.kind === "seek") this.#seek(what.toMs);
+    if (what.kind === "seek") this.#seek(this.#entryMs(target, nowMs));
     const quietMs = nowMs - (this.#reportedMs ?? nowMs);
     // The first report may have come before the sound fell behind, or has not been answered.
     if (what.kind === "report" && quietMs >= REPORT_AGAIN_MS) this.#reportStart(nowMs);

@@ -272,3 +272,22 @@ test("a sound that nobody waits for begins where the playhead is by then", () =>
     sound.unload();
   }
 });
+
+for (const latencyMs of [300, 700, 1_900]) {
+  test(`in unison a device that sounds ${latencyMs} ms after a seek comes to the playhead, and does not seek for ever`, () => {
+    let [leftAtS, silentUntilMs, seeks] = [0, 0, 0];
+    const runsLate = (): void => {
+      if (audio.currentTime !== leftAtS) [silentUntilMs, seeks] = [nowMs + latencyMs, seeks + 1];
+      leftAtS = audio.currentTime + (nowMs >= silentUntilMs ? (TICK_MS / 1000) * audio.playbackRate : 0);
+      runs((leftAtS - audio.currentTime) * 1000);
+    };
+    sound.follow(PLAYING, false);
+    goes();
+    for (let tick = 0; tick < 100; tick += 1) runsLate();
+    sound.follow({ ...PLAYING, positionMs: 20_000, anchoredAtMs: nowMs }, false);
+    const movedMs = nowMs;
+    for (let tick = 0; tick < 200; tick += 1) runsLate();
+    assert.ok(Math.abs(audio.currentTime * 1000 - 20_000 - (nowMs - movedMs)) <= 40, `${audio.currentTime}`);
+    assert.ok(seeks <= 4, `${seeks} seeks`);
+  });
+}
