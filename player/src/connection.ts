@@ -11,7 +11,7 @@
 import { io, type Socket } from "socket.io-client";
 
 import type { ClockEstimator } from "./clock.ts";
-import { SAMPLES_MAX } from "./clock.ts";
+import { ClockSampler } from "./clock_sampler.ts";
 import { CONNECTION_LOST, NOT_CONNECTED, Refusal } from "./refusal.ts";
 import type {
   Ack,
@@ -36,10 +36,6 @@ const ACK_TIMEOUT_MS = 5_000;
 /** How long a press waits for a broken line to come back before it is given up. */
 const COMMAND_WAIT_MS = 15_000;
 const RETRY_DELAYS_MS = [300, 1_000, 2_500];
-const CLOCK_BURST_GAP_MS = 60;
-const CLOCK_INTERVAL_MS = 10_000;
-/** The longest round trip that the server takes note of. */
-const RTT_MS_MAX = 60_000;
 const RESYNC_SPREAD_MS = 1_000;
 const RECONNECT_MS_MIN = 400;
 const RECONNECT_MS_MAX = 5_000;
@@ -76,14 +72,11 @@ export const localMs = (): number => performance.timeOrigin + performance.now();
 
 export class Connection {
   readonly #socket: Socket;
-  readonly #clock: ClockEstimator;
+  readonly #clock: ClockSampler;
   readonly #events: ConnectionEvents;
   #scriptId: string | null = null;
   #ready = false;
   #waiting: (() => void)[] = [];
-  #clockTimer: ReturnType<typeof setTimeout> | undefined;
-  /** The last round trip, which the server is told with the next one. */
-  #rttMs: number | undefined;
   #closed = false;
   /** Why the server ends this connection, once it has said so. */
   #closing: Closing | null = null;
@@ -99,7 +92,11 @@ export class Connection {
 
   /** `address` is the server's origin, or empty for that of the page. */
   constructor(address: string, identity: Identity, clock: ClockEstimator, events: ConnectionEvents) {
-    this.#clock = clock;
+    this.#clock = new ClockSampler(clock, {
+      ask: (payload) => this.#ask<ClockAck>("clock", payload),
+      connected: () => this.#socket.connected,
+      localMs,
+    });
     this.#events = events;
     this.#socket = io(address, {
       path: "/socket.io/",
@@ -121,7 +118,7 @@ export class Connection {
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#clockTimer);
+    this.#clock.closed();
     clearTimeout(this.#moveTimer);
     clearTimeout(this.#resyncTimer);
     this.#socket.disconnect();
@@ -137,7 +134,7 @@ export class Connection {
   resync(): void {
     if (!this.#socket.connected || this.#moving) return;
     void this.#rejoin();
-    void this.#sampleClock(1);
+    void this.#clock.sample(1);
   }
 
   /**
@@ -192,7 +189,7 @@ export class Connection {
 
   #listen(): void {
     const socket = this.#socket;
-    socket.on("connect", () => void this.#connected());
+    socket.on("connect", () => this.#connected());
     socket.on("disconnect", (reason) => this.#disconnected(reason));
     socket.on("connect_error", (error: ConnectError) => this.#connectFailed(error.data ?? turnedAway(error)));
     socket.on("state", (state: State) => this.#events.state(state));
@@ -208,23 +205,20 @@ export class Connection {
     socket.on("closing", (closing: Closing) => (this.#closing = closing));
   }
 
-  async #connected(): Promise<void> {
+  #connected(): void {
     this.#events.status("connected");
     this.#served = false;
-    clearTimeout(this.#clockTimer);
     // First asked, first answered: where a state says that things are is known by the server's time alone.
-    const sampled = this.#sampleClock(SAMPLES_MAX);
+    void this.#clock.opened();
     if (this.#scriptId) void this.#rejoin();
     else this.#becomeReady();
-    await sampled;
-    this.#keepSampling();
   }
 
   #disconnected(reason: string): void {
     const leaving = this.#moving;
     this.#ready = false;
     this.#moving = false;
-    clearTimeout(this.#clockTimer);
+    this.#clock.closed();
     clearTimeout(this.#moveTimer);
     const closing = this.#closing;
     this.#closing = null;
@@ -353,24 +347,6 @@ export class Connection {
       this.#asking -= 1;
       this.#moveWhenIdle();
     }
-  }
-
-  async #sampleClock(count: number): Promise<void> {
-    for (let taken = 0; taken < count && this.#socket.connected; taken += 1) {
-      if (taken > 0) await wait(CLOCK_BURST_GAP_MS);
-      const answer = await this.#ask<ClockAck>("clock", { t0: localMs(), rtt_ms: this.#rttMs });
-      const t3 = localMs();
-      if (!answer?.ok) continue;
-      this.#clock.add(answer.t0, answer.t1, answer.t2, t3);
-      // What the server took is no part of the way.
-      this.#rttMs = Math.min(RTT_MS_MAX, Math.max(0, t3 - answer.t0 - (answer.t2 - answer.t1)));
-    }
-  }
-
-  #keepSampling(): void {
-    clearTimeout(this.#clockTimer);
-    if (!this.#socket.connected) return;
-    this.#clockTimer = setTimeout(() => void this.#sampleClock(1).then(() => this.#keepSampling()), CLOCK_INTERVAL_MS);
   }
 }
 

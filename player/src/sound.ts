@@ -11,6 +11,7 @@
 import Hls, { type ErrorData } from "hls.js/light";
 
 import { correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
+import { firstLevel, HLS_CONFIG } from "./hls_settings.ts";
 import { volumeFor } from "./loudness.ts";
 import { mediaVersionOf, StreamAddress } from "./media_urls.ts";
 import { Quality, type SoundFigures } from "./quality.ts";
@@ -30,19 +31,6 @@ const SLEPT_MS = 1_500;
 const FOLD_AHEAD_MS = 350;
 const FOLD_EARLY_MS = 12;
 const RELOAD_DELAY_MS = 2_000;
-/** The first rung to play is the best one up to this; the player adapts from there. */
-const FIRST_RUNG_BITS_MAX = 160_000;
-
-const HLS_CONFIG = {
-  autoStartLoad: false,
-  startFragPrefetch: true,
-  testBandwidth: false,
-  maxBufferLength: 30,
-  backBufferLength: 30,
-  abrEwmaDefaultEstimate: 1_000_000,
-  // Nothing is transmuxed, so a worker would only cost a `worker-src` in the page's policy.
-  enableWorker: false,
-};
 
 export interface SoundEvents {
   /** Sound began to move after a start, a seek or a stall: this is where. */
@@ -368,9 +356,8 @@ export class Sound {
     this.#hls = hls;
     hls.on(Hls.Events.MANIFEST_PARSED, () => {
       this.#parsed = true;
-      const rungs = hls.levels.map((level, index) => ({ bits: level.bitrate, index }));
-      const fitting = rungs.filter((rung) => rung.bits <= FIRST_RUNG_BITS_MAX).sort((a, b) => b.bits - a.bits)[0];
-      if (fitting) hls.startLevel = fitting.index;
+      const first = firstLevel(hls.levels);
+      if (first !== undefined) hls.startLevel = first;
       // The same movement as before: a start that waited for the playlist is late, but skips nothing.
       if (this.#target) this.#applyTarget(this.#target, this.#target);
     });

@@ -1,0 +1,21 @@
+/** How hls.js fetches: what it keeps around the place that is heard, and which rung it begins with. Pure. */
+
+/** The first rung to play is the best one up to this; the player adapts from there. */
+const FIRST_RUNG_BITS_MAX = 160_000;
+
+export const HLS_CONFIG = {
+  autoStartLoad: false,
+  startFragPrefetch: true,
+  testBandwidth: false,
+  maxBufferLength: 30,
+  backBufferLength: 30,
+  abrEwmaDefaultEstimate: 1_000_000,
+  // Nothing is transmuxed, so a worker would only cost a `worker-src` in the page's policy.
+  enableWorker: false,
+};
+
+/** The number of the rung to begin with; undefined where hls.js has to choose. */
+export function firstLevel(levels: readonly { readonly bitrate: number }[]): number | undefined {
+  const rungs = levels.map((level, index) => ({ bits: level.bitrate, index }));
+  return rungs.filter((rung) => rung.bits <= FIRST_RUNG_BITS_MAX).sort((a, b) => b.bits - a.bits)[0]?.index;
+}
