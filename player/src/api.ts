@@ -1,10 +1,10 @@
 /**
- * The REST calls the page makes: scripts, stream addresses, bookmarks.
+ * The REST calls the page makes: scripts, sessions, stream addresses, bookmarks.
  * A refusal (RFC 9457 problem) is thrown as `Refusal` with the same codes as on the socket.
  */
 
 import { Refusal } from "./refusal.ts";
-import type { Bookmark, HistoryEntry, Script, ScriptDetails, Stream } from "./wire.ts";
+import type { Bookmark, HistoryEntry, ListedSession, Script, ScriptDetails, Stream } from "./wire.ts";
 
 const BASE = "/api/v1/audio";
 const PAGE_SIZE = 50;
@@ -65,6 +65,12 @@ export class Api {
       cursor = page.next_cursor;
     } while (cursor);
     return all;
+  }
+
+  /** The listener's sessions, live and ended ones, the latest begun first. */
+  async sessions(): Promise<ListedSession[]> {
+    const page: { sessions: ListedSession[] } = await this.#call("GET", `/sessions?${pageQuery(null)}`);
+    return page.sessions;
   }
 
   /** The session's moves and refused places, the latest first. */

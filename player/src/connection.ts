@@ -137,6 +137,13 @@ export class Connection {
     void this.#clock.sample(1);
   }
 
+  /** A session of another script, as it is now; null where it is over, undefined where nobody answers. */
+  async look(sessionId: string): Promise<State | null | undefined> {
+    const answer = this.#ready ? await this.#ask<JoinAck>("join", { session_id: sessionId }) : null;
+    if (answer === null || (isError(answer) && answer.error.retry)) return undefined;
+    return isError(answer) ? null : answer.state;
+  }
+
   /**
    * Sends a command and answers its ack; again under the same id until one comes. `base` is what it is to be done on.
    * Throws `Refusal`: the server's, or `not_connected` / `connection_lost` when the line is to blame.

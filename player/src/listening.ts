@@ -15,6 +15,7 @@ import { Reports } from "./reports.ts";
 import { SeekQueue } from "./seek_queue.ts";
 import { restingPlayhead, SessionView, soughtTo, type Prediction } from "./session_view.ts";
 import { Sound } from "./sound.ts";
+import { Strays } from "./strays.ts";
 import { StreamSource } from "./stream_source.ts";
 import type { Ack, Device, DevicesTold, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
 
@@ -38,6 +39,7 @@ export class Listening {
   readonly #events: ListeningEvents;
   readonly #reports: Reports;
   readonly #commands: Commands;
+  readonly #strays: Strays;
   readonly #seeks = new SeekQueue((toMs) => this.#seekOnce(toMs));
   #blocked = false;
   #place: Place | null = null;
@@ -71,6 +73,12 @@ export class Listening {
       },
       told: (state) => this.#apply(state),
       problem: (message) => events.problem(message),
+    });
+    this.#strays = new Strays(deviceId, {
+      playing: async () => (await api.sessions()).filter(({ playing }) => playing).map(({ session_id }) => session_id),
+      look: async (sessionId) => await this.#commands.connection?.look(sessionId),
+      wanted: (state) => this.#wants(state),
+      send: async (event, payload) => (await this.#commands.send(event, payload, { forScript: null })) !== null,
     });
     this.controls = new Controls(this.#commands, () => this.positionMs);
     this.#reports = new Reports({
@@ -162,6 +170,12 @@ export class Listening {
     this.#commands.connection?.join(script.script_id);
   }
 
+  /** What sounds here stops, and the server is told where. */
+  async leave(): Promise<void> {
+    const { state } = this;
+    if (state && this.active) await this.#leave(state.session_id);
+  }
+
   /** Nobody is signed in any more: nothing is open, nothing sounds, and no press does anything. */
   close(): void {
     this.#commands.connection = null;
@@ -187,10 +201,18 @@ export class Listening {
 
   /** Stops what sounds here of a script that is not open any more. */
   async #leave(sessionId: string): Promise<void> {
+    const heardMs = this.#heardMs;
     this.elsewhere.leave(sessionId);
     const ack = await this.#commands.send("leave", { session_id: sessionId }, { forScript: null });
     this.elsewhere.left(sessionId);
     if (ack?.state) this.applyState(ack.state);
+    if (!ack) this.#strays.left(sessionId, heardMs);
+  }
+
+  /** Open here, or about to be, as somebody lets it sound here. */
+  #wants(state: State): boolean {
+    const moved = this.elsewhere.movedTo(this.deviceId) && this.elsewhere.state?.session_id === state.session_id;
+    return moved || state.script_id === this.script?.script_id;
   }
 
   // What the server says
@@ -207,6 +229,7 @@ export class Listening {
     }
     this.#changed();
     if (ack.state?.playing) this.#reports.report();
+    void this.#strays.stop();
   }
 
   applyState(state: State): void {

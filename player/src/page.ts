@@ -22,6 +22,8 @@ import type { Script, State, WireError } from "./wire.ts";
 
 const SKIP_KEYS: Readonly<Record<string, number>> = { ArrowLeft: -5_000, ArrowRight: 5_000 };
 const SCRIPT_KEY = "playhead.script";
+/** How long signing out waits for the server to have heard of it. */
+const LEAVE_MS_MAX = 2_000;
 const STATUS_WORDS: Readonly<Record<Status, string>> = {
   connecting: "Connecting",
   connected: "In sync",
@@ -180,12 +182,16 @@ class Page {
     addEventListener("pageshow", (event) => event.persisted && this.#connection.resync());
     addEventListener("online", () => this.#connection.resync());
     find(".stage .back").addEventListener("click", () => (document.body.dataset["view"] = "library"));
-    byTestId("sign-out").addEventListener("click", () => {
-      listening.leaving();
-      signOut();
-      sessionStorage.removeItem(SCRIPT_KEY);
-      location.reload();
-    });
+    byTestId("sign-out").addEventListener("click", () => void this.#leave());
+  }
+
+  /** Signs out. Who signs in again at once is this device again: nothing may sound on in silence until then. */
+  async #leave(): Promise<void> {
+    this.#listening.leaving();
+    await Promise.race([this.#listening.leave(), new Promise((over) => setTimeout(over, LEAVE_MS_MAX))]);
+    signOut();
+    sessionStorage.removeItem(SCRIPT_KEY);
+    location.reload();
   }
 
   /** Space plays and pauses, the arrows seek; not where the key means something to the element in focus. */

@@ -177,6 +177,13 @@ export interface HistoryEntry {
   at: string;
 }
 
+/** One of the listener's sessions, as it is now. */
+export interface ListedSession {
+  session_id: string;
+  script_id: string;
+  playing: boolean;
+}
+
 export interface Bookmark {
   bookmark_id: string;
   script_id: string;

@@ -8,7 +8,7 @@ import { ClockEstimator } from "../src/clock.ts";
 import { type Connection, localMs } from "../src/connection.ts";
 import { Listening } from "../src/listening.ts";
 import { NOT_CONNECTED, Refusal } from "../src/refusal.ts";
-import type { JoinAck, Place, Script, SessionEnded, State } from "../src/wire.ts";
+import type { JoinAck, ListedSession, Place, Script, SessionEnded, State } from "../src/wire.ts";
 import { installPage, SilentAudio } from "./element.ts";
 import { aState } from "./states.ts";
 
@@ -33,6 +33,9 @@ let problems: string[];
 let movedHere: string[];
 let reports: Record<string, unknown>[];
 let clock: ClockEstimator;
+/** What the server lists, and how another session is than that of the open script. */
+let sessions: ListedSession[];
+let elsewhere: State | null;
 /** What a report is answered. */
 let reportAck: Promise<unknown>;
 
@@ -41,16 +44,17 @@ beforeEach(() => {
   mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
   installPage();
   audio = new SilentAudio();
-  [sent, problems, movedHere, reports] = [[], [], [], []];
+  [sent, problems, movedHere, reports, sessions, elsewhere] = [[], [], [], [], [], null];
   clock = new ClockEstimator();
-  const api = { stream: () => new Promise(() => undefined) } as unknown as Api;
+  const api = { stream: () => new Promise(() => undefined), sessions: async () => sessions } as unknown as Api;
   listening = new Listening(HERE, audio as unknown as HTMLAudioElement, clock, api, {
     changed: () => undefined,
     problem: (message) => problems.push(message),
     movedHere: (scriptId) => movedHere.push(scriptId),
   });
   const report = async (payload: Record<string, unknown>): Promise<unknown> => (reports.push(payload), reportAck);
-  listening.use({ command, join: () => undefined, report } as unknown as Connection);
+  const look = async (): Promise<State | null> => elsewhere;
+  listening.use({ command, join: () => undefined, report, look } as unknown as Connection);
 });
 
 afterEach(() => mock.timers.reset());
@@ -313,4 +317,39 @@ test("once nobody is signed in nothing sounds, and no press does anything", asyn
   await listening.toggle();
   await listening.seekBy(5_000);
   assert.deepEqual([sent, audio.paused], [[], true]);
+});
+
+test("what sounds here by what the server knows, and is not open, is stopped: a link was opened over it", async () => {
+  sessions = [{ session_id: "session-2", script_id: "script-2", playing: true }];
+  elsewhere = live({ session_id: "session-2", script_id: "script-2" });
+  openPlaying();
+  await settled();
+  assert.deepEqual([last().event, last().payload], ["pause", { session_id: "session-2" }]);
+});
+
+test("what was left without a line is stopped when it is back, where it was heard last", async () => {
+  openPlaying({ position: 20 });
+  await settled();
+  audio.readyState = 4;
+  audio.dispatchEvent(new Event("loadedmetadata"));
+  audio.currentTime = 20;
+  listening.open(script(2));
+  await last().refuse(new Refusal(NOT_CONNECTED));
+  elsewhere = live();
+  joined(null);
+  await settled();
+  assert.deepEqual([last().event, last().payload], ["pause", { session_id: "session-1", position: 20 }]);
+  await last().answer(live({ revision: 2, playing: false }));
+  assert.deepEqual(problems, []);
+});
+
+test("who signs out leaves what sounds here, and not what sounds elsewhere", () => {
+  openPlaying();
+  void listening.leave();
+  assert.deepEqual([last().event, last().payload], ["leave", { session_id: "session-1" }]);
+  listening.open(script(2));
+  joined(live({ session_id: "session-2", script_id: "script-2", active_device: THERE }));
+  const before = sent.length;
+  void listening.leave();
+  assert.equal(sent.length, before);
 });

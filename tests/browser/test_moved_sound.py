@@ -1,4 +1,4 @@
-"""Sound that is moved to a tab which shows something else, and a file that is replaced while it is heard."""
+"""Sound that is moved to a tab with something else or leaves it, and a file that is replaced while it is heard."""
 
 import asyncio
 from pathlib import Path
@@ -71,6 +71,30 @@ async def test_sound_that_is_moved_to_a_tab_at_its_library_is_heard_there(
     await desk.sounding()
     await play_on_phone(desk)
     await assert_moved(desk, phone, running_system.script_id)
+
+
+async def test_a_link_to_another_script_that_is_opened_over_a_playing_tab_stops_what_sounded_there(
+    open_tab: OpenTab, token: str, other_script: str
+) -> None:
+    desk, phone = await open_tab(token, "Desk"), await open_tab(token, "Phone", server=-1)
+    await desk.press("play-toggle")
+    await desk.sounding()
+    await phone.playing()
+    fragment = urlencode({"token": token, "device": "Desk", "script": other_script})
+    await desk.page.evaluate("fragment => { location.hash = fragment }", fragment)
+    await desk.page.get_by_test_id("duration").filter(has_text="1:00").wait_for()
+    await phone.paused()
+
+
+async def test_who_signs_out_and_in_again_finds_paused_what_sounded_in_the_tab(open_tab: OpenTab, token: str) -> None:
+    desk, phone = await open_tab(token, "Desk"), await open_tab(token, "Phone", server=-1)
+    await desk.press("play-toggle")
+    await desk.sounding()
+    await phone.playing()
+    await desk.press("sign-out")
+    await desk.page.get_by_test_id("token").fill(token)
+    await desk.page.get_by_test_id("sign-in-form").evaluate("form => form.requestSubmit()")
+    await phone.paused()
 
 
 async def test_a_former_file_is_heard_in_every_tab_until_the_next_play_and_the_new_one_from_then_on(
