@@ -9,13 +9,12 @@ import { Commands } from "./commands.ts";
 import { type Connection, localMs } from "./connection.ts";
 import { Controls } from "./controls.ts";
 import { DeviceList } from "./device_list.ts";
-import { Elsewhere } from "./elsewhere.ts";
+import { OtherScripts } from "./other_scripts.ts";
 import { endReached, positionAt, type Playhead } from "./playhead.ts";
 import { Reports } from "./reports.ts";
 import { SeekQueue } from "./seek_queue.ts";
 import { restingPlayhead, SessionView, soughtTo, type Prediction } from "./session_view.ts";
 import { Sound } from "./sound.ts";
-import { Strays } from "./strays.ts";
 import { StreamSource } from "./stream_source.ts";
 import type { Ack, Device, DevicesTold, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
 
@@ -30,7 +29,7 @@ export class Listening {
   readonly deviceId: string;
   readonly sound: Sound;
   readonly controls: Controls;
-  readonly elsewhere = new Elsewhere();
+  readonly elsewhere: OtherScripts;
   script: Script | null = null;
   readonly #view = new SessionView();
   readonly #deviceList = new DeviceList();
@@ -39,7 +38,6 @@ export class Listening {
   readonly #events: ListeningEvents;
   readonly #reports: Reports;
   readonly #commands: Commands;
-  readonly #strays: Strays;
   readonly #seeks = new SeekQueue((toMs) => this.#seekOnce(toMs));
   #blocked = false;
   #place: Place | null = null;
@@ -74,11 +72,10 @@ export class Listening {
       told: (state) => this.#apply(state),
       problem: (message) => events.problem(message),
     });
-    this.#strays = new Strays(deviceId, {
-      playing: async () => (await api.sessions()).filter(({ playing }) => playing).map(({ session_id }) => session_id),
-      look: async (sessionId) => await this.#commands.connection?.look(sessionId),
-      wanted: (state) => this.#wants(state),
-      send: async (event, payload) => (await this.#commands.send(event, payload, { forScript: null })) !== null,
+    this.elsewhere = new OtherScripts(deviceId, api, this.#commands, {
+      changed: () => events.changed(),
+      movedHere: (scriptId) => events.movedHere(scriptId),
+      told: (state) => this.applyState(state),
     });
     this.controls = new Controls(this.#commands, () => this.positionMs);
     this.#reports = new Reports({
@@ -165,7 +162,7 @@ export class Listening {
   /** Opens a script on this device; the one before is left, which pauses it if it sounded here. */
   open(script: Script): void {
     if (script.script_id === this.script?.script_id) return;
-    if (this.state) void this.#leave(this.state.session_id);
+    if (this.state) void this.elsewhere.leave(this.state.session_id, this.#heardMs);
     this.#begin(script);
     this.#commands.connection?.join(script.script_id);
   }
@@ -173,7 +170,7 @@ export class Listening {
   /** What sounds here stops, and the server is told where. */
   async leave(): Promise<void> {
     const { state } = this;
-    if (state && this.active) await this.#leave(state.session_id);
+    if (state && this.active) await this.elsewhere.leave(state.session_id, this.#heardMs);
   }
 
   /** Nobody is signed in any more: nothing is open, nothing sounds, and no press does anything. */
@@ -199,22 +196,6 @@ export class Listening {
     this.#events.changed();
   }
 
-  /** Stops what sounds here of a script that is not open any more. */
-  async #leave(sessionId: string): Promise<void> {
-    const heardMs = this.#heardMs;
-    this.elsewhere.leave(sessionId);
-    const ack = await this.#commands.send("leave", { session_id: sessionId }, { forScript: null });
-    this.elsewhere.left(sessionId);
-    if (ack?.state) this.applyState(ack.state);
-    if (!ack) this.#strays.left(sessionId, heardMs);
-  }
-
-  /** Open here, or about to be, as somebody lets it sound here. */
-  #wants(state: State): boolean {
-    const moved = this.elsewhere.movedTo(this.deviceId) && this.elsewhere.state?.session_id === state.session_id;
-    return moved || state.script_id === this.script?.script_id;
-  }
-
   // What the server says
 
   joined(ack: JoinAck): void {
@@ -229,14 +210,12 @@ export class Listening {
     }
     this.#changed();
     if (ack.state?.playing) this.#reports.report();
-    void this.#strays.stop();
+    this.elsewhere.joined();
   }
 
   applyState(state: State): void {
     if (state.script_id !== this.script?.script_id) {
-      if (!this.elsewhere.take(state)) return;
-      this.#events.changed();
-      if (this.elsewhere.movedTo(this.deviceId)) this.#events.movedHere(state.script_id);
+      this.elsewhere.take(state);
       return;
     }
     const wasPlaying = this.active && this.#view.state?.playing;
@@ -284,7 +263,7 @@ export class Listening {
     const ack = await this.#commands.send("play", payload, { predict });
     if (script.script_id !== this.script?.script_id) {
       // Another script was opened meanwhile: this one would go on here in silence.
-      if (ack?.state?.active_device === this.deviceId) void this.#leave(ack.state.session_id);
+      if (ack?.state?.active_device === this.deviceId) void this.elsewhere.leave(ack.state.session_id, null);
       return;
     }
     this.#starting = false;
