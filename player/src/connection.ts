@@ -2,7 +2,8 @@
  * The line to the server: handshake, join and rejoin, commands with their acks, server time.
  * Owns the socket. Knows nothing of sound or page: whatever arrives goes to `ConnectionEvents`.
  *
- *     connect -> burst of clock samples, join with the last (epoch, revision) seen -> snapshot -> ready
+ *     connect -> burst of clock samples, join with the last (epoch, revision) seen -> snapshot
+ *             -> what sounded without a line is told -> ready
  *     command -> waits until ready -> ack; asks again only where the refusal says `retry`
  *     draining -> when it is time, commands wait, and once none is under way the line is made anew
  *     lost    -> nobody knows whether it arrived: it is sent again under the same id, which is done once
@@ -10,8 +11,10 @@
 
 import { io, type Socket } from "socket.io-client";
 
+import type { Ask } from "./catch_up.ts";
 import type { ClockEstimator } from "./clock.ts";
 import { ClockSampler } from "./clock_sampler.ts";
+import type { ConnectionEvents } from "./connection_events.ts";
 import { CONNECTION_LOST, NOT_CONNECTED, Refusal } from "./refusal.ts";
 import type {
   Ack,
@@ -40,29 +43,9 @@ const RESYNC_SPREAD_MS = 1_000;
 const RECONNECT_MS_MIN = 400;
 const RECONNECT_MS_MAX = 5_000;
 
-export type Status = "connecting" | "connected" | "reconnecting" | "refused";
 export interface Identity {
   readonly token: string;
   readonly device: { readonly id: string; readonly name: string; readonly kind: string };
-}
-
-export interface ConnectionEvents {
-  status(status: Status): void;
-  /** The server does not want this connection, and asking again will not help. */
-  refused(error: WireError): void;
-  joined(ack: JoinAck): void;
-  joinFailed(error: WireError): void;
-  state(state: State): void;
-  devices(told: DevicesTold): void;
-  sessionStarted(event: SessionStarted): void;
-  sessionEnded(event: SessionEnded): void;
-  bookmark(change: BookmarkChange): void;
-  prepared(event: Preparation): void;
-  streamRenewed(event: StreamRenewed): void;
-  /** The token runs out soon, and the connection with it. */
-  expiring(event: Expiring): void;
-  /** The latest confirmed state of the joined script. */
-  latest(): State | null;
 }
 
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -87,6 +70,8 @@ export class Connection {
   #asking = 0;
   /** Whether this line has brought the snapshot. */
   #served = false;
+  /** The first snapshot of this line has come, and what sounded without one is told. */
+  #catchingUp = false;
   /** Attempts of our own since a line brought it; the Socket.IO client counts those that it makes by itself. */
   #attempts = 0;
 
@@ -122,6 +107,16 @@ export class Connection {
     clearTimeout(this.#moveTimer);
     clearTimeout(this.#resyncTimer);
     this.#socket.disconnect();
+  }
+
+  /** Nothing that is said now is heard. */
+  get away(): boolean {
+    return !this.#ready;
+  }
+
+  /** How long the last question for the time was on its way, there and back. */
+  get rttMs(): number {
+    return this.#clock.rttMs;
   }
 
   /** Follows a script from now on, over every reconnect; the snapshot comes as `joined`. */
@@ -288,7 +283,7 @@ export class Connection {
 
   async #rejoin(): Promise<void> {
     const scriptId = this.#scriptId;
-    if (!scriptId) return;
+    if (!scriptId || this.#catchingUp) return;
     this.#ready = false;
     const held = this.#events.latest();
     const seen = held ? { epoch: held.epoch, revision: held.revision } : undefined;
@@ -298,14 +293,33 @@ export class Connection {
       // Something of the session has come since: an answer that does not have it may be older.
       await this.#rejoin();
     } else if (!isError(answer)) {
+      const telling = this.#served ? null : this.#catchUp(scriptId, answer);
+      const snapshot = telling ? await telling : answer;
+      if (!snapshot) return;
       // Presses that waited go on after this, so a report of what is joined is sent first.
       this.#becomeReady();
-      this.#events.joined(answer);
+      this.#events.joined(snapshot);
     } else if (answer.error.retry) {
       setTimeout(() => this.#socket.connected && void this.#rejoin(), RETRY_DELAYS_MS[1]);
     } else {
       this.#events.joinFailed(answer.error);
     }
+  }
+
+  #catchUp(scriptId: string, answer: JoinAck): Promise<JoinAck | null> | null {
+    const { id } = this.#socket;
+    const there = (): boolean => this.#socket.connected && this.#socket.id === id;
+    const ask: Ask = async (event, payload) => (there() ? await this.#ask(event, payload) : null);
+    const telling = this.#events.catchUp(answer, ask);
+    if (!telling) return null;
+    this.#catchingUp = true;
+    const told = telling.finally(() => (this.#catchingUp = false));
+    return told.then((snapshot) => {
+      if (snapshot && there() && scriptId === this.#scriptId) return snapshot;
+      // Another script was opened, or there is another line already, which has waited for this.
+      if (this.#socket.connected) void this.#rejoin();
+      return null;
+    });
   }
 
   #becomeReady(): void {

@@ -4,6 +4,7 @@
  *     | lag |           < 40 ms     nothing: nobody hears it
  *                       < 250 ms    play a touch faster or slower until it is gone: nothing is skipped
  *     otherwise         after a late start or a stall: report the true place, the playhead comes back to what was heard;
+ *                       likewise ahead of one that has followed this sound, and was late;
  *                       else seek: somebody moved the playhead
  */
 
@@ -12,6 +13,8 @@ import { foldingLoop, positionAt, type Playhead } from "./playhead.ts";
 export const UNHEARD_MS = 40;
 /** The server moves the playhead to a report that differs by more than this; below, the device adapts. */
 export const REANCHOR_MS = 250;
+/** A place that is further ahead of the playhead is not believed by the server. */
+export const BELIEVED_MS = 2_000;
 /** Speed change that speech and music bear unnoticed. */
 export const NUDGE = 0.04;
 
@@ -37,7 +40,7 @@ export function correction(playhead: Playhead, nowMs: number, elementMs: number,
   const size = Math.abs(lag);
   if (size < UNHEARD_MS) return { kind: "none" };
   if (size < REANCHOR_MS) return { kind: "nudge", factor: lag > 0 ? 1 + NUDGE : 1 - NUDGE };
-  if (late && lag > 0) return { kind: "report" };
+  if (late && (lag > 0 || (playhead.reported && size < BELIEVED_MS))) return { kind: "report" };
   return { kind: "seek" };
 }
 

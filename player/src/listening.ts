@@ -4,6 +4,7 @@
  */
 
 import type { Api } from "./api.ts";
+import { CatchUp, type Ask } from "./catch_up.ts";
 import type { ClockEstimator } from "./clock.ts";
 import { Commands } from "./commands.ts";
 import { type Connection, localMs } from "./connection.ts";
@@ -12,11 +13,15 @@ import { DeviceList } from "./device_list.ts";
 import { OtherScripts } from "./other_scripts.ts";
 import { endReached, positionAt, type Playhead } from "./playhead.ts";
 import { Reports } from "./reports.ts";
+import { RestingPlace } from "./resting_place.ts";
 import { SeekQueue } from "./seek_queue.ts";
 import { restingPlayhead, SessionView, soughtTo, type Prediction } from "./session_view.ts";
 import { Sound } from "./sound.ts";
 import { StreamSource } from "./stream_source.ts";
-import type { Ack, Device, DevicesTold, JoinAck, Place, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
+import type { Ack, Device, DevicesTold, JoinAck, Script, SessionEnded, State, StateAck, StreamRenewed } from "./wire.ts";
+
+/** How often it is noted where the sound is. */
+const LOOK_MS = 100;
 
 export interface ListeningEvents {
   changed(): void;
@@ -38,14 +43,10 @@ export class Listening {
   readonly #events: ListeningEvents;
   readonly #reports: Reports;
   readonly #commands: Commands;
+  readonly #catchUp: CatchUp;
   readonly #seeks = new SeekQueue((toMs) => this.#seekOnce(toMs));
+  readonly #resting = new RestingPlace();
   #blocked = false;
-  #place: Place | null = null;
-  /** The first `play` is not answered yet; `#jumpMs`: where to go then. */
-  #starting = false;
-  #jumpMs: number | null = null;
-  /** `#place` was chosen here, before anything was known of a session. */
-  #placeChosen = false;
 
   constructor(deviceId: string, audio: HTMLAudioElement, clock: ClockEstimator, api: Api, events: ListeningEvents) {
     this.deviceId = deviceId;
@@ -54,6 +55,7 @@ export class Listening {
     this.sound = new Sound(audio, () => this.serverNowMs(), {
       started: () => this.#soundStarted(),
       asking: () => this.#reports.underWay,
+      alone: () => this.#commands.connection?.away === true,
       blocked: () => this.#soundBlocked(),
       ended: () => this.#reports.report(),
       stoppedOutside: () => void this.pause(),
@@ -78,8 +80,9 @@ export class Listening {
       told: (state) => this.applyState(state),
     });
     this.controls = new Controls(this.#commands, () => this.positionMs);
+    const activeState = (): State | null => (this.active ? this.#view.state : null);
     this.#reports = new Reports({
-      activeState: () => (this.active ? this.#view.state : null),
+      activeState,
       busy: () => this.#view.busy,
       positionMs: () => this.sound.positionMs,
       serverMs: () => (clock.sampleCount > 0 ? this.serverNowMs() : null),
@@ -87,8 +90,20 @@ export class Listening {
       figures: () => this.sound.figures(),
       send: async (payload) => (await this.#commands.connection?.report(payload)) ?? null,
       sendLast: (payload) => this.#commands.connection?.lastReport(payload),
-      answered: (ack) => this.#reportAnswered(ack),
+      answered: (ack, atMs) => this.#reportAnswered(ack, atMs),
     });
+    this.#catchUp = new CatchUp({
+      deviceId,
+      activeState,
+      placeMs: () => this.sound.positionMs,
+      sounding: () => this.#view.playhead?.playing === true && !audio.paused,
+      moving: () => this.sound.moving,
+      rate: () => audio.playbackRate,
+      serverMs: () => this.serverNowMs(),
+      rttMs: () => this.#commands.connection?.rttMs ?? 0,
+      problem: (message) => events.problem(message),
+    });
+    setInterval(() => this.#catchUp.look(), LOOK_MS);
   }
 
   use(connection: Connection): void {
@@ -140,7 +155,7 @@ export class Listening {
   /** What to show and to sound: the session's playhead, or one that rests at the stored place. */
   get playhead(): Playhead | null {
     if (!this.script) return null;
-    return this.#view.playhead ?? restingPlayhead(this.script, this.#place);
+    return this.#view.playhead ?? restingPlayhead(this.script, this.#resting.place);
   }
 
   get positionMs(): number {
@@ -177,18 +192,17 @@ export class Listening {
   close(): void {
     this.#commands.connection = null;
     this.#begin(null);
+    this.#catchUp.forget();
   }
 
   /** Nothing of the script before may linger. */
   #begin(script: Script | null): void {
+    this.#catchUp.opened();
     this.script = script;
     this.elsewhere.opened(script?.script_id ?? null);
     this.#view.clear();
-    this.#place = null;
-    this.#placeChosen = false;
+    this.#resting.forget();
     this.#blocked = false;
-    this.#starting = false;
-    this.#jumpMs = null;
     this.#seeks.forget();
     this.sound.follow(null);
     this.sound.unload();
@@ -198,6 +212,15 @@ export class Listening {
 
   // What the server says
 
+  /** The line is lost: what is heard from now on it hears of later. */
+  lineLost(): void {
+    this.#catchUp.lost();
+  }
+
+  catchUp(ack: JoinAck, ask: Ask): Promise<JoinAck | null> | null {
+    return this.#catchUp.tell(ack, ask);
+  }
+
   joined(ack: JoinAck): void {
     this.#deviceList.take(ack);
     if (ack.state) {
@@ -206,7 +229,7 @@ export class Listening {
       if (this.#view.holding && !this.#view.busy) void this.pause();
     } else {
       this.#view.clear();
-      if (!this.#placeChosen) this.#place = ack.place;
+      this.#resting.told(ack.place);
     }
     this.#changed();
     if (ack.state?.playing) this.#reports.report();
@@ -226,7 +249,7 @@ export class Listening {
 
   /** Takes a state of the script that is open: the server knows the place from now on. Answers whether it is later. */
   #apply(state: State): boolean {
-    this.#placeChosen = false;
+    this.#resting.known();
     return this.#view.apply(state);
   }
 
@@ -241,7 +264,7 @@ export class Listening {
   sessionEnded(event: SessionEnded): void {
     this.elsewhere.ended(event.session_id);
     if (this.#view.state?.session_id === event.session_id) {
-      this.#place = { position: this.positionMs / 1000, finished: false };
+      this.#resting.left(this.positionMs);
       this.#view.clear();
     }
     this.#changed();
@@ -255,22 +278,20 @@ export class Listening {
     const startMs = this.ended ? 0 : this.positionMs;
     const live = state !== null && !state.ended;
     const session = live ? { session_id: state.session_id } : { script_id: script.script_id };
-    const position = live || !this.#placeChosen ? {} : { position: startMs / 1000 };
+    const position = live || !this.#resting.chosen ? {} : { position: startMs / 1000 };
     const device = deviceId ?? (live ? undefined : this.deviceId);
     const payload = { ...session, ...position, ...(device && { device_id: device }) };
     const predict: Prediction = (before) => ({ ...before, positionMs: startMs, playing: true });
-    this.#starting = !live;
+    this.#resting.starts(!live);
     const ack = await this.#commands.send("play", payload, { predict });
     if (script.script_id !== this.script?.script_id) {
       // Another script was opened meanwhile: this one would go on here in silence.
       if (ack?.state?.active_device === this.deviceId) void this.elsewhere.leave(ack.state.session_id, null);
       return;
     }
-    this.#starting = false;
+    const jumpMs = this.#resting.started();
     const url = (ack as { stream_url?: string } | null)?.stream_url;
     if (url) this.sound.load(url);
-    const jumpMs = this.#jumpMs;
-    this.#jumpMs = null;
     if (jumpMs !== null) void this.seek(jumpMs);
   }
 
@@ -292,9 +313,7 @@ export class Listening {
     if (!playhead) return;
     const clampedMs = Math.round(Math.min(Math.max(toMs, 0), playhead.durationMs));
     if (!state) {
-      if (this.#starting) this.#jumpMs = clampedMs;
-      this.#place = { position: clampedMs / 1000, finished: false };
-      this.#placeChosen = true;
+      this.#resting.choose(clampedMs);
       this.#changed();
       return;
     }
@@ -354,7 +373,8 @@ export class Listening {
     if (this.active && this.playing) void this.pause();
   }
 
-  #reportAnswered(ack: Ack<StateAck>): void {
+  #reportAnswered(ack: Ack<StateAck>, atMs: number): void {
+    if (ack.ok) this.#catchUp.reported(atMs);
     const state = ack.ok ? ack.state : ack.error.state;
     if (state && state.script_id === this.script?.script_id) this.#apply(state);
     this.#changed();

@@ -7,7 +7,8 @@ import { Api } from "./api.ts";
 import { Bookmarks } from "./bookmarks.ts";
 import { Chapters } from "./chapters.ts";
 import { ClockEstimator } from "./clock.ts";
-import { Connection, type Status } from "./connection.ts";
+import { Connection } from "./connection.ts";
+import type { Status } from "./connection_events.ts";
 import { Devices } from "./devices.ts";
 import { byTestId, find, setText } from "./dom.ts";
 import { deviceName, identity, signIn, signOut, storedToken, takeInvitation } from "./identity.ts";
@@ -105,8 +106,12 @@ class Page {
 
   #connect(me: ReturnType<typeof identity>, clock: ClockEstimator): Connection {
     return new Connection("", me, clock, {
-      status: (status) => showStatus(status),
+      status: (status) => {
+        showStatus(status);
+        if (status === "reconnecting") this.#listening.lineLost();
+      },
       refused: (error) => this.#refused(error),
+      catchUp: (ack, ask) => this.#listening.catchUp(ack, ask),
       joined: (ack) => {
         this.#listening.joined(ack);
         void this.#bookmarks.load();

@@ -25,7 +25,8 @@ export interface ReportSource {
   figures(): SoundFigures;
   send(payload: object): Promise<Ack<StateAck> | null>;
   sendLast(payload: object): void;
-  answered(ack: Ack<StateAck>): void;
+  /** `atMs`: the server time at which the place of the report was taken. */
+  answered(ack: Ack<StateAck>, atMs: number): void;
 }
 
 export class Reports {
@@ -57,9 +58,10 @@ export class Reports {
   }
 
   async #send(payload: object): Promise<void> {
+    const atMs = this.#source.serverMs() ?? 0;
     this.#underWay = true;
     const ack = await this.#source.send(payload).finally(() => (this.#underWay = false));
-    if (ack) this.#source.answered(ack);
+    if (ack) this.#source.answered(ack, atMs);
     this.flush();
   }
 

@@ -10,7 +10,7 @@
 
 import Hls, { type ErrorData } from "hls.js/light";
 
-import { correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
+import { BELIEVED_MS, correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
 import { firstLevel, HLS_CONFIG } from "./hls_settings.ts";
 import { volumeFor } from "./loudness.ts";
 import { mediaVersionOf, StreamAddress } from "./media_urls.ts";
@@ -37,6 +37,8 @@ export interface SoundEvents {
   started(): void;
   /** Whether a report is not answered yet: it may bring the playhead back. */
   asking(): boolean;
+  /** Whether nobody hears of this sound for now: there is no line. */
+  alone(): boolean;
   /** The browser wants a tap before it lets this page sound. */
   blocked(): void;
   ended(): void;
@@ -197,11 +199,13 @@ export class Sound {
     const placeMs = positionAt(next, nowMs);
     this.#startLoading(placeMs);
     const hereMs = this.positionMs;
-    const awayMs = hereMs === null ? 0 : Math.abs(lagMs(next, nowMs, hereMs));
+    const lag = hereMs === null ? 0 : lagMs(next, nowMs, hereMs);
     const moved = !before || !before.playing || !next.playing || jumped(before, next, nowMs);
     // A playhead that has followed this sound is as right as the clock: the rest is played away, and nothing skipped.
     const followed = before?.playing && next.playing && next.reported && this.#speaks;
-    if (moved && awayMs >= (followed ? REANCHOR_MS : UNHEARD_MS)) {
+    const bearableMs = followed ? (lag > 0 ? REANCHOR_MS : BELIEVED_MS) : UNHEARD_MS;
+    if (moved && followed && lag <= -REANCHOR_MS) this.#markLate();
+    if (moved && Math.abs(lag) >= bearableMs) {
       if (next.playing) this.#quality.asked(performance.now());
       this.#seek(this.#entryMs(next, nowMs));
     }
@@ -262,6 +266,8 @@ export class Sound {
     this.#folding = false;
     this.#stillAtS = null;
     const nowMs = this.#serverNowMs();
+    // Nobody can bring the playhead back yet.
+    if (this.#events.alone()) this.#lateSinceMs = nowMs;
     const patienceMs = LATE_MS_MAX + (this.#events.asking() ? ANSWER_MS_MAX : 0);
     const late = this.#speaks && nowMs - this.#lateSinceMs < patienceMs;
     if (this.#reportedMs === null) this.#reportStart(nowMs);
@@ -279,7 +285,7 @@ export class Sound {
     if (what.kind === "seek") this.#seek(this.#entryMs(target, nowMs));
     const quietMs = nowMs - (this.#reportedMs ?? nowMs);
     // The first report may have come before the sound fell behind, or has not been answered.
-    if (what.kind === "report" && quietMs >= REPORT_AGAIN_MS) this.#reportStart(nowMs);
+    if (what.kind === "report" && !this.#events.alone() && quietMs >= REPORT_AGAIN_MS) this.#reportStart(nowMs);
   }
 
   #reportStart(nowMs: number): void {

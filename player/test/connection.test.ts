@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
 import { SAMPLES_MAX } from "../src/clock.ts";
-import { localMs, type Status } from "../src/connection.ts";
+import { localMs } from "../src/connection.ts";
+import type { Status } from "../src/connection_events.ts";
 import { Refusal } from "../src/refusal.ts";
 import type { Preparation, WireError } from "../src/wire.ts";
 import {

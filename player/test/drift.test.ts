@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { correction, jumped, lagMs, NUDGE, REANCHOR_MS, UNHEARD_MS } from "../src/drift.ts";
+import { BELIEVED_MS, correction, jumped, lagMs, NUDGE, REANCHOR_MS, UNHEARD_MS } from "../src/drift.ts";
 import { playheadOf } from "../src/playhead.ts";
 import { aState, NOW_MS } from "./states.ts";
 
@@ -26,6 +26,10 @@ test("a late start brings the playhead to the sound, not the sound to the playhe
 test("away from the playhead without having stalled is a seek", () => {
   assert.deepEqual(correction(running, NOW_MS + 500, 9_000, false), { kind: "seek" });
   assert.deepEqual(correction(running, NOW_MS, 10_000 + REANCHOR_MS, true), { kind: "seek" });
+  const followed = { ...running, reported: true };
+  assert.deepEqual(correction(followed, NOW_MS, 10_000 + REANCHOR_MS, true), { kind: "report" });
+  assert.deepEqual(correction(followed, NOW_MS, 10_000 + REANCHOR_MS, false), { kind: "seek" });
+  assert.deepEqual(correction(followed, NOW_MS, 10_000 + BELIEVED_MS, true), { kind: "seek" });
 });
 
 test("around a loop's fold the shorter way counts", () => {

@@ -7,7 +7,8 @@ import { afterEach, beforeEach } from "node:test";
 import { Server, type Socket as ServerSocket } from "socket.io";
 
 import { ClockEstimator } from "../src/clock.ts";
-import { Connection, type ConnectionEvents } from "../src/connection.ts";
+import { Connection } from "../src/connection.ts";
+import type { ConnectionEvents } from "../src/connection_events.ts";
 import type { JoinAck, State } from "../src/wire.ts";
 import { aState, NOW_MS } from "./states.ts";
 
@@ -78,6 +79,7 @@ export async function connect(events: Partial<ConnectionEvents> = {}): Promise<{
   connection = new Connection(`http://127.0.0.1:${port}`, identity, clock, {
     status: () => undefined,
     refused: () => undefined,
+    catchUp: () => null,
     joinFailed: () => undefined,
     state: () => undefined,
     devices: () => undefined,

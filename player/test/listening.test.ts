@@ -36,6 +36,8 @@ let clock: ClockEstimator;
 /** What the server lists, and how another session is than that of the open script. */
 let sessions: ListedSession[];
 let elsewhere: State | null;
+/** There is no line. */
+let away: boolean;
 /** What a report is answered. */
 let reportAck: Promise<unknown>;
 
@@ -53,11 +55,13 @@ beforeEach(() => {
     movedHere: (scriptId) => movedHere.push(scriptId),
   });
   const report = async (payload: Record<string, unknown>): Promise<unknown> => (reports.push(payload), reportAck);
+  away = false;
   const look = async (): Promise<State | null> => elsewhere;
-  listening.use({ command, join: () => undefined, report, look } as unknown as Connection);
+  const line = { command, join: () => undefined, report, look, rttMs: 0, get away() { return away; } };
+  listening.use(line as unknown as Connection);
 });
 
-afterEach(() => mock.timers.reset());
+afterEach(() => (mock.timers.reset(), mock.restoreAll()));
 
 function command(
   event: string,
@@ -352,4 +356,42 @@ test("who signs out leaves what sounds here, and not what sounds elsewhere", () 
   const before = sent.length;
   void listening.leave();
   assert.equal(sent.length, before);
+});
+
+test("a sound that went on for long without a line goes on where it is, and what was heard is told first", async () => {
+  const began = openPlaying({ position: 20, duration: 600 });
+  listening.script = { ...script(1), duration: 600 };
+  Object.assign(audio, { readyState: 4, currentTime: 20 });
+  audio.dispatchEvent(new Event("loadedmetadata"));
+  const now = performance.now.bind(performance);
+  let laterMs = 0;
+  mock.method(performance, "now", () => now() + laterMs);
+  const plays = (forMs: number): void => {
+    for (let ms = 0; ms < forMs; ms += 100) {
+      laterMs += 100;
+      audio.currentTime += 0.1;
+      mock.timers.tick(100);
+    }
+  };
+  away = true;
+  listening.lineLost();
+  plays(30_000);
+  assert.ok(Math.abs(audio.currentTime - 50) < 0.3, `${audio.currentTime}`);
+  const stoppedThere = { ...began, revision: 2, playing: false };
+  const told: string[] = [];
+  const telling = listening.catchUp(
+    { ok: true, state: stoppedThere, place: null, server_time: 0, ...devices },
+    async (event, payload) => {
+      told.push(event);
+      const { position } = payload as { position: number };
+      const state = live({ revision: 2 + told.length, position, duration: 600, playing: event === "play" });
+      return { ok: true, state, server_time: 0 } as never;
+    },
+  );
+  const taken = await telling;
+  assert.deepEqual([told, taken?.state?.revision], [["offline", "play"], 4]);
+  const hereS = audio.currentTime;
+  away = false;
+  listening.joined(taken as JoinAck);
+  assert.deepEqual([audio.currentTime, audio.paused, listening.playing], [hereS, false, true]);
 });

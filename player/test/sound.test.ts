@@ -22,8 +22,9 @@ let nowMs: number;
 let reports: number;
 /** Where the sound was whenever it was told, in ms. */
 let told: (number | null)[];
-/** A report is not answered yet. */
+/** A report is not answered yet; there is no line. */
 let asking: boolean;
+let alone: boolean;
 const fail = (): boolean => audio.dispatchEvent(new Event("error"));
 
 beforeEach(() => {
@@ -34,7 +35,7 @@ beforeEach(() => {
   nowMs = 0;
   reports = 0;
   told = [];
-  asking = false;
+  [asking, alone] = [false, false];
   const say = (word: string) => (): void => void said.push(word);
   sound = new Sound(audio as unknown as HTMLAudioElement, () => nowMs, {
     started: () => {
@@ -42,6 +43,7 @@ beforeEach(() => {
       told.push(sound.positionMs);
     },
     asking: () => asking,
+    alone: () => alone,
     blocked: say("blocked"),
     ended: say("ended"),
     stoppedOutside: say("stopped"),
@@ -158,6 +160,17 @@ test("a playhead that somebody has moved is sought, however near, and so is one 
   }
 });
 
+test("a playhead that has followed this sound, and was late, is told where that is, and nothing is heard twice", () => {
+  goes();
+  for (let tick = 0; tick < 50; tick += 1) runs(100);
+  const [hereS, before] = [audio.currentTime, reports];
+  sound.follow(reported(-600));
+  runs(100);
+  assert.deepEqual([Math.round((audio.currentTime - hereS) * 1000), reports], [100, before + 1]);
+  sound.follow(reported(-3_000));
+  assert.ok(audio.currentTime < hereS, "further ahead it is not believed");
+});
+
 test("a sound that begins again begins where the playhead is, whoever has told it", () => {
   fallsBehind();
   sound.follow(null);
@@ -190,6 +203,17 @@ test("a sound does not give way to the playhead while the server has not said wh
   assert.equal(Math.round(audio.currentTime * 1000), 4_200);
   sound.follow(place);
   assert.equal(Math.round(audio.currentTime * 1000), 4_200);
+});
+
+test("a sound without a line goes on where it is, for as long as that lasts, and is told when the line is back", () => {
+  fallsBehind();
+  alone = true;
+  const before = reports;
+  for (let tick = 0; tick < 200; tick += 1) runs(100);
+  assert.deepEqual([Math.round(audio.currentTime * 1000), reports], [20_200, before]);
+  alone = false;
+  runs(100);
+  assert.deepEqual([Math.round(audio.currentTime * 1000), reports], [20_300, before + 1]);
 });
 
 test("a sound gives way in the end, also where a report is never done with", () => {

@@ -7,13 +7,19 @@ from pathlib import Path
 
 CHUNK_BYTES = 65_536
 
+Target = Path | int
+"""A unix socket, or a port."""
+
 
 class Proxy:
-    """Passes TCP connections on to a server's unix socket. Made by `proxying`; `target` None refuses them."""
+    """Passes TCP connections on to a server's unix socket, or its port of this machine. Made by `proxying`.
+
+    `target` None refuses them.
+    """
 
     def __init__(self) -> None:
         self.port = 0
-        self.target: Path | None = None
+        self.target: Target | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
 
@@ -34,7 +40,7 @@ class Proxy:
         try:
             if self.target is None:
                 raise ConnectionRefusedError
-            far_reader, far_writer = await asyncio.open_unix_connection(str(self.target))
+            far_reader, far_writer = await _connected(self.target)
         except OSError:
             writer.transport.abort()
             return
@@ -56,8 +62,14 @@ class Proxy:
         writer.transport.abort()
 
 
+async def _connected(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if isinstance(target, Path):
+        return await asyncio.open_unix_connection(str(target))
+    return await asyncio.open_connection("127.0.0.1", target)
+
+
 @asynccontextmanager
-async def proxying(target: Path | None) -> AsyncIterator[Proxy]:
+async def proxying(target: Target | None) -> AsyncIterator[Proxy]:
     """Listens on a port of its own until the block ends."""
     proxy = Proxy()
     proxy.target = target
