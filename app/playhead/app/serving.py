@@ -184,6 +184,7 @@ async def _measured(settings: Settings, metrics: Metrics, parts: Core, place: Pl
         (metrics.room.pace, lambda: parts.realtime.pace),
     ]
     vitals = Vitals(metrics, [*readings, *parts.stores.readings])
+    metrics.cache_away.set(0)
     vitals.start()
     try:
         yield

@@ -7,12 +7,14 @@ serves `/metrics` adds them up. The folder must be set before the library is imp
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
+from prometheus_client.samples import Sample
 
 from playhead.runtime.metric_files import LockedCollector
 from playhead.runtime.tallies import Tallies
@@ -114,6 +116,22 @@ _AddedUp = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 """What `/metrics` shows of a gauge that several processes have."""
 
 
+class _SetGauge(Gauge):
+    """Exported from the first time on that this process sets it. The library would export 0 for every process that has
+    registered it: of the journal by servers, which never look at it, and of the store by flushers."""
+
+    def _metric_init(self) -> None:
+        """Not yet."""
+
+    @cached_property
+    def _value(self) -> Any:
+        super()._metric_init()
+        return self.__dict__["_value"]
+
+    def _child_samples(self) -> Iterable[Sample]:
+        return super()._child_samples() if "_value" in self.__dict__ else ()
+
+
 class _Maker:
     """Registers instruments, all named `playhead_…` and with the same buckets of latency."""
 
@@ -127,7 +145,7 @@ class _Maker:
         return Histogram(f"playhead_{name}", text, labels, registry=self._registry, buckets=LATENCY_BUCKETS_S)
 
     def gauge(self, name: str, text: str, added_up: _AddedUp, *labels: str) -> Gauge:
-        return Gauge(f"playhead_{name}", text, labels, registry=self._registry, multiprocess_mode=added_up)
+        return _SetGauge(f"playhead_{name}", text, labels, registry=self._registry, multiprocess_mode=added_up)
 
 
 def _links(make: _Maker) -> Links:

@@ -133,6 +133,7 @@ class RealtimeServer:
     def attach(self, app: web.Application) -> None:
         """Serves Socket.IO at `/socket.io/` of `app`; it listens at a `site`. Called from the loop that serves it."""
         self._sio.attach(app)
+        self._metrics.sockets.set(0)  # told as well while there is none
         self._convergence.start()
         self._streams.start()
         self._watch.start()
