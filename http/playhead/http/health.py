@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import structlog
 from redis.asyncio import Redis
 
+from playhead.http.valkey_refusals import refusal_of, told_by
 from playhead.runtime.redis import NotPrimary
 from playhead.runtime.redis_clients import primaries_of
 from playhead.runtime.store_clock import UNCERTAINTY_MS_MAX, StoreClock
@@ -30,24 +31,25 @@ class NotReady(Exception):
 
 
 def valkey_check(client: Redis) -> Check:
-    """Valkey answers, is a primary, and keeps what it was given: under another eviction policy it would forget.
+    """Valkey answers, is a primary, keeps what it was given (under another eviction policy it would forget), and takes
+    more: one that refuses what is written answers all the same.
 
-    Of a cluster's primaries each that answers is asked: one that is away takes no other's listeners their places.
+    Of a cluster's primaries each that answers is asked: one that is away, or takes nothing more, takes no other's
+    listeners their places.
     """
 
     async def check() -> None:
-        told = await asyncio.gather(*map(_policy, await primaries_of(client)), return_exceptions=True)
-        policies = {answer for answer in told if isinstance(answer, str)}
-        if not policies:
+        told = await asyncio.gather(*map(told_by, await primaries_of(client)), return_exceptions=True)
+        answers = [answer for answer in told if isinstance(answer, dict)]
+        if not answers:
             raise _no_answer(told)
-        for policy in policies - {EVICTION_POLICY}:
+        for policy in {str(answer.get("maxmemory_policy")) for answer in answers} - {EVICTION_POLICY}:
             raise NotReady(f"maxmemory-policy is {policy}; set it to {EVICTION_POLICY}")
+        refusals = [refusal_of(answer) for answer in answers]
+        if all(refusals):
+            raise NotReady(refusals[0])
 
     return check
-
-
-async def _policy(server: Redis) -> str:
-    return str((await server.info("memory")).get("maxmemory_policy"))
 
 
 def _no_answer(told: Sequence[object]) -> BaseException:

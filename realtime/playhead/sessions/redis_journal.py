@@ -48,6 +48,11 @@ redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 3))
 return 1
 """
 
+# (journal key; group, first id): makes the group, also in a store that is full: to empty it takes one.
+MAKE_GROUP = """#!lua flags=allow-oom
+return redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
+"""
+
 # (journal key; group, own name, forgotten_ms): forgets this consumer and dead ones, but none that has entries in hand:
 # those would be nobody's, neither new nor pending.
 FORGET_CONSUMERS = """
@@ -137,7 +142,7 @@ class RedisJournal:
             if not (isinstance(error, ResponseError) and str(error).startswith("NOGROUP")):
                 raise error
             try:
-                await self._client.xgroup_create(journal_key(partition), GROUP, FIRST, mkstream=True)
+                await self._client.eval(MAKE_GROUP, 1, journal_key(partition), GROUP, FIRST)
             except ResponseError as refusal:
                 if not str(refusal).startswith("BUSYGROUP"):
                     raise

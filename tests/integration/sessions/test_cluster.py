@@ -354,3 +354,17 @@ async def test_every_primary_has_to_keep_what_it_was_given(cluster: Cluster, sto
         assert (await run_checks(check))["valkey"] == "maxmemory-policy is allkeys-lru; set it to noeviction"
     finally:
         cluster.ask(2, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def test_a_primary_that_is_full_takes_no_other_ones_listeners_their_places(
+    cluster: Cluster, store: RedisStore
+) -> None:
+    check = {"valkey": valkey_check(store.client)}
+    try:
+        for number in range(PRIMARIES):
+            assert await run_checks(check) == {"valkey": "ok"}
+            cluster.ask(number, "CONFIG", "SET", "maxmemory", "100kb")
+        assert (await run_checks(check))["valkey"].startswith("it is full ")
+    finally:
+        for number in range(PRIMARIES):
+            cluster.ask(number, "CONFIG", "SET", "maxmemory", "0")

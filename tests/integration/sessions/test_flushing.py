@@ -67,6 +67,21 @@ async def test_one_busy_listener_is_flushed_in_whole_batches(bench: JournalBench
     assert versions == sorted(versions)
 
 
+async def test_a_store_that_filled_up_before_the_first_flusher_came_is_emptied_all_the_same(
+    database: Database, start_valkey: Callable[..., EmbeddedValkey]
+) -> None:
+    bench = JournalBench(database, start_valkey().url)
+    await bench.begin(3)
+    await bench.write(2)
+    async with redis.asyncio.Redis.from_url(bench.valkey_url) as client:
+        await client.config_set("maxmemory", "100kb")
+        with pytest.raises(redis.asyncio.ResponseError):
+            await client.set("key", "value")
+    async with bench.flushing():
+        await bench.until_empty()
+    await bench.assert_stored()
+
+
 async def test_two_flushers_share_the_work(bench: JournalBench) -> None:
     await bench.begin(100)
     async with bench.flushing() as one, bench.flushing() as other:
