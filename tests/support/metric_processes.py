@@ -11,8 +11,8 @@ from playhead.runtime.metric_files import LockedCollector
 
 PROGRAM = """
 import sys
-from playhead.runtime.metrics import create_metrics
-metrics = create_metrics()
+from playhead.runtime.metrics import process_metrics
+metrics = process_metrics()
 exec(sys.argv[1])
 print("set", flush=True)
 sys.stdin.read()
@@ -27,7 +27,7 @@ def keeping(folder: Path, does: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-c", PROGRAM, does]
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "set\n"
+        assert "set\n" in process.stdout, "it has ended"  # reads on until then
         yield process
 
 
@@ -35,3 +35,9 @@ def exported(folder: Path) -> dict[str, float]:
     """What `/metrics` of that folder shows of metrics without labels."""
     samples = [sample for family in LockedCollector(folder).collect() for sample in family.samples]
     return {sample.name: sample.value for sample in samples if not sample.labels}
+
+
+def labelled(folder: Path, name: str) -> dict[str, float]:
+    """By its label, what `/metrics` of that folder shows of a metric with one."""
+    samples = [sample for family in LockedCollector(folder).collect() for sample in family.samples]
+    return {next(iter(sample.labels.values())): sample.value for sample in samples if sample.name == name}

@@ -12,8 +12,11 @@ METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 def main() -> None:
     """Runs the command line and exits with its code."""
     shared = os.environ.get("PLAYHEAD_METRICS_DIR") or os.environ.get(METRICS_DIR_VARIABLE)
-    folder = Path(shared) if shared else Path(tempfile.mkdtemp(prefix="playhead-metrics-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = Path(shared) if shared else Path(tempfile.mkdtemp(prefix="playhead-metrics-"))
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"playhead: The metrics folder cannot be made: {error}. Set PLAYHEAD_METRICS_DIR.")
     os.environ[METRICS_DIR_VARIABLE] = str(folder)
     try:
         from playhead.app.cli import run

@@ -6,10 +6,9 @@ import gc
 import structlog
 
 from playhead.app.databases import service_database
-from playhead.app.machine import metrics_server
+from playhead.app.machine import metrics_server, own_metrics
 from playhead.app.signals import stop_requested
 from playhead.db import JournalRepository
-from playhead.runtime.metrics import create_metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.store_clock import RedisTime, StoreClock
 from playhead.sessions.flushing import Flusher
@@ -29,7 +28,7 @@ async def flush(settings: Settings) -> int:
     """
     assert settings.redis_url is not None
     gc.set_threshold(GC_ALLOCATIONS)
-    metrics = create_metrics()
+    metrics = own_metrics()
     server = metrics_server(settings)
     redis_url = settings.redis_url.get_secret_value()
     journal, clock = RedisJournal(redis_url), StoreClock(RedisTime(redis_url))

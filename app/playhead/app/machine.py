@@ -14,7 +14,7 @@ from playhead.app.listening import cannot_listen
 from playhead.db import DatabaseUnavailable, ScriptRepository
 from playhead.engine.admission import Limits
 from playhead.runtime.bucket_urls import bucket_and_prefix
-from playhead.runtime.metrics import MetricsServer
+from playhead.runtime.metrics import Metrics, MetricsServer, metrics_folder, process_metrics
 from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.storage import (
     LocalStorage,
@@ -85,6 +85,16 @@ def socket_limits(settings: Settings, descriptors: int | None = None) -> Limits:
         connections_max=descriptors - reserved,
         rest_max=descriptors - reserved - half_open - sockets_max,
     )
+
+
+def own_metrics() -> Metrics:
+    """This process's. Raises SettingsError when its folder cannot be used, or has no room."""
+    try:
+        return process_metrics()
+    except OSError as error:
+        raise SettingsError(
+            f"The metrics folder {metrics_folder()} cannot be used: {error}. Set {environment_name('metrics_dir')}."
+        ) from None
 
 
 def metrics_server(settings: Settings) -> MetricsServer:

@@ -21,7 +21,7 @@ from aiohttp import web
 from playhead.app.composition import Core, command_rate, core
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
-from playhead.app.machine import check_storage, media_storage, metrics_server, upload_ingest
+from playhead.app.machine import check_storage, media_storage, metrics_server, own_metrics, upload_ingest
 from playhead.app.on_demand import OnDemand, demand_slots
 from playhead.app.player_build import source_folder
 from playhead.app.processes.listeners import BACKLOG_CONNECTIONS
@@ -37,7 +37,7 @@ from playhead.http.services import Services, Unplayable
 from playhead.realtime.server import RealtimeServer
 from playhead.realtime.websocket_only import websocket_only
 from playhead.runtime.clock import Clock
-from playhead.runtime.metrics import Metrics, Reading, Vitals, create_metrics
+from playhead.runtime.metrics import Metrics, Reading, Vitals
 from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.announcements import Announcements
@@ -59,7 +59,7 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
     Raises SettingsError for what is wrong with this machine or its settings, LeaseRefused and CommandFailed where the
     sessions are another process's.
     """
-    metrics, storage = create_metrics(), media_storage(settings)
+    metrics, storage = own_metrics(), media_storage(settings)
     async with (
         stop_requested(end_with_parent=place is not None) as stop,
         database(settings) as opened,

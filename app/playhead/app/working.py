@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import structlog
 
 from playhead.app.databases import database
-from playhead.app.machine import check_storage, media_storage, metrics_server, programs
+from playhead.app.machine import check_storage, media_storage, metrics_server, own_metrics, programs
 from playhead.app.signals import stop_requested
 from playhead.db import Database, LoudnessRepository, ScriptRepository
-from playhead.runtime.metrics import Metrics, create_metrics
+from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.script_news import ScriptTeller
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 async def work(settings: Settings) -> int:
     """Works until SIGTERM or Ctrl-C; what is in hand is given back. Raises SettingsError."""
-    metrics = create_metrics()
+    metrics = own_metrics()
     storage, found = media_storage(settings), programs()
     server = metrics_server(settings)
     try:

@@ -18,6 +18,8 @@ import structlog
 from prometheus_client import Metric, multiprocess
 from prometheus_client.mmap_dict import MmapedDict
 
+from playhead.runtime.metric_values import ReservedValues
+
 log = structlog.get_logger(__name__)
 
 FOLDED_KINDS = ("counter", "histogram")
@@ -72,7 +74,7 @@ def _add(dead: Path, to: Path) -> None:
         if file.exists():
             for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
                 sums[key] = sums.get(key, 0.0) + value
-    values = MmapedDict(str(made))  # type: ignore[no-untyped-call]
+    values = ReservedValues(str(made))
     for key, value in sums.items():
         values.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
     values.close()  # type: ignore[no-untyped-call]

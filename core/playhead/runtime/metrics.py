@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
 from prometheus_client.samples import Sample
 
-from playhead.runtime.metric_files import LockedCollector
+from playhead.runtime.metric_files import FOLDED_KINDS, LockedCollector
+from playhead.runtime.metric_values import keep_room
 from playhead.runtime.tallies import Tallies
 from playhead.runtime.tasks import cancelled
 
@@ -264,6 +265,13 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         demand=_demand(make),
         garbage=_garbage(make),
     )
+
+
+def process_metrics() -> Metrics:
+    """The instruments of this process, in files of its own in the metrics folder. Raises OSError without room."""
+    kinds = (*FOLDED_KINDS, *(f"gauge_{added_up}" for added_up in get_args(_AddedUp)))
+    keep_room(metrics_folder(), os.getpid(), kinds)
+    return create_metrics()
 
 
 class MetricsServer:
