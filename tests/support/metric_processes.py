@@ -11,6 +11,7 @@ from playhead.runtime.metric_files import LockedCollector
 
 PROGRAM = """
 import sys
+exec(sys.argv[2])
 from playhead.runtime.metrics import process_metrics
 metrics = process_metrics()
 exec(sys.argv[1])
@@ -20,11 +21,13 @@ sys.stdin.read()
 
 
 @contextmanager
-def keeping(folder: Path, does: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process that did `does` with its `metrics`; it lives until its input ends, or somebody kills it."""
+def keeping(folder: Path, does: str, first: str = "") -> Iterator["subprocess.Popen[str]"]:
+    """A process that did `first`, and then `does` with its `metrics`; it lives until its input ends, or somebody
+    kills it.
+    """
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", PROGRAM, does]
+    command = [sys.executable, "-c", PROGRAM, does, first]
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         assert "set\n" in process.stdout, "it has ended"  # reads on until then

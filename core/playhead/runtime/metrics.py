@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, start_http_server
 from prometheus_client.samples import Sample
 
-from playhead.runtime.metric_files import FOLDED_KINDS, LockedCollector
+from playhead.runtime.metric_files import FOLDED_KINDS, LockedCollector, claim_folder
 from playhead.runtime.metric_values import keep_room
 from playhead.runtime.tallies import Tallies
 from playhead.runtime.tasks import cancelled
@@ -268,9 +268,13 @@ def create_metrics(registry: CollectorRegistry | None = None) -> Metrics:
 
 
 def process_metrics() -> Metrics:
-    """The instruments of this process, in files of its own in the metrics folder. Raises OSError without room."""
-    kinds = (*FOLDED_KINDS, *(f"gauge_{added_up}" for added_up in get_args(_AddedUp)))
-    keep_room(metrics_folder(), os.getpid(), kinds)
+    """The instruments of this process, in files of its own in the metrics folder, which it holds to its end.
+
+    Raises OSError when the folder cannot be used, or has no room.
+    """
+    folder, pid = metrics_folder(), os.getpid()
+    claim_folder(folder, pid)
+    keep_room(folder, pid, (*FOLDED_KINDS, *(f"gauge_{added_up}" for added_up in get_args(_AddedUp))))
     return create_metrics()
 
 
