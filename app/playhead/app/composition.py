@@ -40,7 +40,11 @@ def media_signer(settings: Settings) -> MediaSigner:
 def token_verifier(settings: Settings) -> TokenVerifier:
     assert settings.jwt_key is not None
     return TokenVerifier(
-        settings.jwt_key.get_secret_value(), settings.jwt_algorithms, settings.jwt_audience, settings.jwt_issuer
+        settings.jwt_key.get_secret_value(),
+        settings.jwt_algorithms,
+        settings.jwt_audience,
+        settings.jwt_issuer,
+        other_keys=[key.get_secret_value() for key in settings.jwt_other_keys],
     )
 
 

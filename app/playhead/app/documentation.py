@@ -46,6 +46,8 @@ def _shown(value: Any) -> str:
         return "(set)"
     if isinstance(value, dict):
         return f"(keys: {', '.join(value)})" if value else "(not set)"
+    if isinstance(value, tuple) and any(isinstance(part, SecretStr) for part in value):
+        return f"({len(value)} set)"
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value) or "(not set)"
     return str(value)

@@ -56,10 +56,11 @@ class Principal:
 
 
 class TokenVerifier:
-    """Verifies tokens with one key (a secret, or a public key in PEM) and the algorithms that are allowed with it.
+    """Verifies tokens with a key (a secret, or a public key in PEM) and the algorithms that are allowed with it.
 
-    Key, audience and issuer never change in a verifier, so a token that was valid stays so until it expires: it is then
-    known by its digest. `time_s` is Unix time.
+    `other_keys`: whose tokens are as good, while keys are rotated; of the same kind, for the same algorithms.
+    Keys, audience and issuer never change in a verifier, so a token that was valid stays so until it expires: it is
+    then known by its digest. `time_s` is Unix time.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class TokenVerifier:
         audience: str,
         issuer: str | None = None,
         time_s: Callable[[], float] = time.time,
+        other_keys: Sequence[str] = (),
     ) -> None:
-        self._key = key
+        self._keys = (key, *other_keys)
         self._algorithms = list(algorithms)
         self._audience = audience
         self._issuer = issuer
@@ -91,21 +93,28 @@ class TokenVerifier:
         return known
 
     def _checked(self, token: str) -> Principal:
-        try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=self._algorithms,
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=LEEWAY_S,
-                options={"require": ["exp", "aud", "sub"]},
-            )
-        except jwt.ExpiredSignatureError:
-            raise InvalidToken("The token has expired. Get a new one.") from None
-        except jwt.PyJWTError:
-            raise InvalidToken("The token is not valid for this service.") from None
-        return _principal(claims)
+        for key in self._keys:
+            try:
+                return _principal(self._claims(token, key))
+            except jwt.ExpiredSignatureError:  # the signature was looked at before
+                raise InvalidToken("The token has expired. Get a new one.") from None
+            except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
+                continue
+            except jwt.PyJWTError:
+                break
+        raise InvalidToken("The token is not valid for this service.")
+
+    def _claims(self, token: str, key: str) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=self._algorithms,
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=LEEWAY_S,
+            options={"require": ["exp", "aud", "sub"]},
+        )
+        return claims
 
 
 def _principal(claims: dict[str, Any]) -> Principal:

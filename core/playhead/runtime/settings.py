@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from playhead.runtime import database_urls, redis_urls
 from playhead.runtime.bucket_urls import bucket_and_prefix
 from playhead.runtime.cores import usable_cores
+from playhead.runtime.jwt_keys import check_jwt_key
 from playhead.runtime.limits import COMMAND_RATE
 
 ENV_PREFIX = "PLAYHEAD_"
@@ -24,7 +25,8 @@ SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
 PROCESSES_MAX = 128
 SOURCE_BYTES_MAX = 4 * 1024**3  # of one that was decoded first: a cache of sources must have room for it
-PEM_START = "-----BEGIN "
+JWT_OTHER_KEYS_MAX = 3
+"""A token that none of them has signed is checked with each."""
 
 StoreKind = Literal["redis", "memory"]
 JwtAlgorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA"]
@@ -132,6 +134,11 @@ class Settings(BaseSettings):
     )
     jwt_key: SecretStr | None = Field(
         None, description="Secret (HS…) or public key in PEM (RS…, ES…, EdDSA) that tokens are verified with."
+    )
+    jwt_other_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        max_length=JWT_OTHER_KEYS_MAX,
+        description='JSON ["key", …]: keys that verify tokens as well, while keys are rotated. Three at most.',
     )
     jwt_audience: str = Field("authenticated", min_length=1, description="The `aud` that a token must carry.")
     jwt_issuer: str | None = Field(None, description="The `iss` that a token must carry; unset: not checked.")
@@ -242,13 +249,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{error}; write a network as 10.0.0.0/8, an address as it is") from None
         return value
 
-    @field_validator("media_keys", mode="before")
+    @field_validator("media_keys", "jwt_other_keys", mode="before")
     @classmethod
-    def _from_json(cls, value: object) -> object:
+    def _from_json(cls, value: object, info: ValidationInfo) -> object:
         try:
             return json.loads(value) if isinstance(value, str) else value
         except ValueError:
-            raise ValueError('must be JSON, as in {"key id": "secret"}') from None
+            example = '{"key id": "secret"}' if info.field_name == "media_keys" else '["key"]'
+            raise ValueError(f"must be JSON, as in {example}") from None
 
     @field_validator("media_keys")
     @classmethod
@@ -314,20 +322,12 @@ class Settings(BaseSettings):
             raise ValueError("an upload must find room in PLAYHEAD_SOURCE_CACHE_BYTES_MAX: enlarge that or lower this")
         return value
 
-    @field_validator("jwt_key")
+    @field_validator("jwt_key", "jwt_other_keys")
     @classmethod
-    def _strong_jwt_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        algorithms = info.data.get("jwt_algorithms", ())
-        if value is None or not algorithms:
-            return value
-        key, algorithm = value.get_secret_value(), algorithms[0]
-        if key.startswith(PEM_START) is algorithm.startswith("HS"):
-            raise ValueError(
-                f"{algorithm} takes {'a secret, not a' if key.startswith(PEM_START) else 'a public'} key in PEM"
-            )
-        bytes_min = max((int(name[2:]) // 8 for name in algorithms if name.startswith("HS")), default=0)
-        if len(key.encode()) < bytes_min:
-            raise ValueError(f"a secret for {', '.join(algorithms)} must have at least {bytes_min} bytes")
+    def _strong_jwt_keys(cls, value: Any, info: ValidationInfo) -> Any:
+        for key in value if isinstance(value, tuple) else (value,):
+            if key is not None and info.data.get("jwt_algorithms"):
+                check_jwt_key(key.get_secret_value(), info.data["jwt_algorithms"])
         return value
 
     @property

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 import re
 from typing import Any
@@ -114,6 +115,18 @@ def test_after_a_rotation_the_old_key_still_opens_but_signs_no_more() -> None:
     assert SIGNER.verify(TOKEN, PREFIX, NOW_S).key_id == "new"
     refused(TOKEN, signer=before)
     refused(old, signer=MediaSigner({"new": KEYS["new"]}))
+
+
+def test_in_the_documented_order_of_a_rotation_every_server_opens_what_any_other_one_signs() -> None:
+    """docs/operations.md, "Changing keys": within a round some servers have the settings of the round before."""
+    old, new = {"old": KEYS["old"]}, {"new": KEYS["new"]}
+    rounds = [old, old | new, new | old]
+    assert list(rounds[1]) == ["old", "new"] and list(rounds[2]) == ["new", "old"]
+    for waiting, restarted in itertools.pairwise(rounds):
+        for signs, opens in itertools.permutations([waiting, restarted]):
+            MediaSigner(opens).verify(token_of(MediaSigner(signs).sign(PREFIX, UNTIL_S)), PREFIX, NOW_S)
+    for signs, opens in itertools.permutations([rounds[-1], new]):  # no address of the old key is left
+        MediaSigner(opens).verify(token_of(MediaSigner(signs).sign(PREFIX, UNTIL_S)), PREFIX, NOW_S)
 
 
 def test_a_key_of_the_same_name_with_another_secret_opens_nothing() -> None:

@@ -119,6 +119,48 @@ def test_of_too_many_tokens_the_one_is_forgotten_that_came_longest_ago(monkeypat
     assert checks.verify(second) is not principals[second]
 
 
+OTHER_KEY, THIRD_KEY = (f"another secret, number {number}: {'y' * 32}" for number in (2, 3))
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER_KEY, THIRD_KEY])
+def test_while_keys_are_rotated_tokens_of_each_are_good(key: str) -> None:
+    checks = verifier(other_keys=[OTHER_KEY, THIRD_KEY])
+    assert checks.verify(token(key)).listener_id == LISTENER_ID
+    if key != KEY:
+        assert "not valid for this service" in refused(token(key))
+
+
+def test_another_key_makes_no_other_token_good() -> None:
+    options: dict[str, Any] = {"other_keys": [OTHER_KEY]}
+    assert "expired" in refused(token(OTHER_KEY, exp=NOW_S - 60), **options)
+    for candidate in (
+        token(THIRD_KEY),
+        token(OTHER_KEY, aud="others"),
+        token(OTHER_KEY, "HS384"),
+        token(None, "none"),
+        jwt.encode({"sub": LISTENER_ID, "aud": "playhead"}, OTHER_KEY),
+    ):
+        assert "not valid for this service" in refused(candidate, **options)
+
+
+def test_public_keys_of_several_kinds_each_verify_their_own_algorithm(rsa_key: rsa.RSAPrivateKey) -> None:
+    """As in a change from RS256 to ES256; and the text of none of them is a secret."""
+    curve = ec.generate_private_key(ec.SECP256R1())
+    texts = [
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        for key in (rsa_key, curve)
+    ]
+    for first, second in (texts, texts[::-1]):
+        options: dict[str, Any] = {"key": first, "other_keys": [second], "algorithms": ["RS256", "ES256"]}
+        for key, algorithm in ((rsa_key, "RS256"), (curve, "ES256")):
+            assert verifier(**options).verify(token(key, algorithm)).listener_id == LISTENER_ID
+        stranger = ec.generate_private_key(ec.SECP256R1())
+        for candidate in (token(stranger, "ES256"), token(rsa_key, "RS512"), signed(json.dumps(CLAIMS).encode())):
+            assert "not valid for this service" in refused(candidate, **options)
+        forged = signed(json.dumps(CLAIMS).encode(), key=second.encode())
+        assert "not valid for this service" in refused(forged, **options)
+
+
 def test_a_good_token_names_the_listener() -> None:
     principal = verifier().verify(token())
     assert (principal.listener_id, principal.role, principal.expires_at_s) == (LISTENER_ID, "authenticated", NOW_S + 60)

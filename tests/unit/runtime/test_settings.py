@@ -1,5 +1,6 @@
 """Settings: what each accepts, that all errors come at once, and that a secret is never seen."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,10 @@ def test_media_keys_keep_their_order_because_the_first_signs(environment: pytest
         ("JWT_ALGORITHMS", "HS256,RS256", "one kind"),
         ("JWT_KEY", SHORT_SECRET, "32 bytes"),
         ("JWT_KEY", PEM, "a secret"),
+        ("JWT_OTHER_KEYS", SECRET, 'JSON, as in ["key"]'),
+        ("JWT_OTHER_KEYS", f'["{SHORT_SECRET}"]', "32 bytes"),
+        ("JWT_OTHER_KEYS", json.dumps([PEM]), "a secret"),
+        ("JWT_OTHER_KEYS", json.dumps([SECRET] * 4), "at most 3"),
         ("PUBLIC_URL", "listen.example", "http://"),
         ("PUBLIC_URL", "", "http://"),
         ("PUBLIC_URL", "https://", "host"),
@@ -166,14 +171,21 @@ def test_a_secret_is_never_seen(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("PLAYHEAD_REDIS_URL", f"redis://me:{SECRET}@host")
     environment.setenv("PLAYHEAD_JWT_KEY", SECRET)
     environment.setenv("PLAYHEAD_MEDIA_KEYS", f'{{"kid": "{SECRET}"}}')
+    environment.setenv("PLAYHEAD_JWT_OTHER_KEYS", f'["{SECRET}"]')
     settings = load()
+    assert [key.get_secret_value() for key in settings.jwt_other_keys] == [SECRET]
     for text in (repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())):
         assert "s3cret" not in text and "kid" in text
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("JWT_KEY", SHORT_SECRET), ("MEDIA_KEYS", f'{{"a": "{SHORT_SECRET}"}}'), ("MEDIA_KEYS", f"{SECRET} no JSON")],
+    [
+        ("JWT_KEY", SHORT_SECRET),
+        ("MEDIA_KEYS", f'{{"a": "{SHORT_SECRET}"}}'),
+        ("MEDIA_KEYS", f"{SECRET} no JSON"),
+        ("JWT_OTHER_KEYS", f'["{SHORT_SECRET}"]'),
+    ],
 )
 def test_a_wrong_secret_is_not_repeated_in_its_error(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(f"PLAYHEAD_{name}", value)
