@@ -21,6 +21,7 @@ import asyncpg
 from playhead.db.errors import translated, unavailable
 from playhead.db.hosts import connect
 from playhead.db.limits import OWNER_CONNECT_TIMEOUT_S
+from playhead.db.restored import lost_in_restoring
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NO_TRANSACTION = "-- no-transaction"
@@ -126,7 +127,9 @@ async def migrate(
         with translated():
             await connection.execute(BOOKKEEPING)
             rows = await connection.fetch("select version, checksum from playhead.migrations")
-        missing = pending(read_migrations(folder), {row["version"]: row["checksum"] for row in rows})
+        migrations = read_migrations(folder)
+        missing = pending(migrations, {row["version"]: row["checksum"] for row in rows})
+        await _refuse_half_restored(connection, [migration for migration in migrations if migration not in missing])
         for migration in missing:
             await _apply(connection, migration)
         for step in after:
@@ -161,6 +164,16 @@ async def exclusive(connection: Connection, wait_s: float = LOCK_WAIT_S) -> Asyn
     finally:
         if not connection.is_closed():
             await connection.fetchval("select pg_advisory_unlock($1)", LOCK_KEY)
+
+
+async def _refuse_half_restored(connection: Connection, applied: Sequence[Migration]) -> None:
+    with translated():
+        lost = await lost_in_restoring(connection, (migration.sql for migration in applied))
+    if lost is not None:
+        raise MigrationError(
+            f"The database was restored without {lost}, so that nobody could read it. Make the roles, empty the "
+            'database and restore it again: docs/operations.md, "Restoring".'
+        )
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:
