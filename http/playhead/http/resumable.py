@@ -33,6 +33,7 @@ from playhead.http.upload_checks import (
     Wanted,
     check_room,
     check_size,
+    check_visibility,
     check_waiting,
     known_file,
     own_script,
@@ -156,6 +157,7 @@ class Parts:
         upload = await self._uploads.find(principal.listener_id, upload_id)
         if upload is None:
             return await self._outcome(principal, upload_id)
+        check_visibility(upload.declared.visibility, principal)  # the right may have been withdrawn since it began
         part = part_of(request, upload.declared)
         if part.end > upload.offset_bytes:
             if part.start != upload.offset_bytes:

@@ -2,17 +2,19 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from playhead.http import Services, resumable
+from playhead.http.resumable import PARTS
 from playhead.media import uploads_prefix
 from playhead.storage import DISK_RESERVE_BYTES, UNFINISHED_KEPT_S
-from tests.integration.http.resuming import BLOCK_BYTES, Sender, another_server, asked, awaited, begun, put
+from tests.integration.http.resuming import BLOCK_BYTES, Sender, another_server, asked, awaited, begun, owned, put
 from tests.integration.http.uploading import AUDIO, Disk, files, until
-from tests.integration.http.world import UPLOAD_BYTES_MAX, World, new_id
+from tests.integration.http.world import UPLOAD_BYTES_MAX, Caller, World, new_id, token
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -56,6 +58,46 @@ class TestOwners:
     async def test_publishing_without_the_scope_is_403(self, world: World) -> None:
         reply = await world.listener().post("/uploads", {"size": 10, "visibility": "listeners"})
         assert (reply.status, reply.code) == (403, "forbidden")
+
+    @pytest.mark.parametrize("arrived", [0, BLOCK_BYTES, None])
+    async def test_who_may_publish_no_longer_ends_no_upload_for_every_listener(
+        self, world: World, mp3: bytes, media_folder: Path, arrived: int | None
+    ) -> None:
+        """`arrived`: with the right; None: all of it, but that no script was made of it."""
+        studio = world.listener()
+        allowed = replace(studio, token=token(studio.listener_id, scopes=("scripts:write",)))
+        upload_id = await begun(allowed, mp3)
+        if arrived is None:
+            await _all_but_taken_in(world, allowed, upload_id, mp3)
+        elif arrived:
+            await put(allowed, upload_id, mp3, 0, arrived)
+        kept = files(media_folder)
+        for reply in (
+            await put(studio, upload_id, mp3, arrived or 0),
+            await put(studio, upload_id, mp3),
+            await asked(studio, upload_id, len(mp3)),
+        ):
+            assert (reply.status, reply.code) == (403, "forbidden")
+        assert (files(media_folder), await owned(studio)) == (kept, [])
+        done = await (asked(allowed, upload_id, len(mp3)) if arrived is None else put(allowed, upload_id, mp3, arrived))
+        assert (done.status, done.json["visibility"]) == (201, "listeners")
+
+    async def test_a_private_upload_goes_on_without_the_right(self, world: World, mp3: bytes) -> None:
+        anna = world.listener()
+        allowed = replace(anna, token=token(anna.listener_id, scopes=("scripts:write",)))
+        upload_id = await begun(allowed, mp3, visibility="private")
+        assert (await put(anna, upload_id, mp3)).status == 201
+
+
+async def _all_but_taken_in(world: World, caller: Caller, upload_id: str, body: bytes) -> None:
+    """Sends the whole file to a server whose process is gone as soon as the last byte is there."""
+    upload = await world.client.app[PARTS]._uploads.find(caller.listener_id, upload_id)
+    assert upload is not None
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        yield body
+
+    await upload.blocks.append(0, all_of_it())
 
 
 class TestLimits:
