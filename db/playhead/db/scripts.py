@@ -90,9 +90,15 @@ _FAILED = f"""
 update audio_scripts set status = 'failed', error = $4
 where {_SPEAKS} and status in ('queued', 'processing') returning true
 """
+# one after the other for each owner, so that each counts those before
+_REQUEUE_TURN = """
+select pg_advisory_xact_lock(hashtextextended('requeue' || owner_id::text, 0)) from audio_scripts where id = $1
+"""
 _REQUEUE = f"""
-update audio_scripts set status = 'queued', error = null, progress = 0, attempts = 0
-where id = $1 and status = 'failed' and source_key is not null returning {COLUMNS}
+update audio_scripts as script set status = 'queued', error = null, progress = 0, attempts = 0
+where id = $1 and status = 'failed' and source_key is not null and $2 > (
+    select count(*) from audio_scripts where owner_id = script.owner_id and status in ('queued', 'processing')
+) returning {COLUMNS}
 """
 
 
@@ -240,10 +246,12 @@ class ScriptRepository:
         """Gives the script up, with a reason for its owner to read. Its source is kept, so that it can be requeued."""
         return await self._move(_FAILED, script_id, attempt, media_version, storable(reason))
 
-    async def requeue(self, script_id: str) -> Script | None:
-        """Puts a failed script whose source is kept back to the start. None: there is nothing to requeue."""
-        async with self._database.as_service() as connection:
-            return script_or_none(await connection.fetchrow(_REQUEUE, script_id))
+    async def requeue(self, script_id: str, *, unfinished_max: int) -> Script | None:
+        """Puts a failed script whose source is kept back to the start. None: there is nothing to requeue, or its owner
+        has `unfinished_max` scripts that are queued or in work."""
+        async with self._database.as_service_at_once() as connection:
+            await connection.execute(_REQUEUE_TURN, script_id)
+            return script_or_none(await connection.fetchrow(_REQUEUE, script_id, unfinished_max))
 
     # -- as the service: former files
 

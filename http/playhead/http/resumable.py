@@ -69,7 +69,7 @@ async def begin(call: Call[DeclaredBody]) -> Answer | Rejection:
     if known := await _known(services, principal, wanted, body, before):
         return known
     await check_room(services, COPIES * body.size)
-    await check_waiting(services, principal)
+    await check_waiting(services, principal.listener_id)
     begun = await _begun(services, principal.listener_id, wanted, body)
     return Answer(begun, status=201, location=f"{API}/uploads/{begun.upload_id}")
 

@@ -266,7 +266,7 @@ _SCRIPTS = (
         tag="scripts",
         summary="See to it that a script's media are prepared. Harmless when repeated.",
         good=(Good(202, "How far they are.", PrepareAnswer),),
-        refusals=_SCRIPT,
+        refusals=(*_SCRIPT, Code.OVERLOADED),
     ),
     api(
         "DELETE",

@@ -24,6 +24,7 @@ from playhead.http.bodies import PageFields, PrepareFields, ScriptPath, StreamFi
 from playhead.http.loudness_answer import loudness_answer
 from playhead.http.route import Answer, Call
 from playhead.http.services import Services
+from playhead.http.upload_checks import UNFINISHED_MAX, check_waiting
 from playhead.media import FIRST_RUNG, Loudness, rung_named
 from playhead.media.playlists import MEDIA_NAME, MULTIVARIANT_NAME
 from playhead.playback.rejections import Code, Rejection
@@ -133,7 +134,10 @@ def _describe(found: Script, quality: str) -> Unsigned:
 
 
 async def prepare(call: Call[PrepareFields]) -> Answer | Rejection:
-    """Sees to it that a worker knows of the script. A failed one is put back to work, once in PREPARE_TTL_S."""
+    """Sees to it that a worker knows of the script. A failed one is put back to work, once in PREPARE_TTL_S.
+
+    Raises Refused.
+    """
     services, claims = call.services, call.principal.claims
     found = await services.scripts.get(claims, call.fields.script_id)
     if found is None:
@@ -166,16 +170,22 @@ async def cancel(call: Call[ScriptPath]) -> Answer | Rejection:
 
 
 async def _ask_once(services: Services, found: Script) -> bool:
-    """Asks a worker, unless one was asked less than PREPARE_TTL_S ago: whether that was so."""
+    """Asks a worker, unless one was asked less than PREPARE_TTL_S ago: whether that was so. Raises Refused."""
 
     async def ask() -> bytes:
         if found.status == "failed":
-            await services.scripts.requeue(found.script_id)
+            await _requeue(services, found)
         await services.enqueue(found.script_id)
         return ASKED
 
     kept = await services.cache.get_or_make(_asked_key(found.script_id), PREPARE_TTL_S, ask)
     return kept.cached
+
+
+async def _requeue(services: Services, found: Script) -> None:
+    """Puts it back to work, unless its owner has as many there as uploads could bring there. Raises Refused."""
+    if await services.scripts.requeue(found.script_id, unfinished_max=UNFINISHED_MAX) is None:
+        await check_waiting(services, found.owner_id, "of its owner")
 
 
 def _asked_key(script_id: str) -> str:

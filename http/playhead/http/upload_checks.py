@@ -91,10 +91,10 @@ async def check_room(services: Services, more_bytes: int) -> None:
         raise Refused(problem(Code.OVERLOADED, DISK_FULL))
 
 
-async def check_waiting(services: Services, principal: Principal) -> None:
-    """That the listener has not enough scripts that wait already."""
-    if await services.scripts.unfinished_of(principal.listener_id, UNFINISHED_MAX) >= UNFINISHED_MAX:
-        detail = f"{UNFINISHED_MAX} scripts of yours are being prepared. Wait for some."
+async def check_waiting(services: Services, owner_id: str, whose: str = "of yours") -> None:
+    """That the owner has not enough scripts that wait already."""
+    if await services.scripts.unfinished_of(owner_id, UNFINISHED_MAX) >= UNFINISHED_MAX:
+        detail = f"{UNFINISHED_MAX} scripts {whose} are being prepared. Wait for some."
         raise Refused(problem(Code.OVERLOADED, detail))
 
 

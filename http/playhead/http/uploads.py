@@ -49,7 +49,7 @@ class Uploads:
         if not request.content_type.startswith("multipart/"):
             check_size(self._services, announced_bytes)
         await check_room(self._services, announced_bytes)
-        await check_waiting(self._services, principal)
+        await check_waiting(self._services, principal.listener_id)
         body = await open_body(request, self._pace)
         if isinstance(body, Problem):
             return body

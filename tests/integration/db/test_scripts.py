@@ -83,7 +83,7 @@ async def test_a_failed_upload_keeps_its_reason_and_no_source(scripts: ScriptRep
     assert failed.outcome is Creation.CREATED and failed.script is not None
     assert (failed.script.status, failed.script.error) == ("failed", "This is not audio.")
     assert (failed.script.source_key, failed.script.total_samples) == (None, 0)
-    assert await scripts.requeue(script_id) is None
+    assert await scripts.requeue(script_id, unfinished_max=1) is None
 
 
 async def test_a_failed_upload_is_replaced_by_its_owner(scripts: ScriptRepository) -> None:
@@ -163,11 +163,23 @@ async def test_a_failed_script_whose_source_is_kept_can_be_requeued(scripts: Scr
     await scripts.claim(script.script_id)
     assert await scripts.failed(script.script_id, "The worker died 3 times.")
     assert await scripts.claim(script.script_id) is None
-    requeued = await scripts.requeue(script.script_id)
+    requeued = await scripts.requeue(script.script_id, unfinished_max=1)
     assert requeued is not None and (requeued.status, requeued.error, requeued.progress) == ("queued", None, 0.0)
-    assert await scripts.requeue(script.script_id) is None
+    assert await scripts.requeue(script.script_id, unfinished_max=1) is None
     claimed = await scripts.claim(script.script_id)
     assert claimed is not None and claimed.attempts == 1
+
+
+async def test_no_more_scripts_are_requeued_than_an_owner_may_have_in_work(scripts: ScriptRepository) -> None:
+    owner = listener()
+    made = [await uploaded(scripts, owner) for _ in range(24)]
+    for script in made[1:]:
+        await scripts.failed(script.script_id, "It went wrong.")
+    await uploaded(scripts)
+    at_once = [scripts.requeue(script.script_id, unfinished_max=3) for script in made[1:]]
+    requeued = [script for script in await asyncio.gather(*at_once) if script is not None]
+    assert len(requeued) == 2
+    assert await scripts.unfinished_of(owner["sub"], 10) == 3
 
 
 async def test_any_reason_can_be_stored_cut_to_its_limit(scripts: ScriptRepository) -> None:

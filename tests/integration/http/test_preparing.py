@@ -5,6 +5,7 @@ from typing import Any
 
 from playhead.db import Database
 from playhead.http.scripts import CANCELLED
+from playhead.http.upload_checks import UNFINISHED_MAX
 from playhead.media import FIRST_RUNG, LADDER, segment_key
 from playhead.transcode import PrepareQueue
 from tests.integration.http.uploading import AUDIO
@@ -70,6 +71,20 @@ class TestCancelling:
         again = await anna.post(path)
         assert (again.status, again.json["status"]) == (202, "queued")
         assert (await queue.take() or claimed.script).script_id == script["script_id"]
+
+    async def test_makes_no_room_for_more_scripts_than_a_listener_may_have_in_preparation(self, world: World) -> None:
+        anna, boris = world.listener(scopes=("scripts:write",)), world.listener()
+        ended = [await world.script(anna, visibility="listeners") for _ in range(2)]
+        for script in ended:
+            assert (await anna.delete(f"/prepare/{script.script_id}")).status == 200
+        others = [await world.script(anna) for _ in range(UNFINISHED_MAX - 1)]
+        assert (await anna.post(f"/prepare/{ended[0].script_id}")).json["status"] == "queued"
+        for caller in (anna, boris):
+            reply = await caller.post(f"/prepare/{ended[1].script_id}")
+            assert (reply.status, reply.code, reply.json["retry"]) == (503, "overloaded", True)
+            assert str(UNFINISHED_MAX) in reply.json["detail"]
+        await world.fail(others[0].script_id)
+        assert (await anna.post(f"/prepare/{ended[1].script_id}")).json["status"] == "queued"
 
     async def test_is_its_owner_s_right_alone(self, world: World, mp3: bytes) -> None:
         anna, boris = world.listener(scopes=("scripts:write",)), world.listener()
