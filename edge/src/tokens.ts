@@ -2,7 +2,7 @@
  * Signed media paths, verified as the origin does (`playhead.auth.media_paths`); tests/vectors/media_tokens.json holds both to it.
  *
  *     token = base64url(claims) "." base64url(HMAC-SHA256(key, base64url(claims)))
- *     claims = {"v": 1, "k": key id, "p": prefix, "e": expiry in Unix seconds, "s": session id if there is one}
+ *     claims = {"v": 1, "k": key id, "p": prefix, "e": expiry in Unix seconds, "s": session id if there is one, …}
  *
  * The MAC is compared by `crypto.subtle.verify`, in constant time. What was found good is kept for the isolate's life, so that
  * a listener costs one HMAC; its expiry and prefix are looked at each time.

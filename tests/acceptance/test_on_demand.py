@@ -59,7 +59,7 @@ async def test_listeners_at_random_places_of_a_fresh_upload_hear_what_was_upload
     system: RunningSystem, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     source = make(tmp_path, SOURCE, SOURCE_S)
-    token = system.token(str(uuid.uuid4()))
+    token = system.token(str(uuid.uuid4()), scopes=("scripts:write",))
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "audio/mpeg"}
     upload = f"{system.base_urls[0]}{API}/scripts"
     async with http.post(upload, params={"title": "Long"}, headers=headers, data=BytesIO(source.read_bytes())) as reply:
@@ -72,6 +72,7 @@ async def test_listeners_at_random_places_of_a_fresh_upload_hear_what_was_upload
 
     async def listen(server: str) -> None:
         """A few segments on, from a place of one's own."""
+        path = urlsplit(await stream(http, system, script_id, system.token(str(uuid.uuid4())))).path
         first = places.randrange(segments - HEARD)
         for segment in range(first, first + HEARD):
             await got(http, f"{server}{path}/{FIRST_RUNG.name}/{segment}.m4s")

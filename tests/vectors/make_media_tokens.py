@@ -72,6 +72,8 @@ def tokens() -> dict[str, str]:
         "good": GOOD,
         "with a session": _signed(_claims(s="session")),
         "with a session of null": _signed(_claims(s=None)),
+        "with a listener": _signed(_claims(s="session", l="abcdef012345")),
+        "with a listener that is no text": _signed(_claims(l=3)),
         "signed by the second key": _signed(_claims(k="old"), KEYS["old"]),
         "with letters of all alphabets": _signed(json.dumps(_claims(s="ü→𝄞"), ensure_ascii=False).encode()),
         "one second left": _signed(_claims(e=NOW_S + 1)),

@@ -1,8 +1,11 @@
 """Signed media paths: `/p/<token>/t/<script_id>/<media_version>/…`, the token bound to that prefix and to a time.
 
     token = base64url(claims) "." base64url(HMAC-SHA256(key, base64url(claims)))
-    claims = {"v": 1, "k": key id, "p": prefix, "e": expiry in Unix seconds, "s": session id if there is one}
+    claims = {"v": 1, "k": key id, "p": prefix, "e": expiry in Unix seconds, "s": session id if there is one,
+              "l": the listener's pseudonym}
 
+The pseudonym tells listeners apart and says nothing of them: base64url(HMAC-SHA256(key, NUL listener id)), cut to
+12 characters. It opens nothing, so an edge need not know it; tokens of earlier releases have none.
 Relative addresses in playlists inherit the token, so media and playlists are the same bytes for every listener.
 Two keys are valid at a time: the first of the settings signs, both verify.
 """
@@ -16,6 +19,8 @@ from dataclasses import dataclass
 
 TOKEN_VERSION = 1
 TOKEN_BYTES_MAX = 1_024
+PSEUDONYM_CHARS = 12
+"""72 bits: no two listeners are taken for one."""
 VALID_BEYOND_DURATION_S = 12 * 3600
 _as_json = json.JSONEncoder(separators=(",", ":")).encode
 """Made once: `json.dumps` makes one for each call that is not written with its own separators."""
@@ -33,6 +38,8 @@ class MediaClaims:
     prefix: str
     expires_at_s: int
     session_id: str | None = None
+    listener: str | None = None
+    """The pseudonym of whom the token was given to."""
 
 
 def media_prefix(script_id: str, media_version: str) -> str:
@@ -63,11 +70,16 @@ class MediaSigner:
         """Each with its key taken in: a copy of it goes on with what is signed."""
         self._signing_key_id = next(iter(keys))
 
-    def sign(self, prefix: str, expires_at_s: int, session_id: str | None = None) -> str:
+    def sign(
+        self, prefix: str, expires_at_s: int, session_id: str | None = None, listener_id: str | None = None
+    ) -> str:
         """The signed form of `prefix`: `/p/<token><prefix>`."""
         claims: dict[str, object] = {"v": TOKEN_VERSION, "k": self._signing_key_id, "p": prefix, "e": expires_at_s}
         if session_id is not None:
             claims["s"] = session_id
+        if listener_id is not None:
+            # no token's body has a NUL, so no token is signed by it
+            claims["l"] = self._mac(self._signing_key_id, f"\0{listener_id}")[:PSEUDONYM_CHARS]
         body = _encode(_as_json(claims).encode())
         return f"/p/{body}.{self._mac(self._signing_key_id, body)}{prefix}"
 
@@ -86,7 +98,14 @@ class MediaSigner:
     def _claims(self, body: str, mac: str) -> MediaClaims:
         try:
             raw = json.loads(_decode(body))
-            claims = MediaClaims(key_id=raw["k"], prefix=raw["p"], expires_at_s=raw["e"], session_id=raw.get("s"))
+            listener = raw.get("l")
+            claims = MediaClaims(
+                key_id=raw["k"],
+                prefix=raw["p"],
+                expires_at_s=raw["e"],
+                session_id=raw.get("s"),
+                listener=listener if isinstance(listener, str) else None,
+            )
             known = raw["v"] == TOKEN_VERSION and claims.key_id in self._macs and _well_formed(claims)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InvalidMediaToken("The media token is malformed.") from None

@@ -49,7 +49,7 @@ PLAYLISTS_BYTES_MAX = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asker:
-    """Who asks for a segment. `listener`: the session of the address; None: it belongs to none."""
+    """Who asks for a segment. `listener`: whom its address was given to; of an earlier release's the session."""
 
     listener: str | None
     wants_bytes: bool
@@ -96,7 +96,7 @@ class Origin:
         if script is None:
             return problem(Code.NOT_FOUND)
         asker = _Asker(
-            listener=claims.session_id,
+            listener=claims.listener or claims.session_id,
             wants_bytes=request.method != "HEAD",
             is_there=lambda: request.transport is not None,
         )

@@ -64,20 +64,31 @@ async def stream(call: Call[StreamFields]) -> Answer | Rejection:
     if fields.media_version not in (None, found.media_version):
         for former in await services.scripts.former_versions(found.script_id):
             if former.script.media_version == fields.media_version:
-                return Answer(_former_answer(services, former, fields.quality))
+                return Answer(_former_answer(services, former, fields.quality, call.principal.listener_id))
     if found.status == "failed":
         return Rejection(code=Code.SCRIPT_FAILED)
     unsigned, cached = await _unsigned(services, found, fields.quality)
-    link = services.links.link(found.script_id, found.media_version, found.duration_ms, unsigned.playlist)
+    link = services.links.link(
+        found.script_id,
+        found.media_version,
+        found.duration_ms,
+        unsigned.playlist,
+        listener_id=call.principal.listener_id,
+    )
     return Answer(_stream_answer(unsigned, link, found.loudness, cached))
 
 
-def _former_answer(services: Services, former: FormerVersion, quality: str) -> StreamAnswer:
+def _former_answer(services: Services, former: FormerVersion, quality: str, listener_id: str) -> StreamAnswer:
     """No address outlives what it leads to."""
     script, unsigned = former.script, _describe(former.script, quality)
     until_s = int(former.kept_until.timestamp())
     link = services.links.link(
-        script.script_id, script.media_version, script.duration_ms, unsigned.playlist, not_after_s=until_s
+        script.script_id,
+        script.media_version,
+        script.duration_ms,
+        unsigned.playlist,
+        listener_id=listener_id,
+        not_after_s=until_s,
     )
     return _stream_answer(unsigned, link, script.loudness, cached=False)
 

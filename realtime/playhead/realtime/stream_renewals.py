@@ -104,7 +104,13 @@ class StreamRenewals:
         if script is None or not await self._takes(connection, given, script):
             connection.stream = None
             return
-        link = self._links.link(script.script_id, script.media_version, script.duration_ms, session_id=given.session_id)
+        link = self._links.link(
+            script.script_id,
+            script.media_version,
+            script.duration_ms,
+            listener_id=connection.listener_id,
+            session_id=given.session_id,
+        )
         connection.stream = replace(
             given, media_version=script.media_version, expires_at_ms=link.expires_at_ms, retry_at_ms=0
         )

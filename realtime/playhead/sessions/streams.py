@@ -52,17 +52,19 @@ class StreamLinks:
         media_version: str,
         duration_ms: int,
         playlist: str = MULTIVARIANT_PLAYLIST,
+        *,
+        listener_id: str,
         session_id: str | None = None,
         not_after_s: int | None = None,
     ) -> StreamLink:
         """The address of `playlist` (relative to the script's version), valid for the duration and 12 h.
 
-        Not longer than `not_after_s`, in Unix seconds.
+        Not longer than `not_after_s`, in Unix seconds. `listener_id`: who gets it.
         """
         expires_at_s = expiry_s(self._clock.now_ms(), duration_ms)
         if not_after_s is not None:
             expires_at_s = min(expires_at_s, not_after_s)
-        prefix = self._signer.sign(media_prefix(script_id, media_version), expires_at_s, session_id)
+        prefix = self._signer.sign(media_prefix(script_id, media_version), expires_at_s, session_id, listener_id)
         return StreamLink(url=f"{self._media_base_url}{prefix}{playlist}", expires_at_s=expires_at_s)
 
 
@@ -86,4 +88,10 @@ async def session_stream(
         return None
     if script is None or state.media_version not in ("", script.media_version):
         return None
-    return links.link(script.script_id, script.media_version, script.duration_ms, session_id=state.session_id)
+    return links.link(
+        script.script_id,
+        script.media_version,
+        script.duration_ms,
+        listener_id=state.listener_id,
+        session_id=state.session_id,
+    )

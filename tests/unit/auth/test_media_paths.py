@@ -56,6 +56,26 @@ def test_a_signed_prefix_opens_everything_below_it() -> None:
     assert SIGNER.verify(forged(claims()), PREFIX, NOW_S).key_id == "new"
 
 
+def test_a_token_tells_listeners_apart_and_says_nothing_of_them() -> None:
+    def pseudonym(listener_id: str | None, session_id: str | None = None, signer: MediaSigner = SIGNER) -> str | None:
+        signed = token_of(signer.sign(PREFIX, UNTIL_S, session_id, listener_id))
+        assert len(signed) < TOKEN_BYTES_MAX / 2
+        assert not listener_id or listener_id not in base64.urlsafe_b64decode(signed.partition(".")[0] + "==").decode()
+        return signer.verify(signed, PREFIX, NOW_S).listener
+
+    anna = pseudonym("anna")
+    assert anna is not None and re.fullmatch(r"[A-Za-z0-9_-]{12}", anna)
+    assert {pseudonym("anna", session_id) for session_id in ("one", "another")} == {anna}
+    assert len({anna, pseudonym("boris"), pseudonym("anna", signer=MediaSigner({"old": KEYS["old"]}))}) == 3
+    assert pseudonym(None) is None
+
+
+@pytest.mark.parametrize("listener", [3, None, ["anna"], {"anna": 1}, True])
+def test_a_listener_that_is_none_is_as_good_as_not_said(listener: object) -> None:
+    """An edge does not look at it either."""
+    assert SIGNER.verify(forged(claims(l=listener)), PREFIX, NOW_S).listener is None
+
+
 def test_a_token_is_safe_in_a_path() -> None:
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", TOKEN)
 

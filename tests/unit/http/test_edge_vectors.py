@@ -22,6 +22,8 @@ def test_only_what_is_meant_to_be_good_is() -> None:
         "a token good",
         "a token with a session",
         "a token with a session of null",
+        "a token with a listener",
+        "a token with a listener that is no text",
         "a token signed by the second key",
         "a token with letters of all alphabets",
         "a token one second left",

@@ -41,11 +41,13 @@ def links() -> StreamLinks:
 
 
 def test_a_link_is_valid_for_the_duration_and_twelve_hours() -> None:
-    link = links().link("script", "version", 3_600_000)
+    link = links().link("script", "version", 3_600_000, listener_id="anna")
     assert link.expires_at_s == NOW_MS // 1000 + 3_600 + VALID_BEYOND_DURATION_S
     prefix, _, rest = link.url.removeprefix("https://media.example/p/").partition("/")
     assert rest == "t/script/version/master.m3u8"
-    assert SIGNER.verify(prefix, f"/{rest}", NOW_MS // 1000).expires_at_s == link.expires_at_s
+    claims = SIGNER.verify(prefix, f"/{rest}", NOW_MS // 1000)
+    assert claims.expires_at_s == link.expires_at_s
+    assert claims.listener is not None and claims.session_id is None
 
 
 @pytest.mark.parametrize("found", [None, DatabaseUnavailable("away")])
