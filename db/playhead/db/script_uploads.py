@@ -46,7 +46,7 @@ update audio_scripts set
 where id = $1 and owner_id = $2 returning {COLUMNS}
 """
 
-_KEPT = (*SOURCE_COLUMNS, "integrated_lufs", "true_peak_dbtp")
+_KEPT = (*SOURCE_COLUMNS, "integrated_lufs", "true_peak_dbtp", "visibility")
 _KEPT_UNTIL = "now() + make_interval(secs => duration_ms / 1000.0::double precision + $2)"
 _KEEP = f"""
 insert into audio_former_versions (script_id, {", ".join(_KEPT)}, kept_until)
@@ -64,7 +64,7 @@ _NO_LONGER_FORMER = """
 delete from audio_former_versions where script_id = $1 and (media_version = $2 or kept_until <= now())
 """
 
-_OF_SCRIPT = ("script_id", "owner_id", "title", "visibility", "created_at")
+_OF_SCRIPT = ("script_id", "owner_id", "title", "created_at")
 _AS_READY = {
     "status": "'ready'",
     "error": "null::text",

@@ -63,7 +63,8 @@ async def stream(call: Call[StreamFields]) -> Answer | Rejection:
         return Rejection(code=Code.NOT_FOUND)
     if fields.media_version not in (None, found.media_version):
         for former in await services.scripts.former_versions(found.script_id):
-            if former.script.media_version == fields.media_version:
+            theirs = former.script.visibility == "listeners" or found.owner_id == call.principal.listener_id
+            if former.script.media_version == fields.media_version and theirs:
                 return Answer(_former_answer(services, former, fields.quality, call.principal.listener_id))
     if found.status == "failed":
         return Rejection(code=Code.SCRIPT_FAILED)

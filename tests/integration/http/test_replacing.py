@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from playhead.auth.media_paths import MediaSigner
-from playhead.db import Script
+from playhead.db import Script, Visibility
 from playhead.db.limits import FORMER_VERSIONS_MAX
 from playhead.media import Grid, media_playlist, media_version, segment_key
 from tests.integration.http.resuming import another_server, asked, at, begun, put
@@ -120,6 +120,23 @@ class TestReplaced:
         await send(anna, script, mp3)
         path = f"/stream/{script.script_id}?media_version={script.media_version}"
         assert (await world.listener().get(path)).status == 404
+
+    @pytest.mark.parametrize(
+        ("before", "after"), [("private", "listeners"), ("listeners", "listeners"), ("listeners", "private")]
+    )
+    async def test_a_former_file_is_heard_by_those_who_might_hear_it_then(
+        self, world: World, mp3: bytes, before: Visibility, after: Visibility
+    ) -> None:
+        studio, boris = world.listener(scopes=("scripts:write",)), world.listener()
+        script = await world.script(studio, grid=TWENTY_S, visibility=before)
+        assert (await send(studio, script, mp3, visibility=after)).status == 201
+        path, present = f"/stream/{script.script_id}?media_version={script.media_version}", version_of(mp3)
+        if after == "listeners":
+            theirs = script.media_version if before == "listeners" else present
+            assert (await boris.get(path)).json["media_version"] == theirs
+        else:
+            assert (await boris.get(path)).status == 404
+        assert (await studio.get(path)).json["media_version"] == script.media_version
 
     @pytest.mark.parametrize("status", ["queued", "processing", "failed"])
     async def test_it_may_come_before_the_former_file_was_prepared_or_after_that_failed(
