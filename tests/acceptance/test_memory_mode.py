@@ -20,6 +20,7 @@ from tests.support.system import Process, RunningSystem
 from tests.support.systems import StartSystem, add_script
 
 HANGING_STOP_S = 20.0
+NOTICED_S = 20.0
 """The drain, a command's timeout, and what is left of the server's own."""
 API = "/api/v1/audio"
 
@@ -159,7 +160,9 @@ async def test_while_postgresql_is_dead_sockets_stay_and_commands_are_unavailabl
         await listeners.until_acked(5)
         postgres.kill()
         await listeners.until_refused(5)
-        readiness = await asyncio.to_thread(system.readiness)
+        async with asyncio.timeout(NOTICED_S):  # it is kept for a moment
+            while (readiness := await asyncio.to_thread(system.readiness))["status"] == "ready":
+                await asyncio.sleep(0.1)
         assert (readiness["status"], readiness["store"]) == ("not_ready", "memory")
         postgres.start()
         await listeners.until_acked(5)

@@ -32,7 +32,7 @@ from playhead.cache import Cache
 from playhead.db import BookmarkRepository, Database, ScriptRepository, Source
 from playhead.engine.front import Site
 from playhead.http.app import create_app
-from playhead.http.health import OK, Check, process_check, run_checks
+from playhead.http.health import OK, PROCESS, Check, process_check, run_checks
 from playhead.http.services import Services, Unplayable
 from playhead.realtime.server import RealtimeServer
 from playhead.realtime.websocket_only import websocket_only
@@ -250,7 +250,7 @@ def _services(
         on_demand=on_demand,
         store=settings.store,
         readiness={
-            "process": process_check(lambda: parts.realtime.draining),
+            PROCESS: process_check(lambda: parts.realtime.draining),
             "postgresql": opened.check,
             **parts.stores.checks,
         },

@@ -1,20 +1,24 @@
 """The aiohttp application: every route of the table, the pages for people, and what surrounds each request."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
+from playhead.cache import Flights
 from playhead.http.docs_page import docs_body, problem_anchor
 from playhead.http.middlewares import middlewares, set_headers
 from playhead.http.openapi import openapi
 from playhead.http.origin import ORIGIN, Origin
 from playhead.http.pacing import PACING, Pacing
-from playhead.http.pages import index, player_file, respond_page
+from playhead.http.pages import ASK_EACH_TIME, PAGE_POLICY, index, page_text, player_file
 from playhead.http.problems import HTTP_REASONS, PROBLEMS_PATH, problem, respond
+from playhead.http.readiness import READINESS, Readiness
+from playhead.http.representations import Representation, respond_to, text_representation
 from playhead.http.resumable import PARTS, Parts
 from playhead.http.route import Endpoint, Good, Route
 from playhead.http.routes import ROUTES
@@ -22,46 +26,62 @@ from playhead.http.services import SERVICES, Services
 from playhead.http.uploads import UPLOADS, Uploads
 from playhead.playback.rejections import REASONS, Code
 
+DocumentName = Literal["openapi", "asyncapi", "docs"]
 CODES = frozenset(code.value for code in (*REASONS, *HTTP_REASONS))
 
 
 class Documents:
-    """What is told about the API, each made when somebody asks for it first: a start need not wait for them."""
+    """What is told about the API, each made when somebody asks for it first: a start need not wait for them.
+
+    Kept as it is sent: whoever asks needs no token, and is not paced.
+    """
 
     def __init__(self, make_asyncapi: Callable[[], Mapping[str, Any]]) -> None:
         self._make_asyncapi = make_asyncapi
+        self._making: Flights[Representation] = Flights()
+
+    async def get(self, name: DocumentName) -> Representation:
+        """The first is made beside the loop, for it takes a tenth of a second."""
+        made: Representation | None = vars(self).get(name)
+        return made or await self._making.join(name, lambda: asyncio.to_thread(getattr, self, name))
 
     @cached_property
-    def openapi(self) -> dict[str, Any]:
+    def openapi(self) -> Representation:
+        return _document(self._openapi)
+
+    @cached_property
+    def asyncapi(self) -> Representation:
+        return _document(self._make_asyncapi())
+
+    @cached_property
+    def docs(self) -> Representation:
+        page = page_text("playhead: the API", docs_body(self._openapi))
+        return text_representation(page, "text/html", ASK_EACH_TIME)
+
+    @cached_property
+    def _openapi(self) -> dict[str, Any]:
         return openapi(ROUTES, version("playhead"))
 
-    @cached_property
-    def asyncapi(self) -> Mapping[str, Any]:
-        return self._make_asyncapi()
 
-    @cached_property
-    def page(self) -> str:
-        return docs_body(self.openapi)
+def _document(said: Mapping[str, Any]) -> Representation:
+    return text_representation(json.dumps(said), "application/json", ASK_EACH_TIME)
 
 
 DOCUMENTS = web.AppKey("documents", Documents)
 
 
-async def _made(request: web.Request, name: str) -> Any:
-    """The first is made beside the loop, for it takes a tenth of a second."""
-    return await asyncio.to_thread(getattr, request.app[DOCUMENTS], name)
-
-
 async def _openapi(request: web.Request) -> web.StreamResponse:
-    return web.json_response(await _made(request, "openapi"))
+    return respond_to(request, await request.app[DOCUMENTS].get("openapi"))
 
 
 async def _asyncapi(request: web.Request) -> web.StreamResponse:
-    return web.json_response(await _made(request, "asyncapi"))
+    return respond_to(request, await request.app[DOCUMENTS].get("asyncapi"))
 
 
 async def _docs(request: web.Request) -> web.StreamResponse:
-    return respond_page("playhead: the API", await _made(request, "page"))
+    answer = respond_to(request, await request.app[DOCUMENTS].get("docs"))
+    answer.headers["Content-Security-Policy"] = PAGE_POLICY
+    return answer
 
 
 async def _problem(request: web.Request) -> web.StreamResponse:
@@ -112,6 +132,7 @@ def create_app(services: Services) -> web.Application:
     app[UPLOADS] = Uploads(services)
     app[PARTS] = Parts(services, app[UPLOADS].intake)
     app[PACING] = Pacing(services.rate, services.metrics)
+    app[READINESS] = Readiness(services.readiness)
     app[DOCUMENTS] = Documents(services.asyncapi)
     app.on_response_prepare.append(set_headers)
     for route in by_name.values():

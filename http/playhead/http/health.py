@@ -21,6 +21,8 @@ CHECK_TIMEOUT_S = 2.0
 EVICTION_POLICY = "noeviction"
 NO_ANSWER = "does not answer; see the log"
 OK = "ok"
+PROCESS = "process"
+"""The check of the process itself, which asks nobody else."""
 
 Check = Callable[[], Awaitable[None]]
 """Returns when the part works; raises NotReady, or whatever the part raises when it does not."""

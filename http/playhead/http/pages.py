@@ -32,7 +32,8 @@ th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0;
 """
 
 
-def _page(title: str, body: str) -> str:
+def page_text(title: str, body: str) -> str:
+    """A page without scripts, to be sent with PAGE_POLICY. `body` is HTML."""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
@@ -74,7 +75,7 @@ def _source(base_url: str) -> str:
 def respond_page(title: str, body: str, status: int = 200) -> web.Response:
     """A page without scripts. `body` is HTML."""
     headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": ASK_EACH_TIME}
-    return web.Response(text=_page(title, body), content_type="text/html", status=status, headers=headers)
+    return web.Response(text=page_text(title, body), content_type="text/html", status=status, headers=headers)
 
 
 async def index(request: web.Request) -> web.StreamResponse:

@@ -5,8 +5,6 @@ OpenAPI, docs/rest.md, the metrics' labels and the tests that run over every rou
 
 from typing import Any
 
-from aiohttp import web
-
 from playhead.http import bookmarks, playing, scripts
 from playhead.http.answers import (
     BookmarkAnswer,
@@ -43,16 +41,15 @@ from playhead.http.bodies import (
     TransferBody,
     UploadFields,
 )
-from playhead.http.health import OK, run_checks
 from playhead.http.listening_routes import LISTENING
 from playhead.http.media_facts import FACTS_TYPE, MediaFacts
 from playhead.http.origin import PLAYLIST_TYPE, SEGMENT_TYPE, serve_media
 from playhead.http.problems import AnyCode, HttpCode
+from playhead.http.readiness import healthz, readyz
 from playhead.http.refusals import BODY, COMMAND
 from playhead.http.revoked import REVOKED
-from playhead.http.route import API, GUARDED, Answer, Good, Route, api, guarded, respond_with
+from playhead.http.route import API, GUARDED, Good, Route, api, guarded
 from playhead.http.script_details import COVER, ScriptDetailsAnswer, script
-from playhead.http.services import SERVICES
 from playhead.http.upload_bodies import FILE_FIELD, FORM_TYPE
 from playhead.http.upload_routes import PARTS
 from playhead.http.uploads import upload
@@ -60,18 +57,6 @@ from playhead.playback.rejections import Code
 
 _STATE = (Good(200, "The state after it, which every device sees.", StateAnswer),)
 _SCRIPT: tuple[AnyCode, ...] = (Code.NOT_FOUND, Code.SCRIPT_FAILED)
-
-
-async def healthz(request: web.Request) -> web.StreamResponse:
-    return respond_with(Answer(HealthAnswer(status="ok")))
-
-
-async def readyz(request: web.Request) -> web.StreamResponse:
-    services = request.app[SERVICES]
-    checks = await run_checks(services.readiness)
-    ready = all(result == OK for result in checks.values())
-    body = ReadyAnswer(status="ready" if ready else "not_ready", store=services.store, checks=checks)
-    return respond_with(Answer(body, status=200 if ready else 503))
 
 
 _PLAYBACK = (

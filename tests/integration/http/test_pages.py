@@ -1,5 +1,6 @@
 """Pages for people: the player, the documentation, and the headers that keep them to themselves."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from playhead.http import Services, create_app
+from playhead.http.app import DOCUMENTS
 from playhead.http.pages import player_policy
 from playhead.http.problems import HTTP_REASONS
 from playhead.http.routes import ROUTES
@@ -21,9 +23,10 @@ INDEX = "<!doctype html><title>the page</title>"
 SCRIPT = "console.log('hello')"
 
 
-async def _get(client: "TestClient[Any, Any]", path: str, method: str = "GET") -> Reply:
+async def _get(client: "TestClient[Any, Any]", path: str, method: str = "GET", **headers: str) -> Reply:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
     url = URL(str(client.make_url("/")).rstrip("/") + path, encoded=True)
-    async with client.session.request(method, url, allow_redirects=False) as response:
+    async with client.session.request(method, url, allow_redirects=False, headers=sent) as response:
         return await read(response)
 
 
@@ -131,9 +134,23 @@ class TestDocumentation:
         async with TestClient(TestServer(create_app(replace(services, asyncapi=asyncapi)))) as client:
             await _get(client, "/openapi.json")
             assert made == []
-            for _ in range(2):
-                assert (await _get(client, "/asyncapi.json")).json == {"asyncapi": "3.0.0"}
+            at_once = await asyncio.gather(*(_get(client, "/asyncapi.json") for _ in range(10)))
+            for reply in (*at_once, await _get(client, "/asyncapi.json")):
+                assert reply.json == {"asyncapi": "3.0.0"}
+            encoded = await client.app[DOCUMENTS].get("asyncapi")
+            assert encoded is await client.app[DOCUMENTS].get("asyncapi"), "kept as it is sent"
         assert made == ["asyncapi"]
+
+    @pytest.mark.parametrize("path", ["/openapi.json", "/asyncapi.json", "/docs"])
+    async def test_a_copy_of_a_document_that_is_still_good_is_304(self, world: World, path: str) -> None:
+        zipped = await _get(world.client, path, Accept_Encoding="gzip")
+        plain = await _get(world.client, path, Accept_Encoding="identity")
+        assert (zipped.body, zipped.headers["Content-Encoding"]) == (plain.body, "gzip")
+        assert zipped.headers["ETag"] != plain.headers["ETag"] and plain.headers["Cache-Control"] == "no-cache"
+        for known in (zipped, plain):
+            coding = known.headers.get("Content-Encoding", "identity")
+            again = await _get(world.client, path, Accept_Encoding=coding, If_None_Match=known.headers["ETag"])
+            assert (again.status, again.body, again.headers["ETag"]) == (304, b"", known.headers["ETag"])
 
     async def test_the_page_shows_every_route_and_every_code(self, world: World) -> None:
         page = (await _get(world.client, "/docs")).body.decode()

@@ -229,7 +229,9 @@ class TestReadiness:
         async for world in _calling(replace(services, readiness={"valkey": valkey_check(client)})):
             assert (await world.nobody().get("/readyz")).status == 200
             await client.config_set("maxmemory-policy", "allkeys-lru")
-            reply = await world.nobody().get("/readyz")
+            async with asyncio.timeout(10):
+                while (reply := await world.nobody().get("/readyz")).status == 200:
+                    await asyncio.sleep(0.05)
             assert reply.status == 503
             assert reply.json["checks"]["valkey"] == "maxmemory-policy is allkeys-lru; set it to noeviction"
         await client.aclose()
