@@ -12,6 +12,9 @@ MARKS_MAX = 1_000
 """Chapters of one script."""
 LOUDNESS_ATTEMPTS_MAX = 3
 """How often a file is measured that fails, or ends its worker."""
+FAILED_KEPT_DAYS = 30
+"""How long the row of an upload that could not be played says why."""
+FAILED_FORGOTTEN_AT_ONCE = 1_000
 FORMER_VERSIONS_MAX = 8
 """Files that a script had before, and that are kept for who listens to them; each takes its room for hours."""
 DURATION_MS_MAX = 30 * 24 * 3_600 * 1_000

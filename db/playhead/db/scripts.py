@@ -19,7 +19,7 @@ from typing import Any
 
 from playhead.db.codecs import time_from_us, us_from_time, uuid_from
 from playhead.db.gathered import Gathered
-from playhead.db.limits import PAGE_SIZE, UNFINISHED_MAX
+from playhead.db.limits import FAILED_FORGOTTEN_AT_ONCE, FAILED_KEPT_DAYS, PAGE_SIZE, UNFINISHED_MAX
 from playhead.db.paging import AFTER_ALL, Page, Place, decode_cursor, page, rows_wanted
 from playhead.db.pool import Claims, Database
 from playhead.db.script_rows import (
@@ -75,6 +75,19 @@ select count(*) from (
 ) as own
 """
 ANY_SOURCE = "select exists (select from audio_scripts where source_key is not null and status <> 'failed')"
+_UNPLAYABLE = "status = 'failed' and source_key is null"
+_UNPLAYABLE_UNTIL = f"""
+select extract(epoch from created_at + interval '1 day' - now())::double precision from audio_scripts
+where owner_id = $1 and {_UNPLAYABLE} and created_at > now() - interval '1 day'
+order by created_at desc offset $2 limit 1
+"""
+# what has changed since may have been heard: the policy for the service says the same
+_FORGET_FAILED = f"""
+delete from audio_scripts where id = any(array(
+    select id from audio_scripts
+    where {_UNPLAYABLE} and updated_at = created_at and created_at < now() - make_interval(days => $1) limit $2
+)) and {_UNPLAYABLE} and updated_at = created_at
+"""
 _CLAIM = f"""
 update audio_scripts set status = 'processing', attempts = attempts + 1
 where id = $1 and status in ('queued', 'processing') returning {COLUMNS}, attempts
@@ -188,6 +201,12 @@ class ScriptRepository:
             found: bool = await connection.fetchval(ANY_SOURCE)
         return found
 
+    async def unplayable_until_s(self, owner_id: str, at_most: int) -> float | None:
+        """In how many seconds fewer than `at_most` uploads of that owner failed within a day; None: they do now."""
+        async with self._database.as_service() as connection:
+            until_s: float | None = await connection.fetchval(_UNPLAYABLE_UNTIL, owner_id, at_most - 1)
+        return until_s
+
     async def stored(self, script_id: str) -> Script | None:
         """The script whoever may hear it: for the worker, and for media paths, whose signature was the permission."""
         async with self._database.as_service() as connection:
@@ -285,6 +304,12 @@ class ScriptRepository:
         """Former versions that were kept for long enough are none any more; answers how many."""
         async with self._database.as_service() as connection:
             return int((await connection.execute(FORGET_FORMER)).rpartition(" ")[2])
+
+    async def forget_failed(self) -> int:
+        """Deletes rows of uploads that failed FAILED_KEPT_DAYS ago, FAILED_FORGOTTEN_AT_ONCE at most; how many?"""
+        async with self._database.as_service() as connection:
+            done = await connection.execute(_FORGET_FAILED, FAILED_KEPT_DAYS, FAILED_FORGOTTEN_AT_ONCE)
+        return int(done.rpartition(" ")[2])
 
     async def _move(
         self, statement: str, script_id: str, attempt: int | None, media_version: str | None, *values: object

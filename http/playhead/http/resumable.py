@@ -31,6 +31,7 @@ from playhead.http.unfinished_uploads import BecomesScript, Declared, Finished, 
 from playhead.http.upload_bodies import UNTITLED, UPLOAD_PACE
 from playhead.http.upload_checks import (
     Wanted,
+    check_failures,
     check_room,
     check_size,
     check_visibility,
@@ -70,6 +71,7 @@ async def begin(call: Call[DeclaredBody]) -> Answer | Rejection:
         return known
     await check_room(services, COPIES * body.size)
     await check_waiting(services, principal.listener_id)
+    await check_failures(services, principal.listener_id)
     begun = await _begun(services, principal.listener_id, wanted, body)
     return Answer(begun, status=201, location=f"{API}/uploads/{begun.upload_id}")
 

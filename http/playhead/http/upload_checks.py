@@ -5,13 +5,14 @@ What is refused raises Refused.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from math import ceil
 
 import structlog
 
 from playhead.auth.tokens import Principal
 from playhead.db import Script, Visibility
 from playhead.http.answers import script_answer
-from playhead.http.problems import Refused, problem
+from playhead.http.problems import HttpCode, Refused, problem
 from playhead.http.route import Answer
 from playhead.http.services import Services
 from playhead.playback.rejections import Code
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 UNFINISHED_MAX = 100
 """Scripts of one listener that wait for the worker or are in its hands; a few more when uploads end together."""
+UNPLAYABLE_MAX = 100
+"""Files of one listener within a day that could not be played; each leaves a row that says why."""
 FREE_CHECK_BYTES = 64 * 1024 * 1024
 """How much of a file is written until the free space is looked at again."""
 DISK_FULL = "The server's disk is nearly full. Try again later."
@@ -96,6 +99,17 @@ async def check_waiting(services: Services, owner_id: str, whose: str = "of your
     if await services.scripts.unfinished_of(owner_id, UNFINISHED_MAX) >= UNFINISHED_MAX:
         detail = f"{UNFINISHED_MAX} scripts {whose} are being prepared. Wait for some."
         raise Refused(problem(Code.OVERLOADED, detail))
+
+
+async def check_failures(services: Services, owner_id: str) -> None:
+    """That not too many of the owner's uploads have failed within a day."""
+    until_s = await services.scripts.unplayable_until_s(owner_id, UNPLAYABLE_MAX)
+    if until_s is not None:
+        detail = (
+            f"{UNPLAYABLE_MAX} files of yours could not be played within a day; GET /scripts says why. Send no more of "
+            "that kind, and others after `Retry-After`."
+        )
+        raise Refused(problem(HttpCode.TOO_FAST, detail).model_copy(update={"retry_after_ms": ceil(until_s * 1_000)}))
 
 
 async def watched(services: Services, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from playhead.http.services import Services
 from playhead.http.upload_bodies import UPLOAD_PACE, InvalidForm, UploadBody, open_body
 from playhead.http.upload_checks import (
     Wanted,
+    check_failures,
     check_room,
     check_size,
     check_visibility,
@@ -50,6 +51,7 @@ class Uploads:
             check_size(self._services, announced_bytes)
         await check_room(self._services, announced_bytes)
         await check_waiting(self._services, principal.listener_id)
+        await check_failures(self._services, principal.listener_id)
         body = await open_body(request, self._pace)
         if isinstance(body, Problem):
             return body

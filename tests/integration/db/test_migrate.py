@@ -189,7 +189,7 @@ async def test_supabase_keeps_its_own_and_its_default_privileges_give_nothing_aw
         ("authenticated", "audio_position_history"): "SELECT",
         ("authenticated", "audio_listening"): "SELECT",
         ("authenticated", "audio_offline_intervals"): "SELECT",
-        ("service_role", "audio_scripts"): "INSERT SELECT UPDATE",
+        ("service_role", "audio_scripts"): "DELETE INSERT SELECT UPDATE",
         ("service_role", "audio_former_versions"): "DELETE INSERT SELECT",
         ("service_role", "audio_sessions"): "INSERT SELECT UPDATE",
         ("service_role", "audio_position_history"): "DELETE INSERT SELECT UPDATE",

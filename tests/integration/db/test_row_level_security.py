@@ -213,7 +213,6 @@ async def test_security_is_forced_on_every_table_of_ours(owner: Connection) -> N
 
 async def test_the_service_cannot_delete_and_has_no_part_in_bookmarks(database: Database, alice: Alice) -> None:
     for statement in (
-        "delete from audio_scripts",
         "delete from audio_sessions",
         "delete from audio_listening",
         "delete from audio_offline_intervals",

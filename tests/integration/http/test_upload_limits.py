@@ -63,6 +63,25 @@ class TestPlaces:
         await world.fail(made[0].script_id)
         assert (await anna.call("POST", "/scripts", data=mp3, headers=AUDIO)).status == 201
 
+    async def test_who_sent_many_files_that_cannot_be_played_is_told_when_to_go_on(
+        self, world: World, mp3: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(upload_checks, "UNPLAYABLE_MAX", 2)
+        anna = world.listener()
+        for _ in range(2):
+            failed = await anna.call("POST", "/scripts", data=b"", headers=AUDIO)
+            assert (failed.status, failed.code) == (422, "not_audio")
+        for reply in (
+            await anna.call("POST", "/scripts", data=mp3, headers=AUDIO),
+            await anna.post("/uploads", {"size": len(mp3)}),
+        ):
+            assert (reply.status, reply.code, reply.json["retry"]) == (429, "too_fast", True)
+            assert int(reply.headers["Retry-After"]) == pytest.approx(24 * 3_600, abs=60)
+            assert "could not be played" in reply.json["detail"]
+        why = (await anna.get(f"/scripts/{failed.json['script_id']}")).json
+        assert (why["status"], why["error"]) == ("failed", failed.json["detail"])
+        assert (await world.listener().call("POST", "/scripts", data=mp3, headers=AUDIO)).status == 201
+
 
 class TestPace:
     @pytest.mark.parametrize(

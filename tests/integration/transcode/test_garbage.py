@@ -194,7 +194,7 @@ class Appearing:
         self._scripts = scripts
         self._script_id = script_id
         self._looks = 0
-        self.forget_former = scripts.forget_former
+        self.forget_former, self.forget_failed = scripts.forget_former, scripts.forget_failed
 
     async def stored_parts(self, script_ids: Sequence[str]) -> Mapping[str, StoredParts]:
         found = await self._scripts.stored_parts(script_ids)
@@ -247,7 +247,7 @@ class FailingOnce:
         self._scripts = scripts
         self._failure = failure
         self.failed = False
-        self.forget_former = scripts.forget_former
+        self.forget_former, self.forget_failed = scripts.forget_former, scripts.forget_failed
 
     async def stored_parts(self, script_ids: Sequence[str]) -> Mapping[str, StoredParts]:
         if not self.failed:

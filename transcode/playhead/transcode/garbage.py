@@ -3,6 +3,7 @@
     media/<script>/<version>   segments of a version that is not the row's, or whose script has no row
     sources/<script>/<upload>  a source or cover that is not the row's: the upload was broken off, refused or replaced
                                neither of a version that somebody may still listen to (`kept_until`)
+    rows                       of uploads that could not be played, a month ago
     uploads, uploaded          of uploads that come in parts: see abandoned.py
     half-written files         where the storage can tell them apart
 
@@ -53,6 +54,10 @@ class Rows(Protocol):
         """Former versions that were kept for long enough are none any more; answers how many."""
         ...
 
+    async def forget_failed(self) -> int:
+        """Deletes some rows of uploads that failed long ago; answers how many. 0: there are no more."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
@@ -88,6 +93,8 @@ class Collector:
         """
         if not dry_run:
             await self._rows.forget_former()
+            while await self._rows.forget_failed():
+                pass
         async for upload in self._abandoned(dry_run):
             yield upload
         ids = await self._script_ids()
