@@ -1,10 +1,13 @@
 """What the edge is held to: the vectors are what this origin answers, and they hold something of every kind."""
 
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from tests.vectors import make_media_tokens, make_playlists
 
+ROOT = Path(__file__).parents[3]
 CASES: list[dict[str, Any]] = json.loads(make_media_tokens.PATH.read_text())["cases"]
 
 
@@ -43,3 +46,12 @@ def test_only_what_is_meant_to_be_good_is() -> None:
 def test_there_is_a_case_for_every_refusal() -> None:
     details = {case["detail"] for case in CASES if case["status"] != 200}
     assert len(details) == 7, details
+
+
+def test_no_log_of_requests_keeps_their_tokens() -> None:
+    """The edge's as it is deployed, and that of the proxy in the documentation: a path of media opens them."""
+    deployed = tomllib.loads((ROOT / "edge" / "wrangler.toml").read_text())["observability"]
+    assert deployed["logs"]["invocation_logs"] is False
+    documented = (ROOT / "docs" / "operations.md").read_text()
+    _, found, location = documented.partition("    location /p/ {")
+    assert found and "access_log off;" in location.partition("    }\n")[0]
