@@ -255,6 +255,7 @@ def _services(
             **parts.stores.checks,
         },
         upload_bytes_max=settings.upload_bytes_max,
+        owner_bytes_max=settings.upload_owner_bytes_max,
         media_base_url=settings.media_base_url,
         rate=command_rate(settings),
         cors_origins=settings.cors_origins,

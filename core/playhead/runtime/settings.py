@@ -148,6 +148,11 @@ class Settings(BaseSettings):
     )
 
     upload_bytes_max: int = Field(2 * 1024**3, ge=1, description="Largest file that POST /scripts takes, in bytes.")
+    upload_owner_bytes_max: int = Field(
+        64 * 1024**3,
+        ge=0,
+        description="Bytes of files that one listener may keep here whose token lacks `scripts:write`; 0: no limit.",
+    )
     encoder_slots: int = Field(2, ge=1, le=64, description="ffmpeg processes that a worker runs at once.")
     job_attempts_max: int = Field(
         3, ge=1, le=20, description="Times a transcode is tried before the script is marked failed."

@@ -75,6 +75,21 @@ select count(*) from (
 ) as own
 """
 ANY_SOURCE = "select exists (select from audio_scripts where source_key is not null and status <> 'failed')"
+# in parts, as the indexes are
+_KEPT_BYTES = """
+select (
+    coalesce((select sum(source_bytes) from audio_scripts where owner_id = $1 and status <> 'failed'), 0)
+    + coalesce((
+        select sum(source_bytes) from audio_scripts
+        where owner_id = $1 and status = 'failed' and source_key is not null
+    ), 0)
+    + coalesce((
+        select sum(former.source_bytes) from audio_scripts as script
+        join audio_former_versions as former on former.script_id = script.id
+        where script.owner_id = $1 and former.kept_until > now()
+    ), 0)
+)::bigint
+"""
 _UNPLAYABLE = "status = 'failed' and source_key is null"
 _UNPLAYABLE_UNTIL = f"""
 select extract(epoch from created_at + interval '1 day' - now())::double precision from audio_scripts
@@ -200,6 +215,12 @@ class ScriptRepository:
         async with self._database.as_service() as connection:
             found: bool = await connection.fetchval(ANY_SOURCE)
         return found
+
+    async def kept_bytes_of(self, owner_id: str) -> int:
+        """What the files of that owner have together, as they were uploaded; former ones too, while they are kept."""
+        async with self._database.as_service() as connection:
+            kept: int = await connection.fetchval(_KEPT_BYTES, owner_id)
+        return kept
 
     async def unplayable_until_s(self, owner_id: str, at_most: int) -> float | None:
         """In how many seconds fewer than `at_most` uploads of that owner failed within a day; None: they do now."""

@@ -22,7 +22,7 @@ from playhead.http.answers import script_answer
 from playhead.http.problems import Problem, Refused, problem
 from playhead.http.route import Answer
 from playhead.http.services import Services, Unplayable
-from playhead.http.upload_checks import Wanted, known_file
+from playhead.http.upload_checks import Wanted, check_kept, known_file
 from playhead.media import media_version, source_key
 from playhead.playback.rejections import Code
 from playhead.storage import StorageFailed, Upload
@@ -119,6 +119,8 @@ class Intake:
         if known := await known_file(self._services, principal, wanted, stored.media_version, stored.size_bytes):
             await claim()
             return known
+        if before is None or before.media_version != stored.media_version:
+            await check_kept(self._services, principal, stored.size_bytes)
         measured = await self._measure(stored)
         if isinstance(measured, Unplayable):
             await claim()

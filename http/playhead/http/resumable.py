@@ -32,6 +32,7 @@ from playhead.http.upload_bodies import UNTITLED, UPLOAD_PACE
 from playhead.http.upload_checks import (
     Wanted,
     check_failures,
+    check_kept,
     check_room,
     check_size,
     check_visibility,
@@ -70,6 +71,7 @@ async def begin(call: Call[DeclaredBody]) -> Answer | Rejection:
     if known := await _known(services, principal, wanted, body, before):
         return known
     await check_room(services, COPIES * body.size)
+    await check_kept(services, principal, body.size)
     await check_waiting(services, principal.listener_id)
     await check_failures(services, principal.listener_id)
     begun = await _begun(services, principal.listener_id, wanted, body)

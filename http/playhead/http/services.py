@@ -79,7 +79,8 @@ class Services:
     `media_base_url`: where stream addresses point to, which the player page must be allowed to fetch from.
     `player_dir` None, or without an index.html: the page says how to build it.
     `readiness`: by the name that `/readyz` answers; `store`: where it says that sessions live. `asyncapi`: makes the
-    document of the socket protocol. `rate`: how fast a listener may ask.
+    document of the socket protocol. `owner_bytes_max`: of who may not publish; 0: no limit. `rate`: how fast a
+    listener may ask.
     """
 
     sessions: SessionService
@@ -103,6 +104,7 @@ class Services:
     store: StoreKind
     readiness: Mapping[str, Check]
     upload_bytes_max: int
+    owner_bytes_max: int
     media_base_url: str
     rate: Rate = COMMAND_RATE
     cors_origins: tuple[str, ...] = ()

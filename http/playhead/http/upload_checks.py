@@ -94,6 +94,20 @@ async def check_room(services: Services, more_bytes: int) -> None:
         raise Refused(problem(Code.OVERLOADED, DISK_FULL))
 
 
+async def check_kept(services: Services, principal: Principal, more_bytes: int) -> None:
+    """That the listener may keep so much more here. Who may publish is trusted with what everybody hears, and may."""
+    most = services.owner_bytes_max
+    if not most or principal.may_publish:
+        return
+    kept = await services.scripts.kept_bytes_of(principal.listener_id)
+    if kept + more_bytes > most:
+        detail = (
+            f"Your files have {kept} bytes, and {more_bytes} more are beyond the {most} that this server keeps for one "
+            "listener. Replace a script's file by a smaller one, or ask who runs the server for more room."
+        )
+        raise Refused(problem(Code.TOO_LARGE, detail))
+
+
 async def check_waiting(services: Services, owner_id: str, whose: str = "of yours") -> None:
     """That the owner has not enough scripts that wait already."""
     if await services.scripts.unfinished_of(owner_id, UNFINISHED_MAX) >= UNFINISHED_MAX:

@@ -18,6 +18,7 @@ from playhead.http.upload_bodies import UPLOAD_PACE, InvalidForm, UploadBody, op
 from playhead.http.upload_checks import (
     Wanted,
     check_failures,
+    check_kept,
     check_room,
     check_size,
     check_visibility,
@@ -50,6 +51,7 @@ class Uploads:
         if not request.content_type.startswith("multipart/"):
             check_size(self._services, announced_bytes)
         await check_room(self._services, announced_bytes)
+        await check_kept(self._services, principal, 0)  # it may be a file that is kept already
         await check_waiting(self._services, principal.listener_id)
         await check_failures(self._services, principal.listener_id)
         body = await open_body(request, self._pace)

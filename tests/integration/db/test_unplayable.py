@@ -1,4 +1,4 @@
-"""Rows of uploads that could not be played: how many an owner has lately, and how long they are kept."""
+"""What uploads leave of an owner: rows of those that could not be played, and how much the files of others have."""
 
 import pytest
 
@@ -7,7 +7,8 @@ from playhead.db.limits import FAILED_KEPT_DAYS
 from playhead.db.migrate import Connection
 from playhead.db.pool import Claims, Database
 from playhead.db.scripts import ScriptRepository
-from tests.integration.db.rows import listener, new_id, upload, uploaded
+from tests.integration.db.rows import SOURCE, listener, new_id, upload, uploaded
+from tests.integration.db.test_another_file import replaced
 
 
 async def _failed(scripts: ScriptRepository, owner: Claims, script_id: str | None = None) -> str:
@@ -73,3 +74,20 @@ async def test_the_service_can_delete_no_other_script(database: Database, script
         await connection.execute("delete from audio_scripts")
     left = await scripts.stored_of([made.script_id, with_file.script_id, gone])
     assert {script.script_id for script in left} == {made.script_id, with_file.script_id}
+
+
+async def test_what_an_owner_keeps_is_the_sum_of_all_files_that_are_there(
+    scripts: ScriptRepository, owner: Connection
+) -> None:
+    anna, size = listener(), SOURCE.source_bytes
+    await uploaded(scripts)
+    await _failed(scripts, anna)
+    assert await scripts.kept_bytes_of(anna["sub"]) == 0
+    first, broken = await uploaded(scripts, anna), await uploaded(scripts, anna, visibility="private")
+    await scripts.failed(broken.script_id, "The worker died.")
+    assert await scripts.kept_bytes_of(anna["sub"]) == 2 * size
+    await replaced(scripts, anna, first, source_bytes=7)
+    assert await scripts.kept_bytes_of(anna["sub"]) == 2 * size + 7, "the former one is kept for a while"
+    gone = "update audio_former_versions set replaced_at = now() - interval '2 days', kept_until = now()"
+    await owner.execute(f"{gone} where script_id = $1", first.script_id)
+    assert await scripts.kept_bytes_of(anna["sub"]) == size + 7

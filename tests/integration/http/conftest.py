@@ -105,6 +105,7 @@ async def services(database: Database, store: RedisStore, media_folder: Path) ->
         store="redis",
         readiness={"postgresql": database.check, "valkey": valkey_check(store.client)},
         upload_bytes_max=UPLOAD_BYTES_MAX,
+        owner_bytes_max=0,
         media_base_url=MEDIA_URL,
         cors_origins=("https://app.example.org",),
     )

@@ -1,6 +1,7 @@
 """What one listener may hold: places, time, disk and the worker's work."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from playhead.http.intake import LISTENER_UPLOADS_MAX
 from playhead.http.upload_checks import UNFINISHED_MAX
 from playhead.http.uploads import UPLOADS, Uploads
 from playhead.storage import DISK_RESERVE_BYTES
+from tests.integration.http.resuming import another_server, begun, put
 from tests.integration.http.uploading import AUDIO, DEADLINE_S, Disk, Interrupted, files, form_of
-from tests.integration.http.world import UPLOAD_BYTES_MAX, Caller, World
+from tests.integration.http.world import UPLOAD_BYTES_MAX, Caller, World, new_id
 
 FORM_HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 ENCODINGS = ["gzip", "deflate", "br", "zstd", "GZIP", "nonsense"]
@@ -81,6 +83,52 @@ class TestPlaces:
         why = (await anna.get(f"/scripts/{failed.json['script_id']}")).json
         assert (why["status"], why["error"]) == ("failed", failed.json["detail"])
         assert (await world.listener().call("POST", "/scripts", data=mp3, headers=AUDIO)).status == 201
+
+
+class TestKept:
+    """Bytes that one listener may keep."""
+
+    @pytest.fixture
+    async def limited(self, services: Services, mp3: bytes) -> AsyncIterator[World]:
+        async with another_server(replace(services, owner_bytes_max=2 * len(mp3))) as world:
+            yield world
+
+    async def test_so_much_and_no_more(self, limited: World, mp3: bytes, media_folder: Path) -> None:
+        anna, body = limited.listener(), mp3[:-1]
+        for number, sent in enumerate((mp3, body)):
+            assert (await anna.call("POST", "/scripts", data=sent, headers=AUDIO)).status == 201, number
+        kept = files(media_folder)
+        for reply in (
+            await anna.call("POST", "/scripts", data=mp3[:-2], headers=AUDIO),
+            await anna.call("POST", "/scripts", data=form_of(mp3[:-2])),
+            await anna.post("/uploads", {"size": 2}),
+        ):
+            assert (reply.status, reply.code) == (413, "too_large")
+            assert str(2 * len(mp3)) in reply.json["detail"]
+        assert files(media_folder) == kept
+        assert (await anna.post("/uploads", {"size": 1})).status == 201
+        assert (await limited.listener().call("POST", "/scripts", data=mp3, headers=AUDIO)).status == 201
+
+    async def test_who_may_publish_may_keep_more(self, limited: World, mp3: bytes) -> None:
+        studio = limited.listener(scopes=("scripts:write",))
+        for cut in range(1, 4):
+            assert (await studio.call("POST", "/scripts", data=mp3[:-cut], headers=AUDIO)).status == 201
+
+    async def test_the_same_file_again_takes_no_more(self, limited: World, mp3: bytes) -> None:
+        anna, script_id = limited.listener(), new_id()
+        for status in (201, 200):
+            reply = await anna.call("POST", f"/scripts?script_id={script_id}", data=mp3, headers=AUDIO)
+            assert reply.status == status
+            await anna.call("POST", "/scripts", data=mp3[:-1], headers=AUDIO)
+
+    async def test_it_is_asked_again_when_an_upload_in_parts_is_whole(
+        self, limited: World, mp3: bytes, small_blocks: None
+    ) -> None:
+        anna = limited.listener()
+        ids = [await begun(anna, mp3[:-cut], script_id=new_id()) for cut in (1, 2, 3)]
+        replies = [await put(anna, upload_id, mp3[: -cut - 1]) for cut, upload_id in enumerate(ids)]
+        assert [reply.status for reply in replies] == [201, 201, 413]
+        assert (await anna.get(f"/uploads/{ids[2]}")).json["status"] == "receiving", "nothing of it is lost"
 
 
 class TestPace:
