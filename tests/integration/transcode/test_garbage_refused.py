@@ -148,7 +148,7 @@ class Vanishing:
     def __init__(self, scripts: ScriptRepository) -> None:
         self._scripts = scripts
         self._looks = 0
-        self.forget_former = scripts.forget_former
+        self.forget_former, self.forget_failed = scripts.forget_former, scripts.forget_failed
 
     async def stored_parts(self, script_ids: Sequence[str]) -> Mapping[str, StoredParts]:
         self._looks += 1
