@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from playhead.client.core import sessions as client_sessions
-from playhead.playback import deadlines, played, reducer, reports
+from playhead.playback import deadlines, played, reducer, reports, transitions
 from playhead.playback.commands import Seek
 from playhead.playback.rejections import Rejection
 from playhead.playback.state import SessionState
@@ -244,6 +244,12 @@ MUTATIONS: dict[str, Mutation] = {
         rule="rule 3",
         broken="the place of a refused report does not go to the history",
         place=(committing, "refused_place", lambda *arguments: None),
+    ),
+    "stale-batch-is-believed": Mutation(
+        rule="rule 3",
+        from_seed=414,
+        broken="what a device tells of the time without a line throws back another one that sounds",
+        place=(transitions, "_moved_since", lambda state, base, origin: base < state.moved),
     ),
     "jump-is-not-in-the-history": Mutation(
         rule="rule 3",

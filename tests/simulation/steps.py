@@ -162,14 +162,23 @@ def _places(step: Step, at_ms: int) -> list[tuple[int, int]] | None:
                 return [(place_ms, 0)]
             return [*stays, *([(0, 0)] if before.finished or stays[1][0] >= before.duration_ms else [])]
         case Offline() as batch:
-            taken = batch.base is None or batch.base >= before.moved
-            return [(batch.position_ms, 0)] if taken and step.decision.refusal is None else stays
+            return [(batch.position_ms, 0)] if _may_move(step, batch) and step.decision.refusal is None else stays
         case SetLoop(start_ms=start_ms, end_ms=end_ms, enabled=True) if stays[1][0] >= end_ms:
             return [*stays, (start_ms, 0)]
         case Due():
             return [*stays, *_due_places(before)]
         case SetLoop() | SetRate() | SetMode() | SetSleep() | Transfer() | Leave() | End() | Lost() | Renew():
             return stays
+
+
+def _may_move(step: Step, batch: Offline) -> bool:
+    """Whether the end of a batch may become the place: not where another device is, or was, after its base."""
+    before = step.before
+    if batch.base is None:
+        return True
+    if before.active_device_id is not None and before.active_device_id != step.origin.device_id:
+        return not before.playing and batch.base >= before.moved and batch.base[1] >= before.revision
+    return batch.base >= before.moved
 
 
 def _last_heard_places(step: Step, at_ms: int) -> list[int]:

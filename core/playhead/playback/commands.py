@@ -90,7 +90,7 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Offline(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a device played without a connection: credited always, its end taken as the place if nobody moved since.
+    """What a device played without a connection: credited always, its end the place if no other moved or sounds.
 
     `base` is the state that it started from; None: the listener's answer to a conflict, its end is the place.
     """

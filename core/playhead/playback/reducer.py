@@ -13,7 +13,7 @@
 | transfer | target connected                             | the same playhead, sounding there                    |
 | leave    | always                                       | paused if this connection sounds; together: passed on |
 | progress | see `reports.py`                             |                                                      |
-| offline  | places in [0, duration]                      | listened to; at its end, unless somebody moved since |
+| offline  | places in [0, duration]                      | listened to; at its end, unless others moved or sound |
 | end      | always                                       | stopped, ended; finished if under min(30 s, 2 %) is left |
 | lost, due | the server's own: see `deadlines.py`        |                                                      |
 | renew    | the server's own                             | its script's present file: see `replacing.py`        |
@@ -213,7 +213,7 @@ def _reduced(
         case Renew():
             after, cause = taken_over(settled(state, known_ms), media, known_ms), Cause(command=cause.command)
         case Offline():
-            credited = offline(settled(state, known_ms), command, now_ms)
+            credited = offline(state, command, origin, now_ms, known_ms)
             after, refusal = (credited, None) if isinstance(credited, Rejection) else credited
         case _:
             after = _asked(state, command, origin, now_ms, known_ms, connected, lead_ms, media)

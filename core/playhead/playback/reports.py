@@ -122,7 +122,7 @@ def _before_anchor(state: SessionState, report: Report, origin: Origin) -> Sessi
 
 def _moved(state: SessionState, place_ms: int, at_ms: int) -> SessionState:
     """The playhead where the report says, if that is worth a revision; stopped, if it has run into the end."""
-    if _apart_ms(state, place_ms, position_at(state, at_ms)) > REANCHOR_MS:
+    if apart_ms(state, place_ms, position_at(state, at_ms)) > REANCHOR_MS:
         at_end = place_ms >= state.duration_ms
         return replace(
             state, position_ms=place_ms, anchored_at_ms=at_ms, playing=state.playing and not at_end, finished=at_end
@@ -130,7 +130,7 @@ def _moved(state: SessionState, place_ms: int, at_ms: int) -> SessionState:
     return settled(state, at_ms)
 
 
-def _apart_ms(state: SessionState, one_ms: int, other_ms: int) -> int:
+def apart_ms(state: SessionState, one_ms: int, other_ms: int) -> int:
     """How far two places are from each other; inside an enabled loop the shorter way round."""
     direct_ms = abs(one_ms - other_ms)
     loop = state.enabled_loop

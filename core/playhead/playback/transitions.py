@@ -26,8 +26,8 @@ from playhead.playback.endings import stopped
 from playhead.playback.listened import total_ms, union
 from playhead.playback.played import heard_up_to, ran_ms, ran_until_ms
 from playhead.playback.rejections import Code, Rejection
-from playhead.playback.reports import out_of_bounds, rate_refusal, true_place_ms
-from playhead.playback.state import Loop, SessionState, position_at, settled
+from playhead.playback.reports import TRUE_PLACE_TOLERANCE_MS, apart_ms, out_of_bounds, rate_refusal, true_place_ms
+from playhead.playback.state import Loop, Order, SessionState, position_at, settled
 
 
 def _anchor_ms(state: SessionState, now_ms: int, lead_ms: int) -> int:
@@ -212,8 +212,13 @@ def transfer(state: SessionState, command: Transfer, now_ms: int, connected: Con
     return structs.replace(here, active_device_id=command.device_id, active_connection_id=connected[command.device_id])
 
 
-def offline(state: SessionState, command: Offline, now_ms: int) -> tuple[SessionState, Rejection | None] | Rejection:
-    """Credits the intervals; a second answer is the conflict over the place, when somebody moved the playhead since."""
+def offline(
+    state: SessionState, command: Offline, origin: Origin, now_ms: int, known_ms: int
+) -> tuple[SessionState, Rejection | None] | Rejection:
+    """Credits the intervals; a second answer is the conflict over the place, where that belongs to others by now.
+
+    `known_ms`: until then it is known how the sound went.
+    """
     if len(command.intervals) > OFFLINE_INTERVALS_MAX:
         return Rejection(code=Code.TOO_LARGE, detail=f"A batch holds at most {OFFLINE_INTERVALS_MAX} intervals.")
     places = [place_ms for interval in command.intervals for place_ms in interval]
@@ -222,12 +227,28 @@ def offline(state: SessionState, command: Offline, now_ms: int) -> tuple[Session
     listened = union(state.listened, command.intervals)
     # repeats cannot be told from a batch that is sent again: what was heard before is not counted as played
     more_ms = total_ms(listened) - total_ms(state.listened)
-    heard = structs.replace(state, listened=listened, played_ms=state.played_ms + more_ms)
-    if command.position_ms == position_at(heard, now_ms):
+    heard = structs.replace(settled(state, known_ms), listened=listened, played_ms=state.played_ms + more_ms)
+    here_ms = position_at(heard, now_ms)
+    if command.position_ms == here_ms:
         return heard, None
-    if command.base is not None and command.base < state.moved:
-        detail = "The session was moved on another device since then. Choose one of both places."
-        return heard, Rejection(
-            code=Code.CONFLICT, state=settled(heard, now_ms), reported_ms=command.position_ms, detail=detail
-        )
-    return placed(heard, command.position_ms, now_ms), None
+    if command.base is None or not _moved_since(state, command.base, origin):
+        return placed(heard, command.position_ms, now_ms), None
+    if apart_ms(heard, command.position_ms, here_ms) <= TRUE_PLACE_TOLERANCE_MS:
+        # as in `together` after a moment without a line: nothing to choose between
+        return heard, None
+    detail = "The session was moved on another device since then. Choose one of both places."
+    return heard, Rejection(
+        code=Code.CONFLICT, state=settled(heard, now_ms), reported_ms=command.position_ms, detail=detail
+    )
+
+
+def _moved_since(state: SessionState, base: Order, origin: Origin) -> bool:
+    """Whether the place is no longer the one that `origin` went on from at `base`.
+
+    A device has moved it; or another one sounds, which needs no revision; or it did, until the server stopped it. (A
+    new epoch by itself is no change: revisions count on.)
+    """
+    if base < state.moved:
+        return True
+    others = state.active_device_id not in (None, origin.device_id)
+    return others and (state.playing or base[1] < state.revision)

@@ -1,13 +1,16 @@
 """Batches of what was played without a connection: credited once, and never in the way of a newer place."""
 
+from typing import Any
+
 import pytest
+from msgspec.structs import replace
 
 from playhead.playback.commands import OFFLINE_INTERVALS_MAX, Offline, Pause, Seek
 from playhead.playback.reducer import Decision
 from playhead.playback.rejections import Code
-from playhead.playback.state import SessionState
-from tests.support.states import DURATION_MS, make_state
-from tests.unit.playback.deciding import DESK, LATER_MS, PAUSED, PHONE, accepted, code, decide
+from playhead.playback.state import Mode, SessionState
+from tests.support.states import DURATION_MS, make_loop, make_state
+from tests.unit.playback.deciding import DESK, ENDED_MS, LATER_MS, PAUSED, PHONE, accepted, code, decide
 
 BATCH = Offline(intervals=((100_000, 150_000), (140_000, 160_000)), position_ms=160_000, base=(7, 5))
 
@@ -52,6 +55,54 @@ def test_when_somebody_moved_since_the_place_stays_and_both_are_told(base: tuple
 def test_what_the_server_did_by_itself_is_not_in_the_way() -> None:
     paused_by_server = make_state(playing=False, revision=9, moved=(7, 5))
     assert taken(paused_by_server).state.position_ms == 160_000
+
+
+@pytest.mark.parametrize("mode", ["handoff", "together"])
+def test_a_batch_throws_back_no_other_device_that_sounds(mode: Mode) -> None:
+    """Its reports agree with the formula, so that there is no revision since, however long it plays."""
+    on_desk = make_state(mode=mode, active_device_id="desk", active_connection_id="desk-1")
+    decision = taken(on_desk, BATCH)
+    assert (decision.state.position_ms, decision.state.playing, decision.published) == (100_000, True, False)
+    assert decision.state.listened == ((100_000, 160_000),)
+    assert decision.refusal is not None and decision.refusal.reported_ms == 160_000
+    chosen = taken(on_desk, Offline(intervals=BATCH.intervals, position_ms=160_000, base=None))
+    assert (chosen.state.position_ms, chosen.refusal) == (160_000, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "now_ms"),
+    [
+        ({"playing": False, "revision": 6}, LATER_MS),
+        ({"mode": "together"}, ENDED_MS),
+    ],
+)
+def test_nor_away_from_where_the_server_stopped_another_device(fields: dict[str, Any], now_ms: int) -> None:
+    """By its sleep timer, or at the end of the script, which nobody has noticed yet."""
+    state = make_state(active_device_id="desk", **fields)
+    decision = decide(state, BATCH, PHONE, now_ms=now_ms)
+    assert isinstance(decision, Decision) and decision.refusal is not None
+    assert decision.state.position_ms == (100_000 if now_ms == LATER_MS else DURATION_MS)
+
+
+@pytest.mark.parametrize("state", [PAUSED, make_state(playing=False, epoch=8)])
+def test_a_device_goes_on_without_a_line_from_where_another_one_rests(state: SessionState) -> None:
+    """Also when the store has begun another life since, which is nobody's doing."""
+    assert taken(replace(state, active_device_id="desk")).state.position_ms == 160_000
+
+
+@pytest.mark.parametrize(("position_ms", "conflicts"), [(112_000, False), (108_000, False), (112_001, True)])
+def test_a_place_next_to_that_of_the_others_is_no_conflict(position_ms: int, conflicts: bool) -> None:
+    """As in `together` after a moment without a line."""
+    together = make_state(mode="together", active_device_id="desk")
+    decision = taken(together, Offline(intervals=((100_000, position_ms),), position_ms=position_ms, base=(7, 5)))
+    assert (decision.refusal is not None) is conflicts
+    assert (decision.state.position_ms, decision.state.listened) == (100_000, ((100_000, position_ms),))
+    assert not decision.published
+
+
+def test_nor_is_one_across_the_seam_of_a_loop() -> None:
+    together = make_state(mode="together", active_device_id="desk", loop=make_loop(90_000, 111_000))
+    assert taken(together, Offline(intervals=(), position_ms=90_500, base=(7, 5))).refusal is None
 
 
 def test_the_listeners_choice_is_taken_whatever_happened() -> None:

@@ -1,12 +1,14 @@
 """Offline batches that change nothing of the session that they meet, or begin: what they tell is kept all the same."""
 
+from dataclasses import replace
+
 import pytest
 from msgspec import structs
 
-from playhead.playback.commands import End, Offline, Pause, Report, Seek
+from playhead.playback.commands import End, Offline, Pause, Report, Seek, SetMode
 from playhead.playback.deadlines import IDLE_END_MS
 from playhead.playback.rejections import Code, Rejection
-from playhead.playback.state import SessionState
+from playhead.playback.state import SessionState, position_at
 from playhead.sessions.answers import Outcome
 from playhead.sessions.journal import OfflineInterval
 from tests.support.sessions import make_principal, new_id
@@ -111,3 +113,21 @@ async def test_a_batch_that_tells_nothing_new_writes_nothing(world: World) -> No
     commits = world.store.commits
     assert accepted(await tell(world, paused, paused.position_ms, None)).state == paused
     assert world.store.commits == commits
+
+
+async def test_a_batch_that_comes_late_leaves_the_device_alone_to_which_the_role_was_passed(world: World) -> None:
+    """In `together`: what the desk goes on with makes no revision but that of the server, which passed the role on."""
+    session_id = (await world.play(position_ms=100_000)).state.session_id
+    base = (await world.apply(session_id, SetMode(mode="together"))).state
+    await world.service.device_lost(LISTENER_ID, "phone", "phone-1", world.clock.now_ms(), 10_000)
+    await world.presence.detach(LISTENER_ID, "phone-1")
+    for seq in range(1, 7):
+        world.clock.advance(10_000)
+        await world.sweeper.sweep()
+        report = Report(position_ms=100_000 + seq * 10_000, revision=base.revision + 1, seq=seq)
+        state = (await world.apply(session_id, report, DESK)).state
+    assert (state.active_device_id, state.moved, state.revision) == ("desk", base.order, base.revision + 1)
+    refusal = await tell(world, base, 103_000, new_id(), replace(MINUTE, start_ms=100_000, end_ms=103_000))
+    assert isinstance(refusal, Rejection) and (refusal.code, refusal.reported_ms) == (Code.CONFLICT, 103_000)
+    (state,) = await world.service.live_states(LISTENER_ID)
+    assert (position_at(state, world.clock.now_ms()), state.listened) == (160_000, ((100_000, 160_000),))
