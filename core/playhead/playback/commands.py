@@ -103,7 +103,7 @@ class Offline(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Lost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The server's own: the sounding device has no connection any more. It has until `until_ms` to come back.
 
-    `last_seen_at_ms` None: nobody knows; then the last report is the last that was heard of it.
+    `last_seen_at_ms`: the last packet of the connection that ended last; None: nobody knows. A later report counts too.
     """
 
     device_id: str

@@ -55,8 +55,8 @@ def reduce_lost(state: SessionState, command: Lost, now_ms: int) -> SessionState
     """Begins the grace of the sounding device; of a device that nothing depends on, nothing is noted."""
     if not state.playing or command.device_id != state.active_device_id or state.active_connection_id is None:
         return state
-    seen_ms = state.heard_at_ms if command.last_seen_at_ms is None else command.last_seen_at_ms
-    seen_ms = min(now_ms, max(seen_ms, state.anchored_at_ms))
+    # the connection that ends may be an older one, long silent when the device reported over another
+    seen_ms = min(now_ms, max(command.last_seen_at_ms or 0, state.heard_at_ms, state.anchored_at_ms))
     return replace(state, absent_since_ms=seen_ms, absent_until_ms=command.until_ms)
 
 

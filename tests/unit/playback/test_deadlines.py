@@ -127,6 +127,12 @@ def test_it_was_last_heard_of_after_the_anchor_and_before_now(seen_ms: int | Non
     assert accepted(make_state(), lost(last_seen_at_ms=seen_ms)).absent_since_ms == expected_ms
 
 
+@pytest.mark.parametrize("seen_ms", [NOW_MS + 4_000, None])
+def test_a_report_is_a_later_sign_of_life_than_the_last_packet_of_an_older_connection(seen_ms: int | None) -> None:
+    reported = make_state(heard_ms=POSITION_MS + 6_000, heard_at_ms=NOW_MS + 6_000)
+    assert accepted(reported, lost(last_seen_at_ms=seen_ms)).absent_since_ms == NOW_MS + 6_000
+
+
 def test_when_it_stays_away_the_session_pauses_where_it_was_last_heard_of() -> None:
     decision = due(ABSENT, connected=DESK_ALONE)
     after = decision.state

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from playhead.playback.commands import Pause, Report, Transfer
+from playhead.playback.commands import Origin, Pause, Report, Transfer
 from playhead.sessions.committing import GRACE_MS
 from tests.support.states import LISTENER_ID, NOW_MS
 from tests.unit.sessions.world import DESK, PHONE, World, make_world
@@ -96,6 +96,23 @@ async def test_a_device_that_is_gone_when_its_report_is_committed_is_missed_agai
     world.store.step_in = goes
     await world.apply(played.state.session_id, Report(position_ms=1_000, revision=played.state.revision, seq=0))
     assert await waits_until_ms(world) == NOW_MS + 1_000 + GRACE_MS
+
+
+async def test_the_end_of_an_older_connection_that_was_dead_for_long_takes_back_no_report(world: World) -> None:
+    """The device came back over another one, reported, and left that one first."""
+    played = await world.play(position_ms=100_000)
+    world.clock.advance(1_000)
+    assert await world.presence.attach(LISTENER_ID, "phone-2", "phone", "phone", "browser")
+    world.clock.advance(29_000)
+    report = Report(position_ms=130_000, revision=played.state.revision, seq=1)
+    await world.apply(played.state.session_id, report, Origin(device_id="phone", connection_id="phone-2"))
+    await world.presence.detach(LISTENER_ID, "phone-2")
+    world.clock.advance(3_000)
+    await gone(world, "phone")
+    world.clock.advance(GRACE_MS)
+    await world.sweeper.sweep()
+    (state,) = await world.service.live_states(LISTENER_ID)
+    assert (state.playing, state.position_ms) == (False, 130_000)
 
 
 async def test_told_once_more_a_grace_is_no_longer(world: World) -> None:
