@@ -64,7 +64,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Leave(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """This connection shows the session no longer; when it is the one that sounds, the sound stops.
+    """This connection plays the session no more: if it sounds, or is the sounding device's newest, the sound stops.
 
     In `together` another device goes on, if one is left that sounds; not one of `busy`, as in `Due`.
     """

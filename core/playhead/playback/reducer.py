@@ -260,12 +260,19 @@ def _asked(
         case Transfer():
             return transfer(state, command, now_ms, connected)
         case Leave():
-            own = origin.connection_id is not None and origin.connection_id == state.active_connection_id
-            # back over another connection, after the one that sounded was lost
-            sounds_here = own or (state.absent_until_ms is not None and origin.device_id == state.active_device_id)
+            sounds_here = _sounds_over(state, origin, connected)
             return _left(state, command, now_ms, connected) if sounds_here and state.playing else state
         case End():
             return ended(state, now_ms)
+
+
+def _sounds_over(state: SessionState, origin: Origin, connected: Connections) -> bool:
+    """Whether it is the sound of the connection that asks, as far as anybody knows."""
+    if origin.connection_id is not None and origin.connection_id == state.active_connection_id:
+        return True
+    # its newest one as well: the one that it played over may be dead, though nobody has noticed
+    newest = origin.connection_id is not None and connected.get(origin.device_id) == origin.connection_id
+    return origin.device_id == state.active_device_id and (newest or state.absent_until_ms is not None)
 
 
 def _left(state: SessionState, command: Leave, now_ms: int, connected: Connections) -> SessionState:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from playhead.playback.commands import (
+    Connections,
     Due,
     Leave,
     Lost,
@@ -167,6 +168,22 @@ def test_it_is_heard_over_the_connection_that_it_came_back_with() -> None:
     assert not accepted(after, Leave(), again, connected=back).playing
     assert not accepted(ABSENT, Leave(), again, connected=back).playing
     assert accepted(ABSENT, SetRate(rate=2.0), again, connected=back).active_connection_id == "phone-2"
+
+
+@pytest.mark.parametrize(
+    ("origin", "connected", "plays_on"),
+    [
+        (Origin(device_id="phone", connection_id="phone-2"), {"phone": "phone-2"}, False),
+        (Origin(device_id="phone", connection_id="phone-0"), {"phone": "phone-1"}, True),
+        (Origin(device_id="phone"), {"phone": None}, True),
+        (DESK, BOTH, True),
+    ],
+)
+def test_to_leave_over_its_newest_connection_is_enough_where_nobody_has_missed_the_one_before(
+    origin: Origin, connected: Connections, plays_on: bool
+) -> None:
+    """As when it is sent again: the line that it was sent over first is dead, or its server is."""
+    assert accepted(make_state(), Leave(), origin, connected=connected).playing is plays_on
 
 
 def test_its_first_true_report_ends_the_absence_and_goes_on() -> None:
