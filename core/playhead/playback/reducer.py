@@ -295,7 +295,7 @@ def _decide(
         return Decision(state=before, cause=result.cause, written=False, published=False, refusal=result.refusal)
     published = _seen(after, before) != before
     revision = before.revision + published
-    by_device = published and result.cause.device_id is not None
+    by_device = published and result.cause.device_id is not None and _changes_playhead(before, after, command, now_ms)
     numbered = structs.replace(
         after,
         epoch=epoch,
@@ -313,6 +313,18 @@ def _decide(
         move=_move(numbered, result.cause, from_ms, now_ms) if moved else None,
         refusal=None if result.refusal is None else replace(result.refusal, state=numbered),
     )
+
+
+def _changes_playhead(before: SessionState, after: SessionState, command: Command, now_ms: int) -> bool:
+    """Whether what a device asked for changes where the sound is, how it goes on, or where. A timer does not."""
+    match command:
+        case SetSleep():
+            return False
+        case SetMode():
+            # not unless it went back to where a device that is away was last heard of
+            return position_at(after, now_ms) != position_at(before, now_ms)
+        case _:
+            return True
 
 
 def _tidy(before: SessionState, after: SessionState, cause: Cause, origin: Origin) -> SessionState:

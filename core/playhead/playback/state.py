@@ -81,7 +81,7 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True, gc=False, array_li
     played_slots: tuple[Slot, ...] = ()
     """The latest slots in which something was played, oldest first; each amount counts from the session's start."""
     moved: Order = (0, 0)
-    """The latest state in which a device moved the playhead. What the server does by itself moves nothing."""
+    """The latest state in which a device changed the playhead. What the server does by itself does not count."""
     sleep_at_ms: int | None = None
     """Server time at which a playing session pauses."""
     sleep_at_end_of_loop: bool = False

@@ -229,11 +229,13 @@ def offline(
     more_ms = total_ms(listened) - total_ms(state.listened)
     heard = structs.replace(settled(state, known_ms), listened=listened, played_ms=state.played_ms + more_ms)
     here_ms = position_at(heard, now_ms)
-    if command.position_ms == here_ms:
-        return heard, None
-    if command.base is None or not _moved_since(state, command.base, origin):
+    taken = command.base is None or not _moved_since(state, command.base, origin)
+    if taken and command.position_ms != here_ms:
         return placed(heard, command.position_ms, now_ms), None
-    if apart_ms(heard, command.position_ms, here_ms) <= TRUE_PLACE_TOLERANCE_MS:
+    if heard.playing and command.intervals and origin.device_id == state.active_device_id:
+        # what it played until now is told: its next report must not tell it once more
+        heard = structs.replace(heard, heard_ms=here_ms, heard_at_ms=max(now_ms, state.heard_at_ms))
+    if taken or apart_ms(heard, command.position_ms, here_ms) <= TRUE_PLACE_TOLERANCE_MS:
         # as in `together` after a moment without a line: nothing to choose between
         return heard, None
     detail = "The session was moved on another device since then. Choose one of both places."

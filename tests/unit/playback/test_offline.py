@@ -5,11 +5,21 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from playhead.playback.commands import OFFLINE_INTERVALS_MAX, Offline, Pause, Seek
+from playhead.playback.commands import (
+    OFFLINE_INTERVALS_MAX,
+    Asked,
+    Offline,
+    Origin,
+    Pause,
+    Report,
+    Seek,
+    SetMode,
+    SetSleep,
+)
 from playhead.playback.reducer import Decision
 from playhead.playback.rejections import Code
-from playhead.playback.state import Mode, SessionState
-from tests.support.states import DURATION_MS, make_loop, make_state
+from playhead.playback.state import Mode, SessionState, position_at
+from tests.support.states import DURATION_MS, NOW_MS, make_loop, make_state
 from tests.unit.playback.deciding import DESK, ENDED_MS, LATER_MS, PAUSED, PHONE, accepted, code, decide
 
 BATCH = Offline(intervals=((100_000, 150_000), (140_000, 160_000)), position_ms=160_000, base=(7, 5))
@@ -139,3 +149,61 @@ def test_a_session_that_plays_goes_on_from_the_end_of_the_batch() -> None:
     after = taken(make_state()).state
     assert (after.playing, after.position_ms, after.anchored_at_ms) == (True, 160_000, LATER_MS)
     assert not accepted(after, Pause(), DESK).playing
+
+
+# what is told by a batch is not told again by the next report
+
+
+def reported(state: SessionState, command: Offline, origin: Origin = PHONE) -> SessionState:
+    """Ten seconds after the batch, with a report of the active device that agrees."""
+    decision = decide(state, command, origin)
+    assert isinstance(decision, Decision)
+    after, now_ms = decision.state, LATER_MS + 10_000
+    speaker = Origin(device_id=after.active_device_id or "")
+    report = Report(position_ms=position_at(after, now_ms), revision=after.revision)
+    return accepted(after, report, speaker, now_ms=now_ms)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        replace(BATCH, intervals=((100_000, 110_000),), position_ms=130_000, base=(7, 4)),
+        replace(BATCH, intervals=((100_000, 110_000),), position_ms=110_500, base=(7, 4)),
+        replace(BATCH, intervals=((100_000, 110_000),), position_ms=110_000),
+    ],
+)
+def test_a_place_that_is_not_taken_leaves_no_time_to_count_twice(command: Offline) -> None:
+    """It is refused, is next to the session's, or is that very one."""
+    after = reported(make_state(moved=(7, 5)), command)
+    assert (after.listened, after.played_ms) == (((100_000, 120_000),), 20_000)
+    assert sum(played_ms for _, played_ms in after.played_slots) == 10_000
+
+
+def test_time_of_which_no_batch_tells_is_counted_by_the_next_report() -> None:
+    no_stretches = replace(BATCH, intervals=(), base=(7, 4))
+    assert reported(make_state(moved=(7, 5)), no_stretches).played_ms == 20_000
+    of_a_remote = replace(BATCH, intervals=((500_000, 510_000),))
+    assert reported(make_state(), of_a_remote, DESK).played_ms == 30_000
+
+
+# what is no change of the playhead
+
+
+@pytest.mark.parametrize("command", [SetSleep(after_ms=60_000), SetMode(mode="together")])
+def test_a_timer_or_a_mode_of_another_device_is_not_in_the_way(command: Asked) -> None:
+    changed = accepted(make_state(), command, DESK, now_ms=NOW_MS + 5_000)
+    assert (changed.revision, changed.moved) == (6, make_state().moved)
+    decision = taken(changed)
+    assert (decision.state.position_ms, decision.refusal) == (160_000, None)
+
+
+def test_a_timer_at_the_end_of_a_loop_is_none_either() -> None:
+    looping = make_state(loop=make_loop(90_000, 200_000))
+    assert accepted(looping, SetSleep(at_end_of_loop=True), DESK).moved == looping.moved
+
+
+def test_a_mode_that_takes_the_sound_to_where_it_was_last_heard_is_one() -> None:
+    away = make_state(absent_since_ms=NOW_MS + 4_000, absent_until_ms=ENDED_MS)
+    together = accepted(away, SetMode(mode="together"), DESK, connected={"desk": "desk-1"})
+    assert (together.position_ms, together.moved) == (104_000, (7, 6))
+    assert taken(together).refusal is not None
