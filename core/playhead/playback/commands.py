@@ -89,6 +89,10 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     position_ms: int
 
 
+OTHER_SESSION: Order = (-1, -1)
+"""The `base` of a batch that began in another session: older than whatever happened in this one."""
+
+
 class Offline(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a device played without a connection: credited always, its end the place if no other moved or sounds.
 

@@ -13,7 +13,7 @@
 | transfer | target connected                             | the same playhead, sounding there                    |
 | leave    | always                                       | paused if this connection sounds; together: passed on |
 | progress | see `reports.py`                             |                                                      |
-| offline  | places in [0, duration]                      | listened to; at its end, unless others moved or sound |
+| offline  | in bounds, or of another file (cut to this)  | listened to; at its end, unless others moved or sound |
 | end      | always                                       | stopped, ended; finished if under min(30 s, 2 %) is left |
 | lost, due | the server's own: see `deadlines.py`        |                                                      |
 | renew    | the server's own                             | its script's present file: see `replacing.py`        |

@@ -9,6 +9,7 @@ from msgspec import structs
 from playhead.playback.commands import (
     LOOP_LENGTH_MIN_MS,
     OFFLINE_INTERVALS_MAX,
+    OTHER_SESSION,
     REST_DEVICE_ID,
     SLEEP_MS_MAX,
     Connections,
@@ -23,7 +24,7 @@ from playhead.playback.commands import (
     Transfer,
 )
 from playhead.playback.endings import stopped
-from playhead.playback.listened import total_ms, union
+from playhead.playback.listened import total_ms, union, within
 from playhead.playback.played import heard_up_to, ran_ms, ran_until_ms
 from playhead.playback.rejections import Code, Rejection
 from playhead.playback.reports import TRUE_PLACE_TOLERANCE_MS, apart_ms, out_of_bounds, rate_refusal, true_place_ms
@@ -221,27 +222,34 @@ def offline(
     """
     if len(command.intervals) > OFFLINE_INTERVALS_MAX:
         return Rejection(code=Code.TOO_LARGE, detail=f"A batch holds at most {OFFLINE_INTERVALS_MAX} intervals.")
-    places = [place_ms for interval in command.intervals for place_ms in interval]
-    if refusal := next(filter(None, (out_of_bounds(state, place) for place in [*places, command.position_ms])), None):
+    intervals, place_ms = command.intervals, command.position_ms
+    if _of_another_file(state, command):
+        intervals, place_ms = within(intervals, state.duration_ms), min(place_ms, state.duration_ms)
+    places = [place_ms, *(edge_ms for interval in intervals for edge_ms in interval)]
+    if refusal := next(filter(None, (out_of_bounds(state, each_ms) for each_ms in places)), None):
         return refusal
-    listened = union(state.listened, command.intervals)
+    listened = union(state.listened, intervals)
     # repeats cannot be told from a batch that is sent again: what was heard before is not counted as played
     more_ms = total_ms(listened) - total_ms(state.listened)
     heard = structs.replace(settled(state, known_ms), listened=listened, played_ms=state.played_ms + more_ms)
     here_ms = position_at(heard, now_ms)
     taken = command.base is None or not _moved_since(state, command.base, origin)
-    if taken and command.position_ms != here_ms:
-        return placed(heard, command.position_ms, now_ms), None
+    if taken and place_ms != here_ms:
+        return placed(heard, place_ms, now_ms), None
     if heard.playing and command.intervals and origin.device_id == state.active_device_id:
         # what it played until now is told: its next report must not tell it once more
         heard = structs.replace(heard, heard_ms=here_ms, heard_at_ms=max(now_ms, state.heard_at_ms))
-    if taken or apart_ms(heard, command.position_ms, here_ms) <= TRUE_PLACE_TOLERANCE_MS:
+    if taken or apart_ms(heard, place_ms, here_ms) <= TRUE_PLACE_TOLERANCE_MS:
         # as in `together` after a moment without a line: nothing to choose between
         return heard, None
     detail = "The session was moved on another device since then. Choose one of both places."
-    return heard, Rejection(
-        code=Code.CONFLICT, state=settled(heard, now_ms), reported_ms=command.position_ms, detail=detail
-    )
+    return heard, Rejection(code=Code.CONFLICT, state=settled(heard, now_ms), reported_ms=place_ms, detail=detail)
+
+
+def _of_another_file(state: SessionState, command: Offline) -> bool:
+    """Whether it may tell of a longer file than the session has: all but one that began in it, with this file."""
+    began_here = command.base not in (None, OTHER_SESSION) and state.revision > 0
+    return not began_here or state.longest_ms > state.duration_ms
 
 
 def _moved_since(state: SessionState, base: Order, origin: Origin) -> bool:

@@ -16,6 +16,7 @@ import structlog
 from msgspec import structs
 
 from playhead.playback.commands import (
+    OTHER_SESSION,
     Command,
     Connections,
     Due,
@@ -37,7 +38,7 @@ from playhead.playback.endings import left_ms
 from playhead.playback.history import Move
 from playhead.playback.reducer import Cause, Decision, reduce, refused_place
 from playhead.playback.rejections import Code, Rejection
-from playhead.playback.state import Order, SessionState
+from playhead.playback.state import SessionState
 from playhead.runtime.clock import Clock
 from playhead.runtime.one_at_a_time import OneAtATime
 from playhead.runtime.tasks import Outlasting
@@ -326,11 +327,9 @@ def _command(wish: Wish, view: View, held: Held) -> Command:
     """The command as it meets this session."""
     match wish.command:
         case Offline(base=base) if base is not None:
-            # one that began in another session than the one it meets is older than whatever happened there
             met = held.last if held.created else held.state
             same = met is not None and met.session_id == wish.base_session_id
-            before_all: Order = (-1, -1)
-            return wish.command if same else structs.replace(wish.command, base=before_all)
+            return wish.command if same else structs.replace(wish.command, base=OTHER_SESSION)
         case Due() if held.over:
             # it ends now: nobody can come back to it, who is there, or was, is not in it
             return Due()

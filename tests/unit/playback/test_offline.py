@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from playhead.playback.commands import (
     OFFLINE_INTERVALS_MAX,
+    OTHER_SESSION,
     Asked,
     Offline,
     Origin,
@@ -18,7 +19,7 @@ from playhead.playback.commands import (
 )
 from playhead.playback.reducer import Decision
 from playhead.playback.rejections import Code
-from playhead.playback.state import Mode, SessionState, position_at
+from playhead.playback.state import Mode, Order, SessionState, position_at
 from tests.support.states import DURATION_MS, NOW_MS, make_loop, make_state
 from tests.unit.playback.deciding import DESK, ENDED_MS, LATER_MS, PAUSED, PHONE, accepted, code, decide
 
@@ -130,9 +131,9 @@ def test_of_two_batches_in_either_order_both_are_listened_to() -> None:
 @pytest.mark.parametrize(
     ("batch", "expected"),
     [
-        (Offline(intervals=((0, DURATION_MS + 1),), position_ms=1, base=None), Code.OUT_OF_BOUNDS),
+        (Offline(intervals=((0, DURATION_MS + 1),), position_ms=1, base=(7, 5)), Code.OUT_OF_BOUNDS),
         (Offline(intervals=((-1, 5),), position_ms=1, base=None), Code.OUT_OF_BOUNDS),
-        (Offline(intervals=(), position_ms=DURATION_MS + 1, base=None), Code.OUT_OF_BOUNDS),
+        (Offline(intervals=(), position_ms=DURATION_MS + 1, base=(7, 5)), Code.OUT_OF_BOUNDS),
         (Offline(intervals=((0, 1),) * (OFFLINE_INTERVALS_MAX + 1), position_ms=1, base=None), Code.TOO_LARGE),
     ],
 )
@@ -207,3 +208,42 @@ def test_a_mode_that_takes_the_sound_to_where_it_was_last_heard_is_one() -> None
     together = accepted(away, SetMode(mode="together"), DESK, connected={"desk": "desk-1"})
     assert (together.position_ms, together.moved) == (104_000, (7, 6))
     assert taken(together).refusal is not None
+
+
+# another file
+
+LONGER = Offline(
+    intervals=((DURATION_MS - 5_000, DURATION_MS + 5_000), (DURATION_MS + 5_000, DURATION_MS + 9_000)),
+    position_ms=DURATION_MS + 9_000,
+    base=(7, 5),
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "base"),
+    [
+        (replace(PAUSED, longest_ms=DURATION_MS + 10_000), (7, 5)),
+        (replace(PAUSED, revision=0), (7, 5)),
+        (PAUSED, None),
+    ],
+)
+def test_what_was_played_of_a_longer_file_is_cut_to_the_one_that_the_session_has(
+    state: SessionState, base: Order | None
+) -> None:
+    """The session took the shorter one over, or begins with it; or nobody knows what was played."""
+    after = taken(state, replace(LONGER, base=base)).state
+    assert (after.listened, after.played_ms) == (((DURATION_MS - 5_000, DURATION_MS),), 5_000)
+    assert (after.position_ms, after.finished) == (DURATION_MS, True)
+
+
+def test_a_batch_of_another_session_is_cut_and_its_place_refused_as_ever() -> None:
+    decision = taken(PAUSED, replace(LONGER, base=OTHER_SESSION))
+    assert decision.refusal is not None
+    assert (decision.refusal.code, decision.refusal.reported_ms) == (Code.CONFLICT, DURATION_MS)
+    assert decision.state.listened == ((DURATION_MS - 5_000, DURATION_MS),)
+
+
+def test_what_was_played_of_a_longer_file_alone_is_not_told_again_by_the_next_report() -> None:
+    behind = replace(LONGER, intervals=LONGER.intervals[1:], base=OTHER_SESSION)
+    after = reported(make_state(), behind)
+    assert (after.listened, after.played_ms) == (((110_000, 120_000),), 10_000)

@@ -11,7 +11,7 @@ from playhead.playback.rejections import Code, Rejection
 from playhead.playback.state import SessionState, position_at
 from playhead.sessions.answers import Outcome
 from playhead.sessions.journal import OfflineInterval
-from tests.support.sessions import make_principal, new_id
+from tests.support.sessions import make_principal, make_script, new_id
 from tests.support.states import DURATION_MS, LISTENER_ID, NOW_MS, SCRIPT_ID
 from tests.unit.sessions.world import DESK, PHONE, World, accepted, make_world
 
@@ -131,3 +131,16 @@ async def test_a_batch_that_comes_late_leaves_the_device_alone_to_which_the_role
     assert isinstance(refusal, Rejection) and (refusal.code, refusal.reported_ms) == (Code.CONFLICT, 103_000)
     (state,) = await world.service.live_states(LISTENER_ID)
     assert (position_at(state, world.clock.now_ms()), state.listened) == (160_000, ((100_000, 160_000),))
+
+
+async def test_what_was_played_of_a_file_that_was_longer_is_kept(world: World) -> None:
+    """The script has got a shorter one meanwhile, and the session is over. The listener then wants that place."""
+    base = (await world.play(position_ms=3_000_000)).state
+    await world.apply(base.session_id, End(), DESK)
+    world.scripts.by_id[SCRIPT_ID] = make_script(duration_ms=3_100_000, media_version="f" * 16)
+    told = replace(MINUTE, start_ms=3_050_000, end_ms=3_200_000)
+    refusal = await tell(world, base, 3_200_000, new_id(), told)
+    assert isinstance(refusal, Rejection) and (refusal.code, refusal.reported_ms) == (Code.CONFLICT, 3_100_000)
+    state = accepted(await tell(world, None, 3_200_000, new_id(), told)).state
+    assert (state.position_ms, state.listened, state.played_ms) == (3_100_000, ((3_050_000, 3_100_000),), 50_000)
+    assert [entry.offline for entry in world.store.journal][-2:] == [(told,), (told,)]
