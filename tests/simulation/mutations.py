@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from playhead.client.core import sessions as client_sessions
 from playhead.playback import deadlines, played, reducer, reports, transitions
-from playhead.playback.commands import Seek
+from playhead.playback.commands import Lost, Seek
 from playhead.playback.rejections import Rejection
 from playhead.playback.state import SessionState
 from playhead.realtime.convergence import Convergence
@@ -141,7 +141,15 @@ def _no_refusal(_committed: Committed) -> Rejection | None:
     return None
 
 
+def _lost_as_its_connection_was(state: SessionState, command: Lost, now_ms: int) -> SessionState:
+    lost = _reduce_lost(state, command, now_ms)
+    if command.last_seen_at_ms is None or lost is state:
+        return lost
+    return replace(lost, absent_since_ms=min(now_ms, max(command.last_seen_at_ms, state.anchored_at_ms)))
+
+
 _decide = reducer._decide
+_reduce_lost = deadlines.reduce_lost
 _bring_back: Callable[..., Awaitable[reviving.Held | None]] = reviving.Reviver.bring_back
 _write = committing.Committer._write
 _attach: Callable[..., Awaitable[bool]] = Presence.attach
@@ -251,6 +259,12 @@ MUTATIONS: dict[str, Mutation] = {
         broken="what a device tells of the time without a line throws back another one that sounds",
         place=(transitions, "_moved_since", lambda state, base, origin: base < state.moved),
     ),
+    "older-connection-is-believed": Mutation(
+        rule="rule 2",
+        from_seed=72,
+        broken="a device was last heard of over the connection that ended last, whatever it reported over another",
+        place=(reducer, "reduce_lost", _lost_as_its_connection_was),
+    ),
     "jump-is-not-in-the-history": Mutation(
         rule="rule 3",
         broken="a seek leaves no entry",
@@ -274,7 +288,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "limit-of-connections-is-not-kept": Mutation(
         rule="rule 5",
-        from_seed=142,
+        from_seed=143,
         broken="a listener may connect as often as they like",
         place=(Presence, "attach", _attach_anyway),
     ),

@@ -49,6 +49,7 @@ def judge_commit(commit: Commit, current: SessionState | None, change: Change, e
     _judge_bounds(commit.after, fail)
     _judge_listened(step, fail)
     _judge_place(commit, step, fail)
+    _judge_absence(step, fail)
 
 
 def _judge_taken_over(commit: Commit, epoch: int, fail: Fail) -> None:
@@ -284,6 +285,13 @@ def _judge_history(commit: Commit, step: Step, at_ms: int, found_ms: int, fail: 
 def _slack_ms(step: Step, at_ms: int) -> int:
     """What the sound runs on until an anchor that lies ahead."""
     return ROUNDING_MS + round(4 * max(0, at_ms - step.now_ms))
+
+
+def _judge_absence(step: Step, fail: Fail) -> None:
+    """Rule 2: a device that is given up was there when it reported; what it said then was acknowledged."""
+    before, since_ms = step.before, step.decision.state.absent_since_ms
+    if since_ms is not None and since_ms != before.absent_since_ms and since_ms < min(step.now_ms, before.heard_at_ms):
+        fail("rule 2", f"{step.command} takes back what was reported at {before.heard_at_ms}: away since {since_ms}")
 
 
 _TOLD = ("listened", "played_ms", "heard_ms", "heard_at_ms", "position_ms", "anchored_at_ms", "playing")
