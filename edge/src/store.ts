@@ -146,18 +146,19 @@ export class Store {
       console.error("The origin did not answer.", String(error));
       return take(respond(UNAVAILABLE), PASSED_HEADERS);
     }
-    if (stored.status === 200 ? isMedia(stored, path) : stored.status >= 400) return stored;
+    if (stored.status === 200 ? isMedia(method, stored, path) : stored.status >= 400) return stored;
     // somebody between here and the origin: kept, it would be everybody's for a year
     console.error(`An answer with ${stored.status} is not the origin's.`);
     return take(respond(UNAVAILABLE), PASSED_HEADERS);
   }
 }
 
-/** Whether an answer with 200 is what the origin says of a path: of its type, with its lifetime and its entity tag. */
-function isMedia(stored: Stored, path: string): boolean {
+/** Whether an answer with 200 is what the origin says of a path: of its type, not empty, with its lifetime and its entity tag. */
+function isMedia(method: Method, stored: Stored, path: string): boolean {
   const [type, lifetime, etag] = KEPT_HEADERS.map((name) => stored.headers.find(([other]) => other === name)?.[1] ?? "");
   const expected = path.endsWith(".json") ? "application/json" : "audio/mp4";
-  return type?.split(";")[0]?.trim() === expected && /\bpublic\b/.test(lifetime ?? "") && etag !== "";
+  const empty = method === "GET" ? stored.body.byteLength === 0 : stored.size === 0;
+  return !empty && type?.split(";")[0]?.trim() === expected && /\bpublic\b/.test(lifetime ?? "") && etag !== "";
 }
 
 async function take(answer: Response, names: readonly string[]): Promise<Stored> {

@@ -251,6 +251,12 @@ test("what somebody else answers with 200 in the origin's name is neither kept n
     assert.equal(answer.status, 503, JSON.stringify([tail, wrong]));
     await bytes(answer);
   }
+  passage.refusal = { status: 200, headers: good, body: "" };
+  for (const method of ["GET", "HEAD"]) {
+    const answer = await ask("high/0.m4s", "good", { method });
+    assert.equal(answer.status, 503, `nothing at all, by ${method}`);
+    await bytes(answer);
+  }
   passage.refusal = null;
   const there = await fetch(`${origin.about.url}${origin.about.signed.good}high/0.m4s`);
   assert.deepEqual(await bytes(ask("high/0.m4s")), await bytes(there));

@@ -16,7 +16,7 @@ from playhead.runtime.cores import usable_cores
 from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.tasks import cancelled
-from playhead.storage import Storage, StorageFailed
+from playhead.storage import Storage, StorageFailed, has_content
 from playhead.transcode import DEMAND_TIMEOUT_S, UNREAD_BYTES_MAX, Demand, Encoder, SegmentNotNow
 
 WANTED_MAX = 64
@@ -116,7 +116,7 @@ class OnDemand:
             return
         segment = min(segment, script.grid.segments - 1)
         key = segment_key(script.script_id, script.media_version, FIRST_RUNG.name, segment)
-        if not await self._storage.exists(key):
+        if not await has_content(self._storage, key):
             assert self._demand is not None
             self._demand.warm(script, FIRST_RUNG, segment)
 

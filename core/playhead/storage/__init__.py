@@ -17,6 +17,7 @@ from playhead.storage.interface import (
     StoredObject,
     Upload,
     checked,
+    has_content,
 )
 from playhead.storage.local import LocalStorage
 from playhead.storage.s3 import S3Bucket, S3Limits, S3Storage
@@ -45,4 +46,5 @@ __all__ = [
     "StoredObject",
     "Upload",
     "checked",
+    "has_content",
 ]

@@ -75,6 +75,7 @@ class Storage(Protocol):
     async def put(self, key: str, body: bytes) -> bool:
         """Stores `body` whole or not at all. False: an object was there already, and stays. Raises ObjectTooLarge.
 
+        An empty object in a folder, as a power failure leaves it, makes way for one that is not.
         When an answer was lost on the way and the request was repeated, False may be said of one's own object.
         """
         ...
@@ -127,6 +128,12 @@ class Storage(Protocol):
     async def remove_abandoned(self) -> int:
         """Removes what killed processes left half-written and can be told apart; answers how many files that were."""
         ...
+
+
+async def has_content(storage: Storage, key: str) -> bool:
+    """Whether there is an object that is not empty, as a power failure leaves what was just written to a disk."""
+    found = await storage.stat(key)
+    return found is not None and found.size_bytes > 0
 
 
 def checked(key: str) -> str:

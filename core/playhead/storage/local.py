@@ -2,12 +2,14 @@
 
 obstore writes into `<name>#<n>` beside the object and then links (create) or renames (replace), so readers see whole
 objects only. Names with '#' are no keys, so what a killed process left behind can be told apart and removed.
-It does not sync to disk: after a power failure the newest objects may be missing or empty.
+It does not sync to disk: after a power failure the newest objects may be missing or empty. An empty one counts as
+missing wherever segments are looked for, and whoever puts it again replaces it.
 A hidden file tells the folder from an empty mount point: while its disk is away nothing is taken for missing, and
 nothing is written.
 """
 
 import asyncio
+import fcntl
 import os
 import shutil
 import stat
@@ -17,6 +19,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore
 
 from playhead.storage.interface import ObjectMissing, StorageFailed, checked
@@ -70,7 +73,12 @@ class LocalStorage(ObjectStorage):
 
     async def _create(self, key: str, body: bytes) -> None:
         self._check_folder()
-        await super()._create(key, body)
+        try:
+            await super()._create(key, body)
+        except AlreadyExistsError:
+            if not body or not await asyncio.to_thread(_makes_way, self._root / key):
+                raise
+            await super()._create(key, body)
 
     @asynccontextmanager
     async def upload(self, key: str) -> AsyncIterator[ObjectUpload]:
@@ -124,6 +132,18 @@ def _mark(root: Path) -> str | None:
         finally:
             fresh.unlink(missing_ok=True)
     return marker.read_text()
+
+
+def _makes_way(path: Path) -> bool:
+    """Removes an object of 0 bytes. The lock is on that very file, so nobody removes what another puts in its place."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        now = path.stat()
+        if now.st_size > 0:
+            return False
+        if os.path.samestat(os.fstat(file.fileno()), now):
+            path.unlink()
+    return True
 
 
 def _removed(path: Path, before: float) -> bool:

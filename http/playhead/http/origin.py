@@ -119,9 +119,9 @@ class Origin:
 
     async def _segment(self, script: Script, rung: Rung, segment: int, asker: "_Asker") -> Representation | Problem:
         body = await self._storage.get(segment_key(script.script_id, script.media_version, rung.name, segment))
-        if body is None and script.status == "failed":
+        if not body and script.status == "failed":
             return problem(Code.NOT_FOUND)
-        if body is None and not asker.wants_bytes:
+        if not body and not asker.wants_bytes:
             made: bytes | NotNow = NotNow(NOT_MADE, NOT_MADE_RETRY_S)
         else:
             made = body or await self._on_demand.segment(script, rung, segment, asker.is_there, asker.listener)

@@ -129,6 +129,19 @@ class TestSegmentsThatAreNotThere:
             again = await _get(world, f"{below}/{rung.name}/0.m4s")
             assert (again.body, again.headers["ETag"]) == (first.body, first.headers["ETag"])
 
+    async def test_are_those_too_that_a_power_failure_left_empty(
+        self, world: World, script: Script, anna: Caller, mp3: bytes
+    ) -> None:
+        await world.services.storage.put(segment_key(script.script_id, script.media_version, "low", 1), b"")
+        head = await _get(world, _signed(world, script) + "low/1.m4s", "HEAD")
+        assert (head.status, head.headers["Retry-After"]) == (503, "1")
+        made = (await anna.call("POST", "/scripts", data=mp3, headers=AUDIO, params={"title": "Sound"})).json
+        key = segment_key(made["script_id"], made["media_version"], "low", 0)
+        await world.services.storage.put(key, b"")
+        master = urlsplit((await anna.get(f"/stream/{made['script_id']}")).json["stream_url"]).path
+        found = await _get(world, f"{master.rpartition('/')[0]}/low/0.m4s")
+        assert (found.status, found.body) == (200, await world.services.storage.get(key)) and found.body
+
     async def test_are_not_encoded_for_a_head(self, world: World, script: Script) -> None:
         reply = await _get(world, _signed(world, script) + "low/1.m4s", "HEAD")
         assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
@@ -152,9 +165,11 @@ class TestSegmentsThatAreNotThere:
 
     async def test_of_a_script_that_failed_is_404_for_it_will_never_come(self, world: World, script: Script) -> None:
         await world.fail(script.script_id)
+        await world.services.storage.put(segment_key(script.script_id, script.media_version, "low", 2), b"")
         base = _signed(world, script)
         assert (await _get(world, base + "low/0.m4s")).status == 200
-        assert (await _get(world, base + "low/1.m4s")).code == "not_found"
+        for missing in (1, 2):
+            assert (await _get(world, base + f"low/{missing}.m4s")).code == "not_found"
 
     async def test_of_a_script_that_is_gone_or_of_another_version_is_404(self, world: World, script: Script) -> None:
         for other in (replace(script, script_id=new_id()), replace(script, media_version="0" * 16)):

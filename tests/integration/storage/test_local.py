@@ -1,5 +1,6 @@
 """What only files on a disk have: leftovers of killed processes, permissions, paths, a disk that is not mounted."""
 
+import asyncio
 import errno
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from playhead.storage import LocalStorage, StorageFailed
+from playhead.storage import LocalStorage, StorageFailed, has_content
 from playhead.storage.local import ABANDONED_AFTER_S, MARKER
 
 KILLED_IN_AN_UPLOAD = """
@@ -135,6 +136,37 @@ async def test_a_write_that_the_system_refuses_is_a_named_error(tmp_path: Path) 
     with pytest.raises(StorageFailed, match="a/b"):
         async with storage.upload("a/b") as upload:
             await upload.write(bytes(3_000_000))
+
+
+# what a power failure leaves
+
+
+@pytest.fixture
+async def emptied(tmp_path: Path) -> LocalStorage:
+    """A storage with an object called a/b of which the disk knows the name and has no byte."""
+    storage = LocalStorage(tmp_path)
+    await storage.put("a/b", b"sound")
+    os.truncate(tmp_path / "a/b", 0)
+    return storage
+
+
+async def test_an_object_that_a_power_failure_emptied_makes_way_for_the_next_and_for_that_alone(
+    emptied: LocalStorage, tmp_path: Path
+) -> None:
+    assert not await has_content(emptied, "a/b") and not await has_content(emptied, "a/c")
+    assert not await emptied.put("a/b", b""), "which would be no better"
+    assert await emptied.put("a/b", b"sound")
+    assert await has_content(emptied, "a/b")
+    assert not await emptied.put("a/b", b"another")
+    assert await emptied.get("a/b") == b"sound"
+    assert files(tmp_path) == [tmp_path / "a/b"]
+
+
+async def test_of_many_who_replace_an_emptied_object_one_wins(emptied: LocalStorage) -> None:
+    bodies = [bytes([n]) * 50_000 for n in range(1, 21)]
+    won = await asyncio.gather(*(emptied.put("a/b", body) for body in bodies))
+    assert sum(won) == 1
+    assert await emptied.get("a/b") == bodies[won.index(True)]
 
 
 # the disk that the folder is on

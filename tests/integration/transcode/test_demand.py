@@ -142,6 +142,20 @@ async def test_what_is_stored_already_is_not_encoded_again(
     assert await demand.segment(script, FIRST_RUNG, 2) == b"there", "though its asker was too early to find it"
 
 
+async def test_what_a_power_failure_left_empty_is_made_whoever_comes_to_it_first(
+    demand: Demand, script: Script, metrics: Metrics, storage: LocalStorage
+) -> None:
+    emptied = (0, 2, 2 + AHEAD_SEGMENTS)
+    for segment in emptied:
+        await storage.put(segment_key(script.script_id, VERSION, FIRST_RUNG.name, segment), b"")
+    assert await demand.segment(script, FIRST_RUNG, 2), "asked for"
+    assert await demand.segment(script, FIRST_RUNG, 1 + AHEAD_SEGMENTS)
+    await until_stored(storage, script, 3 + AHEAD_SEGMENTS)
+    assert await stored(storage, script, 2 + AHEAD_SEGMENTS), "come past"
+    assert await demand.segment(script, FIRST_RUNG, 0)
+    assert all([await stored(storage, script, segment) for segment in emptied])
+
+
 async def test_each_rung_and_the_end_of_the_script(demand: Demand, script: Script, metrics: Metrics) -> None:
     last = GRID.segments - 1
     bodies = await asyncio.gather(*(demand.segment(script, rung, last) for rung in LADDER))

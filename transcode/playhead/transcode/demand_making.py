@@ -17,7 +17,7 @@ import structlog
 from playhead.cache import BoundedMap, CacheUnavailable, Claims
 from playhead.media import OUTPUT_RATE_HZ, SEGMENT_SAMPLES, Rung
 from playhead.runtime.metrics import Metrics
-from playhead.storage import Storage, StorageFailed
+from playhead.storage import Storage, StorageFailed, has_content
 from playhead.transcode.demand_run import AHEAD_SEGMENTS, DemandRun
 from playhead.transcode.demand_slots import DemandSlots
 from playhead.transcode.demand_turns import Need, urgency
@@ -108,7 +108,7 @@ class Making:
         """What is there already, by whomever, is not made again."""
         while not run.ahead:
             body = await self._storage.get(run.key(run.next))
-            if body is None:
+            if not body:  # also one that a power failure left empty
                 return
             run.made(run.next, body, kept=True)
 
@@ -162,7 +162,7 @@ class Making:
             await self._let_go(run)
         if not self.slots.has(run.ticket):
             await self.slots.take(run.ticket)
-        if not run.ahead and await self._storage.exists(run.key(run.next)):
+        if not run.ahead and await has_content(self._storage, run.key(run.next)):
             await self._pass_stored(run)
             raise _Stopped("gave_way" if run.awaited else "encoded")
         if not await self._claimed(run):
@@ -219,7 +219,7 @@ class Making:
                 held = False
             for segment in sorted({run.next, *run.awaited}):
                 body = await self._storage.get(run.key(segment))
-                if body is not None:
+                if body:
                     run.made(segment, body, kept=True)
             if not held:
                 return

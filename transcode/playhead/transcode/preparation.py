@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from playhead.media import LADDER, Grid, Rung, segment_key
 from playhead.runtime.metrics import Metrics
-from playhead.storage import Storage
+from playhead.storage import Storage, has_content
 from playhead.transcode.encoder import Encoder, EncoderSource
 
 EAGER_SEGMENTS = 3
@@ -103,7 +103,7 @@ class Preparation:
             (rung, segment)
             for rung in LADDER
             for segment in chunk
-            if not await self._storage.exists(target.key(rung, segment))
+            if not await has_content(self._storage, target.key(rung, segment))
         ]
         if not gaps:
             return None
