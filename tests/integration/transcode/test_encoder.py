@@ -102,6 +102,51 @@ async def test_audio_that_begins_later_than_its_file_is_found_by_its_own_start(
     assert error(heard[1:], expected) > SHIFTED_MIN
 
 
+def damaged(path: Path, folder: Path, at_share: float) -> Path:
+    """A copy with some bytes that mean nothing: a part of one mp3 frame, or several whole packets of an m4a."""
+    body = bytearray(path.read_bytes())
+    at, length = int(len(body) * at_share), 2_000
+    if path.suffix == ".mp3":
+        at, length = body.index(b"\xff\xfb", at) + 4, 300
+    body[at : at + length] = b"\xa5" * length
+    (folder / path.name).write_bytes(body)
+    return folder / path.name
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[4]], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("at_share", [0.02, 0.2, 0.4], ids=lambda share: f"at {share:.0%}")
+async def test_what_cannot_be_decoded_shifts_nothing_that_comes_after_it(
+    kind: Kind, at_share: float, source: SourceMaker, programs: Programs, encoder: Encoder, tmp_path: Path
+) -> None:
+    """Wherever a run begins, before the damage or behind it, a place of the script sounds the same."""
+    whole = source(kind, DURATION_S)
+    encodable = await measured(programs, damaged(whole, tmp_path, at_share))
+    collect = Collect()
+    await encoder.encode(encodable, 0, 3, [FIRST_RUNG], collect)
+    at_once, alone = decoded(joined(collect.of(FIRST_RUNG))), decoded(joined(await encoded_alone(encoder, encodable)))
+    expected, behind = reference(whole), slice(int(len(at_once) * (at_share + 0.1)), None)
+    assert error(at_once[behind], expected[behind]) < SAME_MAX
+    assert error(alone[behind], expected[behind]) < SAME_MAX
+
+
+async def test_damage_where_late_sound_begins_shifts_nothing_either(
+    source: SourceMaker, programs: Programs, encoder: Encoder, tmp_path: Path
+) -> None:
+    film = tmp_path / "film.mp4"
+    ffmpeg(
+        *("-itsoffset", "0.3", "-i", str(source(Kind("cd.flac", "-c:a flac"), DURATION_S))),
+        *("-f", "lavfi", "-i", "color=s=16x16:r=1:d=13", "-c:v", "mpeg4", "-c:a", "aac", "-b:a", "192k", str(film)),
+    )
+    encodable = await measured(programs, film)
+    assert encodable.start_s > 0.2
+    expected, body = reference(film), bytearray(film.read_bytes())
+    at = body.index(b"mdat") + 3_000
+    body[at : at + 2_000] = bytes(2_000)
+    film.write_bytes(body)
+    heard = decoded(joined(await encoded_alone(encoder, encodable)))
+    assert error(heard[48_000:], expected[48_000:]) < SAME_MAX
+
+
 async def test_all_rungs_of_a_chunk_come_from_one_run_in_order(
     source: SourceMaker, programs: Programs, encoder: Encoder
 ) -> None:

@@ -48,6 +48,9 @@ Coder = Literal["twoloop", "fast"]
 """How ffmpeg's AAC encoder looks for its quantizers. `twoloop` takes four times as long for the first seconds of a run,
 and has found its way after ten; until then `fast` sounds better (docs/decisions/0021-on-demand.md)."""
 
+HOLE_S_MIN = 0.002
+"""Shorter than any packet but some of PCM, and longer than what rounded times differ from the number of samples."""
+
 INPUT_LIMITS = {
     "protocol_whitelist": "file,pipe",
     "format_whitelist": ",".join(FORMATS),
@@ -136,7 +139,8 @@ def chunk_arguments(
     """
     seek = {"ss": f"{start_s + plan.seek_s:.6f}"} if plan.seek_s else {}
     source = ffmpeg.input(_url(path), **INPUT_LIMITS, **seek, threads=1, vn=None, sn=None, dn=None)
-    audio = _on_the_grid(source["a:0"], plan)
+    audio = _without_holes(source["a:0"], start_s if not plan.seek_s else 0.0)
+    audio = _on_the_grid(audio, plan)
     copies = audio.filter_multi_output("asplit", len(rungs))
     outputs = [
         ffmpeg.output(
@@ -147,6 +151,16 @@ def chunk_arguments(
         for number, (rung, pipe) in enumerate(zip(rungs, pipes, strict=True))
     ]
     return _compiled(ffmpeg.merge_outputs(*outputs), program)
+
+
+def _without_holes(audio: Any, start_s: float) -> Any:
+    """Silence where a packet cannot be decoded, so that what is counted from here on is the source's own samples.
+
+    `start_s`: the time of the first sample. What is whole goes through as it is, at its own rate.
+    """
+    if start_s:
+        audio = audio.filter("asetpts", f"PTS-{start_s:.6f}/TB")
+    return audio.filter("aresample", **{"async": 1, "min_hard_comp": HOLE_S_MIN, "first_pts": 0}, rematrix_maxval=1)
 
 
 def _on_the_grid(audio: Any, plan: ChunkPlan) -> Any:
