@@ -4,6 +4,7 @@
 which depends on what a kind says of its encoder's padding. Kinds that come with longer sources are in test_encoder.
 """
 
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,29 @@ def cut_by_its_edit_list(sound: Path, target: Path) -> None:
     ffmpeg("-ss", "1.5", "-i", str(whole), "-c", "copy", str(target))
 
 
+def edited(*kept: tuple[int, float]) -> Callable[[Path, Path], None]:
+    """An m4a whose edit list keeps these parts, of so many ms and from there in seconds; what it drops is still there.
+
+    ISO/IEC 14496-12 section 8.6.6. The index is at the end, so nothing that it points to moves.
+    """
+
+    def run(sound: Path, target: Path) -> None:
+        ffmpeg("-i", str(sound), "-c:a", "aac", "-b:a", "160k", str(target))
+        body = bytearray(target.read_bytes())
+        edits = [struct.pack(">IiI", ms, FRAME + round(from_s * 44_100), 1 << 16) for ms, from_s in kept]
+        elst = struct.pack(">I4sII", 16 + 12 * len(edits), b"elst", 0, len(edits)) + b"".join(edits)
+        at = body.index(b"edts") - 4
+        before = int.from_bytes(body[at : at + 4], "big")
+        body[at : at + before] = struct.pack(">I4s", 8 + len(elst), b"edts") + elst
+        for name in (b"trak", b"moov"):
+            box = body.rindex(name, 0, at) - 4
+            size = int.from_bytes(body[box : box + 4], "big") + 8 + len(elst) - before
+            body[box : box + 4] = size.to_bytes(4, "big")
+        target.write_bytes(body)
+
+    return run
+
+
 def flac_that_states(samples: int) -> Callable[[Path, Path], None]:
     """A FLAC whose STREAMINFO (RFC 9639 section 8.2) states another number of samples than it has."""
 
@@ -105,6 +129,12 @@ TAKEN = [
     Upload(name="studio.flac", made=encoded("-c:a flac -sample_fmt s32"), rate=192_000, channels=8),
     Upload(name="two.m4a", made=two_tracks),
     Upload(name="cut.m4a", made=cut_by_its_edit_list, duration_s=LONG_S + 1.5, missing=FRAME, more=FRAME),
+    Upload(name="end.m4a", made=edited((7_000, 0.0)), duration_s=LONG_S + 1.5, more=FRAME),
+    Upload(
+        name="middle.m4a", made=edited((3_000, 0.0), (4_000, 4.5)), duration_s=LONG_S + 1.5, more=2 * FRAME, kept=False
+    ),
+    Upload(name="camera.mov", made=film("-c:v mpeg4 -c:a pcm_s16le"), kept=False),
+    Upload(name="studio.mov", made=encoded("-c:a pcm_s24le"), rate=48_000),
     Upload(
         name="fragmented.mp4", made=encoded("-c:a aac -b:a 160k -movflags +frag_keyframe+empty_moov"), more=2 * FRAME
     ),
@@ -219,6 +249,7 @@ REFUSED = [
         RefusalKind.CUT_OFF,
         "Upload the whole file",
     ),
+    ("half.mov", first_half("-c:v mpeg4 -c:a pcm_s16le -movflags +faststart"), RefusalKind.CUT_OFF, "end is missing"),
     ("half.mkv", first_half("-c:v libx264 -c:a libmp3lame"), RefusalKind.CUT_OFF, "Upload the whole file"),
     ("silent.mp4", silent_film, RefusalKind.NO_AUDIO_STREAM, "no sound track"),
     ("letter.mp3", of_bytes(b"Dear listeners,\n" * 500), RefusalKind.NOT_AUDIO, "not audio"),

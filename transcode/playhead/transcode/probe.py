@@ -6,7 +6,8 @@
 How a file that was cut off is told from a whole one depends on what its container says of itself:
 
     wav, aiff, flac, mp3 with Xing/Info/VBRI, matroska   a length, which the packets must reach
-    mp4                   moov at the end: missing; at the front: its table has more packets than the file
+    mp4                   moov at the end: missing; at the front: its table has more packets than the file, and the last
+                          one that is there does not reach the end
     ogg                   the last page must be whole and marked as the end
     aac (ADTS)            only a cut inside a frame shows
     mp3 without such a frame, streamed wav, flac or webm without a length     cannot be told: what is there is played
@@ -15,6 +16,7 @@ How a file that was cut off is told from a whole one depends on what its contain
 import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -214,11 +216,22 @@ def _ends_early(path: Path, overview: Overview, packets: list[Packet], claimed_s
     if "aac" in formats:
         return last_at is not None and not adts_ends(path, last_at)
     if "mov" in formats:
-        return stream.nb_frames is not None and stream.nb_read_packets < stream.nb_frames
+        # of PCM it lists samples, and what an edit list drops it lists too
+        listed = stream.nb_frames is None or stream.nb_read_packets >= stream.nb_frames
+        return not listed and not _reaches_its_end(stream, packets)
     if stream.codec_name.startswith("pcm_") and packets and claimed_s is not None:
         at_most_s = stream.nb_read_packets * (packets[0].duration or 0) / stream.sample_rate
         return claimed_s - at_most_s > CUT_OFF_TOLERANCE_S
     return False
+
+
+def _reaches_its_end(stream: AudioStream, packets: list[Packet]) -> bool:
+    """Whether the last packet ends where the stream, as its edit list leaves it, should."""
+    if not packets or stream.duration is None:
+        return False
+    last = packets[-1]
+    end_s = float(((last.pts or 0) + (last.duration or 0)) * Fraction(stream.time_base)) - stream.start_time
+    return stream.duration - end_s <= CUT_OFF_TOLERANCE_S
 
 
 def _claimed_s(path: Path, overview: Overview, packets: list[Packet]) -> float | None:
