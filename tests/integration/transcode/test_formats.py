@@ -59,6 +59,23 @@ def film(options: str) -> Callable[[Path, Path], None]:
     return run
 
 
+def long_film(options: str, *, delay_s: float = 0) -> Callable[[Path, Path], None]:
+    """Whose picture lasts for ten seconds, and whose sound begins after `delay_s`."""
+
+    def run(sound: Path, target: Path) -> None:
+        picture = ["-f", "lavfi", "-i", "testsrc=s=64x64:r=5:d=10", "-itsoffset", str(delay_s)]
+        ffmpeg(*picture, "-i", str(sound), "-map", "0:v", "-map", "1:a", *options.split(), str(target))
+
+    return run
+
+
+def paused(sound: Path, target: Path) -> None:
+    """A recording that stood still for two seconds."""
+    whole = target.with_suffix(".whole.webm")
+    ffmpeg("-i", str(sound), "-c:a", "libopus", str(whole))
+    ffmpeg("-i", str(whole), "-c", "copy", "-bsf:a", "setts=ts='if(gt(PTS,3000),PTS+2000,PTS)'", str(target))
+
+
 def renamed(options: str) -> Callable[[Path, Path], None]:
     """Named like another kind than it is."""
 
@@ -124,6 +141,10 @@ TAKEN = [
     Upload(name="film.mp4", made=film("-c:v libx264 -c:a aac -b:a 160k")),
     Upload(name="film.webm", made=film("-c:v libvpx -c:a libopus"), rate=48_000, more=FRAME, kept=False),
     Upload(name="film.mkv", made=film("-c:v libx264 -c:a libmp3lame -b:a 128k"), more=2 * MP3_FRAME, kept=False),
+    Upload(name="short.mkv", made=long_film("-c:v mpeg4 -c:a flac"), kept=False),
+    Upload(name="short.webm", made=long_film("-c:v libvpx -c:a libopus"), rate=48_000, more=FRAME, kept=False),
+    Upload(name="late.mkv", made=long_film("-c:v mpeg4 -c:a flac", delay_s=1.5), kept=False),
+    Upload(name="paused.webm", made=paused, rate=48_000, more=FRAME, kept=False),
     Upload(name="phone.wav", made=encoded("-c:a pcm_s16le"), rate=8_000, channels=1),
     Upload(name="phone.mp3", made=encoded("-c:a libmp3lame -b:a 32k"), rate=8_000, channels=1),
     Upload(name="studio.flac", made=encoded("-c:a flac -sample_fmt s32"), rate=192_000, channels=8),
@@ -251,6 +272,7 @@ REFUSED = [
     ),
     ("half.mov", first_half("-c:v mpeg4 -c:a pcm_s16le -movflags +faststart"), RefusalKind.CUT_OFF, "end is missing"),
     ("half.mkv", first_half("-c:v libx264 -c:a libmp3lame"), RefusalKind.CUT_OFF, "Upload the whole file"),
+    ("half.webm", first_half("-c:v libvpx -c:a libopus"), RefusalKind.CUT_OFF, "Upload the whole file"),
     ("silent.mp4", silent_film, RefusalKind.NO_AUDIO_STREAM, "no sound track"),
     ("letter.mp3", of_bytes(b"Dear listeners,\n" * 500), RefusalKind.NOT_AUDIO, "not audio"),
     ("nothing.mp3", of_bytes(b""), RefusalKind.EMPTY, "The file is empty"),

@@ -12,7 +12,6 @@ from playhead.transcode import Encoder, EncoderSource, Ingest, Programs, Refusal
 from playhead.transcode.probe import ProbeFailed
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_encoder import DURATION_S, SAME_MAX, SHIFTED_MIN, encoded_alone
-from tests.integration.transcode.test_probe import cut
 from tests.support.audio import Kind, decoded, decoded_length, error, ffmpeg, joined, reference
 from tests.support.media_files import media_files
 
@@ -75,15 +74,6 @@ async def test_an_irregular_source_is_replaced_by_what_a_decoder_hears(
         heard, expected = decoded(joined(await encoded_alone(encoder, encodable))), reference(path)
     assert error(heard, expected) < SAME_MAX
     assert error(heard[1:], expected) > SHIFTED_MIN
-
-
-async def test_a_webm_that_is_cut_off_is_refused_after_it_was_decoded(
-    ingest: Ingest, storage: LocalStorage, source: SourceMaker, tmp_path: Path, stored: Callable[[], list[str]]
-) -> None:
-    await upload(storage, cut(source(WEBM, DURATION_S), tmp_path, 0.6))
-    refusal = await ingest(KEY, VERSION)
-    assert isinstance(refusal, Refusal) and refusal.kind is RefusalKind.CUT_OFF
-    assert stored() == []
 
 
 async def test_a_refused_upload_is_deleted(

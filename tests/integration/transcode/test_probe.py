@@ -103,6 +103,8 @@ CUT = [
     (Kind("web.m4a", "-c:a aac -b:a 160k -movflags +faststart"), "end is missing"),
     (Kind("talk.opus", "-c:a libopus", rate=48_000), "end is missing"),
     (Kind("stream.aac", "-c:a aac -b:a 160k"), "end is missing"),
+    (Kind("recorder.webm", "-c:a libopus", rate=48_000), "end is missing"),
+    (Kind("archive.mka", "-c:a flac"), "end is missing"),
 ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from playhead.transcode.endings import adts_ends, mp3_states_length, ogg_ends, wav_length_s
+from playhead.transcode.endings import adts_ends, matroska_ends, mp3_states_length, ogg_ends, wav_length_s
 
 FMT = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 48_000, 192_000, 4, 16)
 
@@ -83,6 +83,49 @@ def ogg_page(flags: int, body: bytes) -> bytes:
 def test_whether_an_ogg_ends(body: bytes, ends: bool, file: Path) -> None:
     file.write_bytes(body)
     assert ogg_ends(file) is ends
+
+
+EBML = bytes.fromhex("1a45dfa3 84 42868101".replace(" ", ""))
+SEGMENT = bytes.fromhex("18538067")
+
+
+@pytest.mark.parametrize(
+    ("body", "ends"),
+    [
+        (EBML + SEGMENT + b"\x85" + b"x" * 5, True),
+        (EBML + SEGMENT + b"\x85" + b"x" * 4, False),
+        (EBML + SEGMENT + bytes.fromhex("0100000000000005") + b"x" * 5, True),
+        (EBML + SEGMENT + bytes.fromhex("0100000000000006") + b"x" * 5, False),
+        (EBML + SEGMENT + bytes.fromhex("01ffffffffffffff") + b"x" * 5, True),
+        (EBML + SEGMENT + b"\xff" + b"x" * 5, True),
+        (EBML + SEGMENT + b"\x85" + b"x" * 5 + EBML + SEGMENT + b"\x85" + b"x" * 4, False),
+        (EBML + SEGMENT + b"\x85" + b"x" * 5 + b"something behind it", True),
+        (EBML + SEGMENT, True),
+        (EBML + SEGMENT + b"\0" + b"x" * 20, True),
+        (EBML[:6], False),
+    ],
+    ids=[
+        "whole",
+        "cut",
+        "long size",
+        "long size, cut",
+        "unknown size",
+        "unknown short size",
+        "two files, the second cut",
+        "more behind it",
+        "no size",
+        "no such size",
+        "header cut",
+    ],
+)
+def test_whether_a_matroska_is_as_long_as_it_says(body: bytes, ends: bool, file: Path) -> None:
+    file.write_bytes(body)
+    assert matroska_ends(file) is ends
+
+
+def test_a_matroska_of_endless_segments_is_given_up(file: Path) -> None:
+    file.write_bytes((EBML + SEGMENT + b"\x80") * 20_000 + SEGMENT + b"\x85")
+    assert matroska_ends(file)
 
 
 @pytest.mark.parametrize(("missing", "ends"), [(0, True), (1, False), (95, False)])

@@ -16,6 +16,10 @@ _OGG_PAGE_BYTES_MAX = 27 + 255 + 255 * 255
 _OGG_END_OF_STREAM = 0x04
 _MP3_FRAME_BYTES_MAX = 1_441
 _ADTS_HEADER_BYTES = 7
+_EBML_TOP = (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67")
+"""Header and Segment; where several files were joined there are several of both."""
+_EBML_HEAD_BYTES = 4 + 8
+_EBML_ELEMENTS_MAX = 10_000
 
 
 def wav_length_s(path: Path) -> float | None:
@@ -59,6 +63,33 @@ def ogg_ends(path: Path) -> bool:
     content_at = at + 27 + tail[at + 26]
     page_end = content_at + sum(tail[at + 27 : content_at])
     return page_end <= len(tail) and bool(tail[at + 5] & _OGG_END_OF_STREAM)
+
+
+def matroska_ends(path: Path) -> bool:
+    """Whether the file is as long as its Segments say (RFC 8794 section 6.2). One of unknown size says nothing."""
+    at = 0
+    with path.open("rb") as file:
+        end = file.seek(0, 2)
+        for _ in range(_EBML_ELEMENTS_MAX):
+            file.seek(at)
+            head = file.read(_EBML_HEAD_BYTES)
+            if head[:4] not in _EBML_TOP:
+                break
+            size, digits = _ebml_size(head[4:])
+            if size is None:
+                break
+            at += 4 + digits + size
+    return at <= end
+
+
+def _ebml_size(data: bytes) -> tuple[int | None, int]:
+    """A size and of how many bytes it is; None for an unknown one, all of whose bits are set, or what is none."""
+    digits = 9 - data[0].bit_length() if data else 9
+    if digits > len(data):
+        return None, 0
+    unknown = (1 << 7 * digits) - 1
+    size = int.from_bytes(data[:digits], "big") & unknown
+    return (None if size == unknown else size), digits
 
 
 def adts_ends(path: Path, last_frame_at: int) -> bool:

@@ -5,7 +5,8 @@
 
 How a file that was cut off is told from a whole one depends on what its container says of itself:
 
-    wav, aiff, flac, mp3 with Xing/Info/VBRI, matroska   a length, which the packets must reach
+    wav, aiff, flac, mp3 with Xing/Info/VBRI   a length, which the packets must reach
+    matroska              its Segment's size, which the file must reach; how long it lasts is said of all tracks together
     mp4                   moov at the end: missing; at the front: its table has more packets than the file, and the last
                           one that is there does not reach the end
     ogg                   the last page must be whole and marked as the end
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 
 from playhead.media import SOURCE_RATE_HZ_MAX, SOURCE_RATE_HZ_MIN
 from playhead.transcode.arguments import CODECS, FORMATS_TEXT, edges_arguments, measure_arguments
-from playhead.transcode.endings import adts_ends, mp3_states_length, ogg_ends, wav_length_s
+from playhead.transcode.endings import adts_ends, matroska_ends, mp3_states_length, ogg_ends, wav_length_s
 from playhead.transcode.packets import (
     FIRST_PACKETS,
     AudioStream,
@@ -213,6 +214,8 @@ def _ends_early(path: Path, overview: Overview, packets: list[Packet], claimed_s
     last_at = packets[-1].pos if packets else None
     if "ogg" in formats:
         return not ogg_ends(path)
+    if "matroska" in formats:
+        return not matroska_ends(path)
     if "aac" in formats:
         return last_at is not None and not adts_ends(path, last_at)
     if "mov" in formats:
@@ -243,6 +246,6 @@ def _claimed_s(path: Path, overview: Overview, packets: list[Packet]) -> float |
         first_frame_at = packets[0].pos if packets else None
         states = first_frame_at is not None and mp3_states_length(path, first_frame_at)
         return overview.format.duration if states else None
-    if {"flac", "aiff", "matroska"} & set(formats):
+    if {"flac", "aiff"} & set(formats):
         return overview.streams[0].duration or overview.format.duration
     return None
