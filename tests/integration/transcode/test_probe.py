@@ -85,6 +85,31 @@ async def test_recordings_that_never_learnt_their_length_are_taken(
         await measured(programs, path)
 
 
+async def test_a_wav_that_states_the_largest_size_there_is_was_streamed(
+    source: SourceMaker, programs: Programs, tmp_path: Path
+) -> None:
+    body = bytearray(source(KINDS[7], DURATION_S).read_bytes())
+    at = body.index(b"data") + 4
+    for size in (0x7FFFFFFF, 0x80000000, 0xFFFFF000):
+        body[at : at + 4] = size.to_bytes(4, "little")
+        (tmp_path / "a.wav").write_bytes(body)
+        assert (await measured(programs, tmp_path / "a.wav")).samples == round(DURATION_S * 48_000)
+
+
+@pytest.mark.parametrize("rate", [44_100, 22_050])
+async def test_mp3_files_that_were_joined_are_taken_though_the_first_one_counts_its_own_frames(
+    rate: int, source: SourceMaker, programs: Programs, tmp_path: Path
+) -> None:
+    first = source(Kind("slow.mp3", "-c:a libmp3lame -b:a 64k", rate), DURATION_S)
+    second = source(Kind("fast.mp3", "-c:a libmp3lame -b:a 128k", rate), DURATION_S)
+    both = tmp_path / "both.mp3"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    measures = await measured(programs, both)
+    assert measures.claimed_s == pytest.approx(DURATION_S, abs=0.1)
+    refusal = await refused(programs, cut(both, tmp_path, 0.2))
+    assert refusal.kind is RefusalKind.CUT_OFF and "should last 12.0 s" in refusal.reason
+
+
 async def test_tags_and_a_cover_do_not_disturb(source: SourceMaker, programs: Programs, tmp_path: Path) -> None:
     whole, tagged, cover = source(KINDS[0], DURATION_S), tmp_path / "tagged.mp3", tmp_path / "cover.jpg"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64", "-frames:v", "1", "-c:v", "mjpeg", "-f", "image2", str(cover))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from playhead.transcode.endings import adts_ends, matroska_ends, mp3_states_length, ogg_ends, wav_length_s
+from playhead.transcode.endings import adts_ends, matroska_ends, mp3_frames, ogg_ends, wav_length_s
 
 FMT = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 48_000, 192_000, 4, 16)
 
@@ -34,6 +34,9 @@ def data(size: int) -> bytes:
         ),
         (riff(FMT, data(0xFFFFFFFF)), None),
         (riff(FMT, data(0)), None),
+        (riff(FMT, data(0x7FFFFFFF)), None),
+        (riff(FMT, data(0x7FFFF000)), None),
+        (riff(FMT, data(0x7FFFEFFF)), 0x7FFFEFFF / 192_000),
         (riff(FMT), None),
         (riff(data(192_000)), None),
         (b"FORM" + bytes(20), None),
@@ -46,6 +49,9 @@ def data(size: int) -> bytes:
         "rf64",
         "streamed",
         "unfinished",
+        "streamed elsewhere",
+        "streamed in blocks",
+        "large",
         "no data",
         "no format",
         "aiff",
@@ -56,6 +62,15 @@ def data(size: int) -> bytes:
 def test_what_a_wav_says_of_its_length(body: bytes, length_s: float | None, file: Path) -> None:
     file.write_bytes(body)
     assert wav_length_s(file) == length_s
+
+
+def test_a_large_wav_that_is_whole_says_its_length(file: Path) -> None:
+    """Sparse on the disk."""
+    header = riff(FMT, data(0x80000000))
+    with file.open("wb") as writing:
+        writing.write(header)
+        writing.truncate(len(header) + 0x80000000)
+    assert wav_length_s(file) == 0x80000000 / 192_000
 
 
 def test_a_wav_of_endless_chunks_is_given_up(file: Path) -> None:
@@ -136,22 +151,32 @@ def test_whether_the_last_adts_frame_is_whole(missing: int, ends: bool, file: Pa
     assert adts_ends(file, 100) is ends
 
 
+XING = struct.pack(">4sII", b"Xing", 3, 770)
+
+
 @pytest.mark.parametrize(
-    ("before", "states"),
+    ("before", "frames"),
     [
-        (b"ID3" + bytes(30) + b"Xing", True),
-        (b"Info", True),
-        (b"VBRI", True),
-        (b"ID3" + bytes(400), False),
-        (b"", False),
+        (b"ID3" + bytes(30) + XING + bytes(200), 770),
+        (struct.pack(">4sII", b"Info", 1, 770), 770),
+        (struct.pack(">4sHHHII", b"VBRI", 1, 0, 75, 300_000, 771) + bytes(20), 771),
+        (b"Info about the singer" + bytes(300) + XING, 770),
+        (struct.pack(">4sII", b"Xing", 2, 300_000), None),
+        (struct.pack(">4sII", b"Xing", 3, 0), None),
+        (XING[:-1], None),
+        (b"Xing", None),
+        (b"VBRI", None),
+        (b"ID3" + bytes(400), None),
+        (b"", None),
     ],
+    ids=["Xing", "Info", "VBRI", "the last one", "bytes alone", "none", "cut", "stump", "stump of VBRI", "tag", "bare"],
 )
-def test_whether_an_mp3_counts_its_frames(before: bytes, states: bool, file: Path) -> None:
+def test_how_many_frames_an_mp3_counts(before: bytes, frames: int | None, file: Path) -> None:
     file.write_bytes(before + b"\xff\xfb Xing of a later frame does not count")
-    assert mp3_states_length(file, len(before)) is states
+    assert mp3_frames(file, len(before)) == frames
 
 
 def test_a_word_in_a_long_tag_is_not_taken_for_a_count(file: Path) -> None:
-    before = b"ID3 Info about the singer" + bytes(2_000)
+    before = b"ID3 " + XING + bytes(2_000)
     file.write_bytes(before + b"\xff\xfb")
-    assert not mp3_states_length(file, len(before))
+    assert mp3_frames(file, len(before)) is None

@@ -11,6 +11,8 @@ from typing import BinaryIO
 _RIFF_CHUNKS_MAX = 1_000
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 """What a recorder writes that could not come back to fill in the size."""
+_STREAMED_SIZE_MIN = 0x7FFFF000
+"""Others write the largest size that they can think of, rounded down to whole blocks."""
 _OGG_PAGE_BYTES_MAX = 27 + 255 + 255 * 255
 """RFC 3533 section 6."""
 _OGG_END_OF_STREAM = 0x04
@@ -26,6 +28,8 @@ def wav_length_s(path: Path) -> float | None:
     """Seconds that the `data` chunk of a RIFF or RF64 file claims to hold; None when it does not say."""
     byte_rate = size64 = 0
     with path.open("rb") as file:
+        end = file.seek(0, 2)
+        file.seek(0)
         if file.read(12)[:4] not in (b"RIFF", b"RF64"):
             return None
         for kind, size in _riff_chunks(file):
@@ -34,7 +38,9 @@ def wav_length_s(path: Path) -> float | None:
             elif kind == b"fmt ":
                 byte_rate = int.from_bytes(file.read(12)[8:], "little")
             elif kind == b"data":
-                claimed = size if size not in _UNKNOWN_SIZES else size64
+                claimed = size64 if size in _UNKNOWN_SIZES else size
+                if not size64 and size >= _STREAMED_SIZE_MIN and file.tell() + size > end:
+                    return None
                 return claimed / byte_rate if claimed and byte_rate else None
     return None
 
@@ -103,9 +109,16 @@ def adts_ends(path: Path, last_frame_at: int) -> bool:
     return last_frame_at + ((header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5) <= size
 
 
-def mp3_states_length(path: Path, first_frame_at: int) -> bool:
-    """Whether a Xing, Info or VBRI frame, which counts the frames, precedes the first audio frame."""
+def mp3_frames(path: Path, first_frame_at: int) -> int | None:
+    """How many frames the Xing, Info or VBRI frame before the first audio frame counts; None where none does."""
     with path.open("rb") as file:
         file.seek(max(0, first_frame_at - _MP3_FRAME_BYTES_MAX))
         before = file.read(min(first_frame_at, _MP3_FRAME_BYTES_MAX))
-    return any(tag in before for tag in (b"Xing", b"Info", b"VBRI"))
+    at, tag = max((before.rfind(tag), tag) for tag in (b"Xing", b"Info", b"VBRI"))
+    if at < 0:
+        return None
+    if tag == b"VBRI":
+        count = before[at + 14 : at + 18]
+    else:
+        count = before[at + 8 : at + 12] if before[at + 4 : at + 8] and before[at + 7] & 1 else b""
+    return int.from_bytes(count, "big") or None if len(count) == 4 else None

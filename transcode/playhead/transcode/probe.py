@@ -6,7 +6,7 @@
 How a file that was cut off is told from a whole one depends on what its container says of itself:
 
     wav, aiff, flac, mp3 with Xing/Info/VBRI   a length, which the packets must reach
-    matroska              its Segment's size, which the file must reach; how long it lasts is said of all tracks together
+    matroska              its Segment's size, which the file must reach; its length is that of all tracks together
     mp4                   moov at the end: missing; at the front: its table has more packets than the file, and the last
                           one that is there does not reach the end
     ogg                   the last page must be whole and marked as the end
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from playhead.media import SOURCE_RATE_HZ_MAX, SOURCE_RATE_HZ_MIN
 from playhead.transcode.arguments import CODECS, FORMATS_TEXT, edges_arguments, measure_arguments
-from playhead.transcode.endings import adts_ends, matroska_ends, mp3_states_length, ogg_ends, wav_length_s
+from playhead.transcode.endings import adts_ends, matroska_ends, mp3_frames, ogg_ends, wav_length_s
 from playhead.transcode.packets import (
     FIRST_PACKETS,
     AudioStream,
@@ -45,6 +45,8 @@ PROBE_TIMEOUT_S = 120.0
 PROBE_RUN_LIMITS = Limits(cpu_s=120)
 OUTPUT_BYTES_MAX = 4 * 1024 * 1024
 TAIL_S = 1.0
+MPEG_1_RATE_HZ_MIN = 32_000
+"""A frame of MPEG-2 layer III, for lower rates, has half as many samples."""
 _NO_MEMORY = ("Cannot allocate memory", "Out of memory")
 """What the C library, or ffmpeg for it, says of ENOMEM."""
 
@@ -208,6 +210,15 @@ def _unsupported(stream: AudioStream) -> Refusal | None:
     return _no_sound() if stream.nb_read_packets == 0 else None
 
 
+def _mp3_length_s(path: Path, rate: int, packets: list[Packet]) -> float | None:
+    """By the number of frames that the file states of itself. It may have more: files are joined by appending them."""
+    frames = mp3_frames(path, packets[0].pos) if packets and packets[0].pos is not None else None
+    if frames is None:
+        return None
+    unheard = packets[0].skip_samples + packets[-1].discard_samples
+    return (frames * (1_152 if rate >= MPEG_1_RATE_HZ_MIN else 576) - unheard) / rate
+
+
 def _ends_early(path: Path, overview: Overview, packets: list[Packet], claimed_s: float | None) -> bool:
     """Whether the structure itself shows that the end is missing."""
     stream, formats = overview.streams[0], overview.formats
@@ -243,9 +254,7 @@ def _claimed_s(path: Path, overview: Overview, packets: list[Packet]) -> float |
     if "wav" in formats:
         return wav_length_s(path)
     if "mp3" in formats:
-        first_frame_at = packets[0].pos if packets else None
-        states = first_frame_at is not None and mp3_states_length(path, first_frame_at)
-        return overview.format.duration if states else None
+        return _mp3_length_s(path, overview.streams[0].sample_rate, packets)
     if {"flac", "aiff"} & set(formats):
         return overview.streams[0].duration or overview.format.duration
     return None
