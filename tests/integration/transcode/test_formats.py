@@ -121,6 +121,19 @@ def edited(*kept: tuple[int, float]) -> Callable[[Path, Path], None]:
     return run
 
 
+def appended(options: str, *channels: int) -> Callable[[Path, Path], None]:
+    """Parts of the sound, each with that many channels, one after the other in one file."""
+
+    def run(sound: Path, target: Path) -> None:
+        body = b""
+        for number, count in enumerate(channels):
+            part = ["-ss", str(number * LONG_S / len(channels)), "-t", str(LONG_S / len(channels)), "-i", str(sound)]
+            body += ffmpeg(*part, "-ac", str(count), *options.split(), "pipe:1")
+        target.write_bytes(body)
+
+    return run
+
+
 def flac_that_states(samples: int) -> Callable[[Path, Path], None]:
     """A FLAC whose STREAMINFO (RFC 9639 section 8.2) states another number of samples than it has."""
 
@@ -135,6 +148,7 @@ def flac_that_states(samples: int) -> Callable[[Path, Path], None]:
 
 
 FRAME, MP3_FRAME = 1_024, 1_152
+MP3 = "-c:a libmp3lame -b:a 128k -write_xing 0 -id3v2_version 0 -f mp3"
 TAKEN = [
     Upload(name="vorbis.ogg", made=encoded("-c:a vorbis -strict -2"), more=FRAME),
     Upload(name="voice.opus", made=encoded("-c:a libopus"), rate=48_000),
@@ -161,6 +175,11 @@ TAKEN = [
     ),
     Upload(name="flac.mp3", made=renamed("-c:a flac -f flac"), kept=False),
     Upload(name="mp3.wav", made=renamed("-c:a libmp3lame -b:a 128k -f mp3"), more=2 * MP3_FRAME),
+    Upload(name="wider.mp3", made=appended(MP3, 1, 2), rate=48_000, more=2 * 3 * MP3_FRAME, kept=False),
+    Upload(name="advert.mp3", made=appended(MP3, 1, 2, 1), rate=48_000, more=3 * 3 * MP3_FRAME, kept=False),
+    Upload(name="narrower.aac", made=appended("-c:a aac -f adts", 2, 1), rate=48_000, more=2 * 2 * FRAME, kept=False),
+    Upload(name="wider.aac", made=appended("-c:a aac -f adts", 1, 2), rate=48_000, more=2 * 2 * FRAME, kept=False),
+    Upload(name="alike.mp3", made=appended(MP3, 2, 2), rate=48_000, more=2 * 3 * MP3_FRAME),
     Upload(name="states_none.flac", made=flac_that_states(0), kept=False),
     Upload(name="states_less.flac", made=flac_that_states(44_100 * 3)),
     Upload(name="moment.wav", made=encoded("-c:a pcm_s16le"), duration_s=SHORT_S),

@@ -78,13 +78,16 @@ def edges_arguments(ffprobe: str, path: Path, first_packets: int, tail_from_s: f
     return [*_probe(ffprobe), "-read_intervals", intervals, "-show_entries", entries, "-of", "json", _url(path)]
 
 
-def conform_arguments(program: str, path: Path, target: Path, duration_s_max: float, bytes_max: int) -> list[str]:
+def conform_arguments(
+    program: str, path: Path, target: Path, duration_s_max: float, bytes_max: int, *, mixed: bool = False
+) -> list[str]:
     """ffmpeg: decodes the first audio stream once, from its beginning, into FLAC at its own rate, mono or stereo.
 
-    It stops without an error when the file has `bytes_max`, or a little more.
+    `mixed`: mono sound may become stereo on the way, so it is all stereo; another rate becomes the first one. It stops
+    without an error when the file has `bytes_max`, or a little more.
     """
     audio = ffmpeg.input(_url(path), **INPUT_LIMITS, threads=1, vn=None, sn=None, dn=None)["a:0"]
-    audio = audio.filter("aformat", channel_layouts="mono|stereo")
+    audio = audio.filter("aformat", channel_layouts="stereo" if mixed else "mono|stereo")
     limits = {"t": duration_s_max, "fs": bytes_max}
     output = ffmpeg.output(audio, _url(target), **limits, f="flac", compression_level=1, map_metadata=-1)
     return _compiled(output, program)

@@ -99,7 +99,7 @@ class Ingest:
         """Decodes the file into an object called `key` and measures that. `codec` stays what was uploaded."""
         with tempfile.TemporaryDirectory(dir=self._scratch, prefix="playhead-conform-") as folder:
             target = Path(folder) / CONFORMED_NAME
-            if refusal := await self._decode(path, target):
+            if refusal := await self._decode(path, target, irregular.mixed):
                 return refusal
             measured = await measure(self._programs, target)
             if isinstance(measured, Refusal):
@@ -113,13 +113,14 @@ class Ingest:
             codec=irregular.codec, rate=measured.rate, samples=measured.samples, start_s=0.0, claimed_s=None
         )
 
-    async def _decode(self, path: Path, target: Path) -> Refusal | None:
+    async def _decode(self, path: Path, target: Path, mixed: bool) -> Refusal | None:
         """Decodes `path` into `target`, or says why that is refused. Raises StorageFailed when the disk is too full."""
         room_bytes = (await asyncio.to_thread(shutil.disk_usage, target.parent)).free - DISK_RESERVE_BYTES
         bytes_max = min(self._conformed_bytes_max, room_bytes // COPIES)
         if bytes_max <= 0:
             raise StorageFailed(f"{target.parent}: the disk is nearly full")
-        arguments = conform_arguments(self._programs.ffmpeg, path, target, SOURCE_DURATION_S_MAX + 1, bytes_max)
+        longest_s = SOURCE_DURATION_S_MAX + 1
+        arguments = conform_arguments(self._programs.ffmpeg, path, target, longest_s, bytes_max, mixed=mixed)
         command = self._programs.command(arguments, Limits(cpu_s=CONFORM_CPU_S, file_bytes_max=bytes_max))
         try:
             done = await run(command, timeout_s=CONFORM_TIMEOUT_S, output_bytes_max=0)

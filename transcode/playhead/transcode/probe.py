@@ -2,6 +2,7 @@
 
     overview   container, first audio stream, number of packets     one ffprobe run, 0.15 s for an hour of mp3
     edges      first packets and last second: where exactly it begins and ends            another, about as long
+    frames     of mp3 and ADTS: whether rate or channels change on the way                see frames.py
 
 How a file that was cut off is told from a whole one depends on what its container says of itself:
 
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 from playhead.media import SOURCE_RATE_HZ_MAX, SOURCE_RATE_HZ_MIN
 from playhead.transcode.arguments import CODECS, FORMATS_TEXT, edges_arguments, measure_arguments
 from playhead.transcode.endings import adts_ends, matroska_ends, mp3_frames, ogg_ends, wav_length_s
+from playhead.transcode.frames import all_alike
 from playhead.transcode.packets import (
     FIRST_PACKETS,
     AudioStream,
@@ -76,7 +78,8 @@ class Refusal:
 class Measures:
     """A file that can be played. Lengths in samples per channel at `rate` Hz.
 
-    `samples` is None for one that is not regular (see packets.py): it must be decoded to be measured.
+    `samples` is None for one that is not regular (see packets.py), or `mixed`, whose rate or channels change on the
+    way: it must be decoded to be measured.
     `claimed_s` is what its container says, where that is worth anything; `start_s` where in the file the audio begins.
     """
 
@@ -85,6 +88,7 @@ class Measures:
     samples: int | None
     start_s: float
     claimed_s: float | None
+    mixed: bool = False
 
 
 class ProbeFailed(Exception):
@@ -112,9 +116,14 @@ async def measure(programs: Programs, path: Path) -> Measures | Refusal:
     samples = exact_samples(stream, packets)
     if samples is not None and (refusal := refused_length(samples, stream.sample_rate, claimed_s)):
         return refusal
-    start_s = max(0.0, stream.start_time - overview.format.start_time)
+    mixed = await asyncio.to_thread(_is_mixed, path, overview, packets)
     return Measures(
-        codec=stream.codec_name, rate=stream.sample_rate, samples=samples, start_s=start_s, claimed_s=claimed_s
+        codec=stream.codec_name,
+        rate=stream.sample_rate,
+        samples=None if mixed else samples,
+        start_s=max(0.0, stream.start_time - overview.format.start_time),
+        claimed_s=claimed_s,
+        mixed=mixed,
     )
 
 
@@ -246,6 +255,13 @@ def _reaches_its_end(stream: AudioStream, packets: list[Packet]) -> bool:
     last = packets[-1]
     end_s = float(((last.pts or 0) + (last.duration or 0)) * Fraction(stream.time_base)) - stream.start_time
     return stream.duration - end_s <= CUT_OFF_TOLERANCE_S
+
+
+def _is_mixed(path: Path, overview: Overview, packets: list[Packet]) -> bool:
+    """Whether rate or channels change on the way, where a container lets them."""
+    if not {"mp3", "aac"} & set(overview.formats) or not packets or packets[0].pos is None:
+        return False
+    return not all_alike(path, packets[0].pos, adts="aac" in overview.formats)
 
 
 def _claimed_s(path: Path, overview: Overview, packets: list[Packet]) -> float | None:
