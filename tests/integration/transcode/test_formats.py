@@ -6,7 +6,7 @@ which depends on what a kind says of its encoder's padding. Kinds that come with
 
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +134,19 @@ def appended(options: str, *channels: int) -> Callable[[Path, Path], None]:
     return run
 
 
+def chained(*links: str) -> Callable[[Path, Path], None]:
+    """Parts of the sound, each encoded in a way of its own, as the links of one Ogg."""
+
+    def run(sound: Path, target: Path) -> None:
+        body = b""
+        for number, options in enumerate(links):
+            part = ["-ss", str(number * LONG_S / len(links)), "-t", str(LONG_S / len(links)), "-i", str(sound)]
+            body += ffmpeg(*part, *options.split(), "-f", "ogg", "pipe:1")
+        target.write_bytes(body)
+
+    return run
+
+
 def flac_that_states(samples: int) -> Callable[[Path, Path], None]:
     """A FLAC whose STREAMINFO (RFC 9639 section 8.2) states another number of samples than it has."""
 
@@ -148,6 +161,7 @@ def flac_that_states(samples: int) -> Callable[[Path, Path], None]:
 
 
 FRAME, MP3_FRAME = 1_024, 1_152
+OPUS, VORBIS = "-c:a libopus", "-c:a vorbis -strict -2"
 MP3 = "-c:a libmp3lame -b:a 128k -write_xing 0 -id3v2_version 0 -f mp3"
 TAKEN = [
     Upload(name="vorbis.ogg", made=encoded("-c:a vorbis -strict -2"), more=FRAME),
@@ -289,6 +303,9 @@ REFUSED = [
         RefusalKind.CUT_OFF,
         "Upload the whole file",
     ),
+    ("wider.opus", chained(f"{OPUS} -ac 1", OPUS), RefusalKind.UNSUPPORTED, "another sample rate, number of channels"),
+    ("faster.ogg", chained(VORBIS, f"{VORBIS} -ar 48000"), RefusalKind.UNSUPPORTED, "several recordings in one"),
+    ("mixed.ogg", chained(VORBIS, OPUS, VORBIS), RefusalKind.UNSUPPORTED, "several recordings in one"),
     ("half.mov", first_half("-c:v mpeg4 -c:a pcm_s16le -movflags +faststart"), RefusalKind.CUT_OFF, "end is missing"),
     ("half.mkv", first_half("-c:v libx264 -c:a libmp3lame"), RefusalKind.CUT_OFF, "Upload the whole file"),
     ("half.webm", first_half("-c:v libvpx -c:a libopus"), RefusalKind.CUT_OFF, "Upload the whole file"),
@@ -316,6 +333,20 @@ async def test_what_is_refused_says_why_in_words_and_leaves_nothing(
     assert refusal.kind is kind
     assert words in refusal.reason and refusal.reason.endswith(".")
     assert media_files(tmp_path / "media") == []
+
+
+@pytest.mark.parametrize("links", [(OPUS, OPUS), ("-c:a flac -ac 1", "-c:a flac")], ids=["opus", "flac that changes"])
+async def test_a_chain_that_can_be_decoded_is_taken_with_all_its_links(
+    links: tuple[str, ...], sounds: Callable[[Upload], Path], take_in: Taking, storage: LocalStorage, tmp_path: Path
+) -> None:
+    path, sound = tmp_path / "radio.ogg", sounds(replace(TAKEN[0], rate=48_000))
+    chained(*links)(sound, path)
+    taken = await take_in(path)
+    assert isinstance(taken, Source), taken
+    assert taken.source_samples == round(LONG_S * 48_000)
+    async with storage.local_file(taken.source_key) as stored:
+        heard, behind = reference(stored), slice(round(0.6 * LONG_S * 48_000), None)
+    assert error(heard[behind], reference(sound)[behind]) < SAME_MAX
 
 
 async def test_a_film_whose_picture_alone_is_encrypted_is_heard(

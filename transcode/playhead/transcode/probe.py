@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from playhead.media import SOURCE_RATE_HZ_MAX, SOURCE_RATE_HZ_MIN
 from playhead.transcode.arguments import CODECS, FORMATS_TEXT, edges_arguments, measure_arguments
+from playhead.transcode.chains import ogg_sounds
 from playhead.transcode.endings import adts_ends, matroska_ends, mp3_frames, ogg_ends, wav_length_s
 from playhead.transcode.frames import all_alike
 from playhead.transcode.packets import (
@@ -49,6 +50,11 @@ OUTPUT_BYTES_MAX = 4 * 1024 * 1024
 TAIL_S = 1.0
 MPEG_1_RATE_HZ_MIN = 32_000
 """A frame of MPEG-2 layer III, for lower rates, has half as many samples."""
+CHANGING_CHAIN = (
+    "The file is several recordings in one, and a later one has another sample rate, number of channels or codec than "
+    "the first. Upload them one by one, or convert the file."
+)
+"""ffmpeg would leave the later ones out, and say nothing."""
 _NO_MEMORY = ("Cannot allocate memory", "Out of memory")
 """What the C library, or ffmpeg for it, says of ENOMEM."""
 
@@ -109,6 +115,9 @@ async def measure(programs: Programs, path: Path) -> Measures | Refusal:
         return refusal
     if "mov" in overview.formats and await asyncio.to_thread(mp4_sound_is_encrypted, path):
         return Refusal(RefusalKind.PROTECTED, "The file is protected against copying (DRM) and cannot be played.")
+    sounds = await asyncio.to_thread(ogg_sounds, path) if "ogg" in overview.formats else set()
+    if len(sounds) > 1 and {sound.codec for sound in sounds} != {"flac"}:
+        return Refusal(RefusalKind.UNSUPPORTED, CHANGING_CHAIN)
     packets = await _edges(programs, path, overview)
     claimed_s = await asyncio.to_thread(_claimed_s, path, overview, packets)
     if await asyncio.to_thread(_ends_early, path, overview, packets, claimed_s):
@@ -116,7 +125,7 @@ async def measure(programs: Programs, path: Path) -> Measures | Refusal:
     samples = exact_samples(stream, packets)
     if samples is not None and (refusal := refused_length(samples, stream.sample_rate, claimed_s)):
         return refusal
-    mixed = await asyncio.to_thread(_is_mixed, path, overview, packets)
+    mixed = len(sounds) > 1 or await asyncio.to_thread(_is_mixed, path, overview, packets)
     return Measures(
         codec=stream.codec_name,
         rate=stream.sample_rate,
