@@ -4,7 +4,7 @@
 which depends on what a kind says of its encoder's padding. Kinds that come with longer sources are in test_encoder.
 """
 
-import struct
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,23 @@ from playhead.transcode import Encoder, EncoderSource, Ingest, Programs, Refusal
 from tests.integration.transcode.test_encoder import SAME_MAX, SHIFTED_MIN, encoded_alone
 from tests.support.audio import Kind, decoded, error, ffmpeg, joined, make, reference
 from tests.support.media_files import media_files
+from tests.support.odd_files import (
+    FRAME,
+    LONG_S,
+    appended,
+    chained,
+    edited,
+    flac_that_states,
+    long_film,
+    paused,
+    wav_of,
+    wav_of_channels,
+)
 
 Taking = Callable[[Path], Awaitable[Source | Refusal]]
 
-LONG_S, SHORT_S = 7.0, 0.1
-"""Two segments; five frames."""
+SHORT_S = 0.1
+"""Five frames."""
 KEY = "sources/5f1d7a84-0c5e-4b3c-9a53-0f6c4f7f9f11/upload"
 PICTURE = "testsrc=s=64x64:r=5:d=7"
 
@@ -59,23 +71,6 @@ def film(options: str) -> Callable[[Path, Path], None]:
     return run
 
 
-def long_film(options: str, *, delay_s: float = 0) -> Callable[[Path, Path], None]:
-    """Whose picture lasts for ten seconds, and whose sound begins after `delay_s`."""
-
-    def run(sound: Path, target: Path) -> None:
-        picture = ["-f", "lavfi", "-i", "testsrc=s=64x64:r=5:d=10", "-itsoffset", str(delay_s)]
-        ffmpeg(*picture, "-i", str(sound), "-map", "0:v", "-map", "1:a", *options.split(), str(target))
-
-    return run
-
-
-def paused(sound: Path, target: Path) -> None:
-    """A recording that stood still for two seconds."""
-    whole = target.with_suffix(".whole.webm")
-    ffmpeg("-i", str(sound), "-c:a", "libopus", str(whole))
-    ffmpeg("-i", str(whole), "-c", "copy", "-bsf:a", "setts=ts='if(gt(PTS,3000),PTS+2000,PTS)'", str(target))
-
-
 def renamed(options: str) -> Callable[[Path, Path], None]:
     """Named like another kind than it is."""
 
@@ -98,69 +93,7 @@ def cut_by_its_edit_list(sound: Path, target: Path) -> None:
     ffmpeg("-ss", "1.5", "-i", str(whole), "-c", "copy", str(target))
 
 
-def edited(*kept: tuple[int, float]) -> Callable[[Path, Path], None]:
-    """An m4a whose edit list keeps these parts, of so many ms and from there in seconds; what it drops is still there.
-
-    ISO/IEC 14496-12 section 8.6.6. The index is at the end, so nothing that it points to moves.
-    """
-
-    def run(sound: Path, target: Path) -> None:
-        ffmpeg("-i", str(sound), "-c:a", "aac", "-b:a", "160k", str(target))
-        body = bytearray(target.read_bytes())
-        edits = [struct.pack(">IiI", ms, FRAME + round(from_s * 44_100), 1 << 16) for ms, from_s in kept]
-        elst = struct.pack(">I4sII", 16 + 12 * len(edits), b"elst", 0, len(edits)) + b"".join(edits)
-        at = body.index(b"edts") - 4
-        before = int.from_bytes(body[at : at + 4], "big")
-        body[at : at + before] = struct.pack(">I4s", 8 + len(elst), b"edts") + elst
-        for name in (b"trak", b"moov"):
-            box = body.rindex(name, 0, at) - 4
-            size = int.from_bytes(body[box : box + 4], "big") + 8 + len(elst) - before
-            body[box : box + 4] = size.to_bytes(4, "big")
-        target.write_bytes(body)
-
-    return run
-
-
-def appended(options: str, *channels: int) -> Callable[[Path, Path], None]:
-    """Parts of the sound, each with that many channels, one after the other in one file."""
-
-    def run(sound: Path, target: Path) -> None:
-        body = b""
-        for number, count in enumerate(channels):
-            part = ["-ss", str(number * LONG_S / len(channels)), "-t", str(LONG_S / len(channels)), "-i", str(sound)]
-            body += ffmpeg(*part, "-ac", str(count), *options.split(), "pipe:1")
-        target.write_bytes(body)
-
-    return run
-
-
-def chained(*links: str) -> Callable[[Path, Path], None]:
-    """Parts of the sound, each encoded in a way of its own, as the links of one Ogg."""
-
-    def run(sound: Path, target: Path) -> None:
-        body = b""
-        for number, options in enumerate(links):
-            part = ["-ss", str(number * LONG_S / len(links)), "-t", str(LONG_S / len(links)), "-i", str(sound)]
-            body += ffmpeg(*part, *options.split(), "-f", "ogg", "pipe:1")
-        target.write_bytes(body)
-
-    return run
-
-
-def flac_that_states(samples: int) -> Callable[[Path, Path], None]:
-    """A FLAC whose STREAMINFO (RFC 9639 section 8.2) states another number of samples than it has."""
-
-    def run(sound: Path, target: Path) -> None:
-        body = bytearray(sound.read_bytes())
-        assert body[:4] == b"fLaC"
-        fields = int.from_bytes(body[18:26], "big")
-        body[18:26] = (fields >> 36 << 36 | samples).to_bytes(8, "big")
-        target.write_bytes(body)
-
-    return run
-
-
-FRAME, MP3_FRAME = 1_024, 1_152
+MP3_FRAME = 1_152
 OPUS, VORBIS = "-c:a libopus", "-c:a vorbis -strict -2"
 MP3 = "-c:a libmp3lame -b:a 128k -write_xing 0 -id3v2_version 0 -f mp3"
 TAKEN = [
@@ -306,6 +239,10 @@ REFUSED = [
     ("wider.opus", chained(f"{OPUS} -ac 1", OPUS), RefusalKind.UNSUPPORTED, "another sample rate, number of channels"),
     ("faster.ogg", chained(VORBIS, f"{VORBIS} -ar 48000"), RefusalKind.UNSUPPORTED, "several recordings in one"),
     ("mixed.ogg", chained(VORBIS, OPUS, VORBIS), RefusalKind.UNSUPPORTED, "several recordings in one"),
+    ("nan.wav", wav_of(math.nan), RefusalKind.BROKEN, "values that are no numbers"),
+    ("infinite.wav", wav_of(-math.inf), RefusalKind.BROKEN, "values that are no numbers"),
+    ("huge.wav", wav_of(1e30), RefusalKind.BROKEN, "far beyond full scale"),
+    ("nine.wav", wav_of_channels(9), RefusalKind.UNSUPPORTED, "does not say what its channels are"),
     ("half.mov", first_half("-c:v mpeg4 -c:a pcm_s16le -movflags +faststart"), RefusalKind.CUT_OFF, "end is missing"),
     ("half.mkv", first_half("-c:v libx264 -c:a libmp3lame"), RefusalKind.CUT_OFF, "Upload the whole file"),
     ("half.webm", first_half("-c:v libvpx -c:a libopus"), RefusalKind.CUT_OFF, "Upload the whole file"),
@@ -333,6 +270,14 @@ async def test_what_is_refused_says_why_in_words_and_leaves_nothing(
     assert refusal.kind is kind
     assert words in refusal.reason and refusal.reason.endswith(".")
     assert media_files(tmp_path / "media") == []
+
+
+@pytest.mark.parametrize("made", [wav_of(0.5), wav_of(2.0), wav_of_channels(6), wav_of_channels(10)])
+async def test_what_only_looks_odd_is_taken(
+    made: Callable[[Path, Path], None], take_in: Taking, tmp_path: Path
+) -> None:
+    made(tmp_path, tmp_path / "odd.wav")
+    assert isinstance(await take_in(tmp_path / "odd.wav"), Source)
 
 
 @pytest.mark.parametrize("links", [(OPUS, OPUS), ("-c:a flac -ac 1", "-c:a flac")], ids=["opus", "flac that changes"])

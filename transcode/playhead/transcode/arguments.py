@@ -115,6 +115,12 @@ def cover_arguments(program: str, path: Path, track: int) -> list[str]:
     return _compiled(ffmpeg.output(picture, "pipe:1", **{"c": "copy", "frames:v": 1, "f": "image2pipe"}), program)
 
 
+def trial_arguments(program: str, path: Path, duration_s: float) -> list[str]:
+    """ffmpeg: encodes the beginning of the first audio stream as segments are, and keeps nothing."""
+    source = ffmpeg.input(_url(path), **INPUT_LIMITS, t=duration_s, threads=1, vn=None, sn=None, dn=None)
+    return _compiled(ffmpeg.output(_as_heard(source["a:0"]), "pipe:1", **{"c:a": "aac", "f": "null"}), program)
+
+
 def loudness_arguments(program: str, path: Path) -> list[str]:
     """ffmpeg: decodes the first audio stream as it will be heard, and tells its loudness at the end (EBU R128)."""
     source = ffmpeg.input(_url(path), **INPUT_LIMITS, threads=1, vn=None, sn=None, dn=None)

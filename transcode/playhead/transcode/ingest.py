@@ -31,6 +31,7 @@ from playhead.transcode.probe import (
 )
 from playhead.transcode.processes import Finished, run
 from playhead.transcode.programs import Limits, Programs
+from playhead.transcode.trial import refused_on_trial
 
 CONFORM_TIMEOUT_S = 1_800.0
 CONFORM_CPU_S = 1_800
@@ -70,6 +71,8 @@ class Ingest:
         async with self._storage.local_file(source_key) as path:
             size_bytes = (await asyncio.to_thread(path.stat)).st_size
             measured: Measures | Refusal = await measure(self._programs, path)
+            if isinstance(measured, Measures) and (refusal := await refused_on_trial(self._programs, path, measured)):
+                measured = refusal
             start_s = measured.start_s if isinstance(measured, Measures) else 0.0
             if isinstance(measured, Measures) and measured.samples is None:
                 key = source_key + CONFORMED_SUFFIX
