@@ -9,7 +9,8 @@ answers a repeat as it answered the first: sending again is always safe.
 | a good ack                     | done                                                                       |
 | a refusal that says `retry`    | the same again after a jittered wait, RETRIES_MAX times                    |
 | another refusal                | `Refused`                                                                  |
-| the connection is lost         | the same again after the next join; in a new epoch only if nothing has moved |
+| the connection is lost         | the same again after the next join                                         |
+| a repeat, in a new epoch       | only if nothing has moved, where what went before may have been done       |
 | the caller's patience is over  | `Refused` by the last refusal; `Unanswered` where nobody knows             |
 """
 
@@ -31,6 +32,8 @@ COMMANDS_MAX = 256
 RETRIES_MAX = 10
 RETRY_MS_MIN = 250.0
 RETRY_MS_MAX = 4_000.0
+PERHAPS_DONE = frozenset({"unavailable", "internal"})
+"""Refusals of which nobody knows whether the command was carried out all the same; after any other it was not."""
 GONE = "not_found"
 """Said of a session that is held here: the server knows it no longer."""
 TOO_MANY = Refusal(
@@ -50,11 +53,14 @@ class Underway:
     press: Press | None
     give_up_ms: float
     due_ms: float = -math.inf
-    sent_in_epoch: int | None = None
+    sent_in_epoch: int = 0
     sent_at_revision: int | None = None
+    """What was held when it was sent first of all times that may have done it."""
     in_flight: bool = False
     unsure: bool = False
     """It was sent at least once without an answer: it may have been done."""
+    perhaps_done: bool = False
+    """The same, or an answer was that it is not known."""
     refusals: int = 0
     refusal: Refusal | None = None
     shown: bool = False
@@ -116,7 +122,8 @@ class Commands:
     def lost(self) -> None:
         """The connection is gone, and with it the acks of what was sent."""
         for command in self:
-            command.unsure = command.unsure or command.in_flight
+            if command.in_flight:
+                command.unsure = command.perhaps_done = True
             command.in_flight, command.due_ms = False, -math.inf
 
     def stop(self, error: Exception) -> None:
@@ -133,13 +140,13 @@ class Commands:
 
     def _guard(self, command: Underway) -> int | None:
         """The revision that a repeat must find in a new epoch: the first answer may be lost there, its effect not."""
-        session_id = command.payload.get("session_id")
-        if command.sent_in_epoch is None:
-            order = None if session_id is None else self._sessions.order(session_id)
-            command.sent_in_epoch = self._sessions.epoch
-            command.sent_at_revision = None if order is None else order[1]
-            return None
-        return command.sent_at_revision if command.unsure and self._sessions.epoch > command.sent_in_epoch else None
+        if command.perhaps_done:
+            return command.sent_at_revision if self._sessions.epoch > command.sent_in_epoch else None
+        # `offline` has its `base` instead
+        order = None if command.event == "offline" else self._sessions.order_for(command.payload)
+        command.sent_in_epoch = self._sessions.epoch
+        command.sent_at_revision = None if order is None else order[1]
+        return None
 
     def _answered(self, command: Underway, ack: Any, now_ms: float) -> None:
         answer = read_answer(command.answer, ack)
@@ -160,6 +167,7 @@ class Commands:
         elif answer.retry and command.refusals < RETRIES_MAX:
             command.due_ms = now_ms + self._wait_ms(command, answer)
             command.refusal, command.refusals = answer, command.refusals + 1
+            command.perhaps_done = command.perhaps_done or answer.code in PERHAPS_DONE
         else:
             self._leave_open(command)
             self._settle(command, Refused(answer))

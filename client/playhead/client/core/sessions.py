@@ -56,9 +56,16 @@ class Sessions:
         state = self._states.get(session_id)
         return None if state is None else state.order
 
+    def order_for(self, payload: Payload) -> Order | None:
+        """Of the session that a command is for: the one that it names, or the live one of the script that it names."""
+        if (session_id := payload.get("session_id")) is not None:
+            return self.order(session_id)
+        live = self.live(payload.get("script_id", ""))
+        return None if live is None else live.order
+
     def pinned(self, payload: Payload) -> Payload:
         """An expected revision with the epoch that it is of: the command may be sent in a later one."""
-        order = self.order(payload.get("session_id", ""))
+        order = self.order_for(payload)
         if order is None or "expected_revision" not in payload:
             return payload
         return {"expected_epoch": order[0], **payload}

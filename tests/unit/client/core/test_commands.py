@@ -13,6 +13,7 @@ from playhead.client.core.wire import Accepted, Played, State
 from playhead.playback.commands import Pause
 from tests.unit.client.core.recording import (
     NOW_MS,
+    OTHER_SCRIPT_ID,
     OTHER_SESSION_ID,
     SCRIPT_ID,
     SESSION_ID,
@@ -229,39 +230,88 @@ def test_a_wait_before_another_try_ends_with_the_connection() -> None:
 
 
 @pytest.mark.parametrize("given", [None, 3])
-def test_in_a_new_epoch_a_repeat_is_done_only_if_nothing_has_moved(given: int | None) -> None:
+@pytest.mark.parametrize("target", [{"session_id": SESSION_ID}, {"script_id": SCRIPT_ID}])
+def test_in_a_new_epoch_a_repeat_is_done_only_if_nothing_has_moved(target: dict[str, str], given: int | None) -> None:
     # the first answer may be lost with the old life of the store, and what it did may not
     desk = Desk()
     expected = {} if given is None else {"expected_revision": given}
-    desk.add("c-1", payload={"session_id": SESSION_ID, "position": 1.0, **expected})
+    desk.add("c-1", payload={**target, "position": 1.0, **expected})
     desk.tick()
     desk.commands.lost()
     desk.recorder.asked.clear()
-    desk.sessions.take(make_state(epoch=8))
+    desk.sessions.take(make_state(epoch=8, revision=6))
     desk.tick(10)
     assert desk.recorder.asked[0].payload["expected_revision"] == (5 if given is None else given)
 
 
-def test_what_was_not_sent_before_the_new_epoch_or_was_refused_in_the_old_one_is_sent_as_it_is() -> None:
+@pytest.mark.parametrize(
+    ("code", "guard"), [("unavailable", 5), ("internal", 5), ("overloaded", None), ("script_not_ready", None)]
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_in_a_new_epoch_what_was_answered_is_guarded_where_it_may_have_been_done_all_the_same(
+    code: str, guard: int | None, lost: bool
+) -> None:
+    desk = Desk()
+    desk.add("c-1")
+    desk.tick()
+    desk.answer(refused(code, retry=True), 0)
+    if lost:
+        desk.commands.lost()
+    desk.sessions.take(make_state(epoch=8, revision=6))
+    desk.tick(RETRY_MS_MIN)
+    assert desk.recorder.asked[0].payload.get("expected_revision") == guard
+
+
+def test_the_guard_is_what_was_held_when_it_was_first_sent_so_that_it_may_have_been_done() -> None:
+    desk = Desk()
+    desk.add("c-1")
+    desk.tick()
+    desk.answer(refused("overloaded", retry=True), 0)
+    desk.sessions.take(make_state(epoch=8, revision=6))
+    for now_ms, epoch, revision in ((RETRY_MS_MIN, 9, 8), (RETRY_MS_MIN + 1, 10, 9)):
+        desk.tick(now_ms)
+        desk.commands.lost()
+        desk.sessions.take(make_state(epoch=epoch, revision=revision))
+    desk.tick(RETRY_MS_MIN + 2)
+    assert [asked.payload.get("expected_revision") for asked in desk.recorder.asked] == [None, 6, 6]
+
+
+def test_a_command_that_is_refused_until_the_end_ends_with_the_refusal_though_it_may_have_been_done() -> None:
+    desk = Desk()
+    desk.add("c-1", give_up_ms=100)
+    desk.tick()
+    desk.answer(refused("unavailable", retry=True), 0)
+    desk.sessions.take(make_state(epoch=8))
+    desk.tick(100)
+    assert isinstance(desk.outcome, Refused)
+
+
+def test_what_was_not_sent_before_the_new_epoch_is_sent_as_it_is() -> None:
     desk = Desk()
     desk.add("c-1")
     desk.add("c-2")
     desk.tick()
-    desk.answer(refused("unavailable", retry=True), 0)
-    desk.commands.lost()
     desk.sessions.take(make_state(epoch=8))
-    desk.tick(10)
     desk.answer(accepted(make_state(epoch=8, revision=6)), 20)
     desk.tick(20)
-    desk.answer(accepted(make_state(epoch=8, revision=7)), 30)
-    assert list(desk.recorder.settled) == ["c-1", "c-2"]
-    assert all(isinstance(outcome, Accepted) for outcome in desk.recorder.settled.values())
+    assert "expected_revision" not in desk.recorder.asked[0].payload
 
 
-@pytest.mark.parametrize("payload", [{"script_id": SCRIPT_ID}, {"session_id": "unknown"}])
+@pytest.mark.parametrize("payload", [{"script_id": OTHER_SCRIPT_ID}, {"session_id": "unknown"}])
 def test_a_repeat_for_a_session_that_was_not_known_is_sent_as_it_is(payload: dict[str, Any]) -> None:
     desk = Desk()
     desk.add("c-1", "lane", payload=payload)
+    desk.tick()
+    desk.commands.lost()
+    desk.recorder.asked.clear()
+    desk.sessions.take(make_state(epoch=8, script_id=OTHER_SCRIPT_ID, session_id="unknown"))
+    desk.tick(10)
+    assert "expected_revision" not in desk.recorder.asked[0].payload
+
+
+def test_a_batch_that_is_told_again_has_its_base_and_no_other_guard() -> None:
+    desk = Desk()
+    desk.add("c-1", event="offline", payload={"script_id": SCRIPT_ID, "intervals": [], "position": 1.0})
     desk.tick()
     desk.commands.lost()
     desk.recorder.asked.clear()

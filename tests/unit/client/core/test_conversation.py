@@ -208,6 +208,12 @@ def test_an_expected_revision_is_that_of_the_epoch_in_which_it_was_seen(phone: D
     assert not pause.keys() & {"expected_revision", "expected_epoch"}
 
 
+def test_an_expected_revision_of_a_script_is_that_of_its_live_session(phone: Driven) -> None:
+    phone.press(wishes.play(script_id=SCRIPT_ID, expected_revision=5))
+    (play,) = phone.waiting("play")
+    assert (play["expected_revision"], play["expected_epoch"]) == (5, 7)
+
+
 def test_a_command_waits_for_the_line_no_longer_than_it_may() -> None:
     driven = Driven()
     command_id = driven.press()
