@@ -14,18 +14,11 @@ from playhead.client.core.commands import Commands, Underway
 from playhead.client.core.device_list import DeviceList
 from playhead.client.core.effects import Effect, Tell
 from playhead.client.core.errors import Stopped
-from playhead.client.core.events import (
-    DevicesChanged,
-    Event,
-    Prepared,
-    ServerEvent,
-    SessionEnded,
-    SessionStarted,
-    StateChanged,
-)
+from playhead.client.core.events import StateChanged
 from playhead.client.core.hands import Hands, OnAnswer
 from playhead.client.core.joins import Joins
 from playhead.client.core.line import Line, Phase
+from playhead.client.core.news import News
 from playhead.client.core.prediction import Press, position, predict
 from playhead.client.core.renewal import Renewal
 from playhead.client.core.reports import Reporter, Sound
@@ -37,14 +30,11 @@ from playhead.client.core.wire import (
     ConnectedDevice,
     Credited,
     Device,
-    Devices,
-    Draining,
     Malformed,
     Payload,
     Played,
     Refusal,
     State,
-    read,
 )
 from playhead.client.core.wishes import Wish
 
@@ -70,7 +60,6 @@ class Conversation:
         first_seq: int = 0,
     ) -> None:
         self.device = device
-        self._device_list = DeviceList()
         self._new_id = new_id
         self._now_ms = 0.0
         self._effects: list[Effect] = []
@@ -80,7 +69,9 @@ class Conversation:
         self.time = ServerTime(hands)
         self._requests = Requests(hands.out)
         self._renewal = Renewal(self.line, hands)
-        self._joins = Joins(self.sessions, hands, self._see)
+        self._device_list = DeviceList(hands)
+        self._joins = Joins(self.sessions, hands, self._device_list.see)
+        self._news = News(self.line, self.sessions, self._device_list, self._joins, self._renewal, hands)
         self._commands = Commands(self.sessions, hands, self._joins.adopt)
         self.reporter = None if sound is None else Reporter(sound, first_seq, hands)
 
@@ -219,7 +210,7 @@ class Conversation:
             return
         self._now_ms = now_ms
         try:
-            self._hear(event, data, now_ms)
+            self._news.hear(event, data, now_ms)
         except Malformed:
             self._joins.refresh(now_ms)
         self.tick(now_ms)
@@ -282,45 +273,6 @@ class Conversation:
     def _ask(self, event: str, payload: Payload, now_ms: float, on_answer: OnAnswer) -> None:
         self._requests.send(self.line.connection, event, payload, now_ms, on_answer)
 
-    def _tell(self, event: Event) -> None:
-        self._effects.append(Tell(event))
-
-    def _hear(self, event: str, data: Any, now_ms: float) -> None:
-        match event:
-            case "state":
-                self._take(read(State, data))
-            case "devices":
-                self._see(read(Devices, data))
-            case "session_started":
-                started = read(SessionStarted, data)
-                self._tell(started)
-                self._take(started.state)
-            case "session_ended":
-                self._ended(read(SessionEnded, data), now_ms)
-            case "prepare":
-                self._tell(read(Prepared, data))
-            case "resync":
-                self._joins.refresh(now_ms)
-            case "expiring":
-                self._renewal.begin()
-            case "draining":
-                self.line.drain(read(Draining, data).retry_after_ms, now_ms)
-            case "closing":
-                self.line.will_close(read(Refusal, data))
-            case _:
-                self._tell(ServerEvent(name=event, data=data))
-
-    def _see(self, told: Devices) -> None:
-        if self._device_list.take(told):
-            self._tell(DevicesChanged(devices=self.devices))
-
-    def _ended(self, ended: SessionEnded, now_ms: float) -> None:
-        """The event has no order: the state that says so is asked for, if it has not come."""
-        self._tell(ended)
-        held = self.sessions.get(ended.session_id)
-        if held is not None and not held.ended:
-            self._joins.refresh(now_ms, held)
-
     def _take(self, state: State) -> None:
         """A state from an event, an ack or a snapshot."""
         epoch, sounding = self.sessions.epoch, self.sessions.sounding(self.device.id)
@@ -329,7 +281,7 @@ class Conversation:
             self._commands.confirm(state.cause.command_id)
         if taken is Taken.DROPPED:
             return
-        self._tell(StateChanged(state=state))
+        self._effects.append(Tell(StateChanged(state=state)))
         if self.sessions.epoch > epoch > 0:
             self._joins.refresh(self._now_ms)
         elif taken is Taken.GAP and not self._commands.busy(state.session_id):
