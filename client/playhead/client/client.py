@@ -236,14 +236,16 @@ class Client:
     def play_on(self, session_id: str) -> OfflineLog:
         """The sound goes on here without a connection: begins its log, which `offline` tells.
 
-        No report is sent until it is told, as that would count the same time a second time. Raises ValueError for a
-        session that is not held.
+        Until it is told no report is sent, nor a command of the session that comes now: the server would count the same
+        time twice, or take the command for a later one than the log. A jump that the sound makes meanwhile belongs
+        into the log alone: as a `seek` it would be done after it. Raises ValueError for a session that is not held.
         """
         base = self.state(session_id)
         if base is None:
             raise ValueError("join the session first")
-        self._driver.hold_reports(True)
-        return OfflineLog(base)
+        log = OfflineLog(base)
+        self._driver.open_log(log)
+        return log
 
     async def offline(self, played: OfflineLog, *, mine: bool = False) -> Credited:
         """Tells what was played without a connection. All of it is credited; its end becomes the place.
@@ -251,18 +253,20 @@ class Client:
         Raises Refused `conflict` when somebody moved the playhead meanwhile: `state` is where the session is,
         `reported` where this device was. `mine`: the listener has chosen the latter; send the same log again. What was
         told may be told again: a place that the last batch has moved on is no conflict.
-        Raises Unanswered where the line has broken once more: reports still wait, send the same log again. Who gives
-        up to wait for the answer has them go on.
+        Raises Unanswered where the line has broken once more, and Refused with `retry` where the server could not take
+        it yet: reports and commands still wait, send the same log again. Who gives up to wait for the answer has them
+        go on.
         """
-        self._driver.hold_reports(True)
+        self._driver.open_log(played)
         told_later = False
         try:
             return await self._told(played, mine)
-        except Unanswered:
-            told_later = True
+        except (Unanswered, Refused) as error:
+            told_later = isinstance(error, Unanswered) or error.retry
             raise
         finally:
-            self._driver.hold_reports(told_later)
+            if not told_later:
+                self._driver.close_log(played)
 
     async def _told(self, played: OfflineLog, mine: bool) -> Credited:
         base, answer, conflict = None if mine else played.base, None, None

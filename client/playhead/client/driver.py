@@ -9,6 +9,7 @@ from typing import Any
 from playhead.client.core.conversation import Conversation
 from playhead.client.core.effects import Close, Effect, FetchToken, Open, Send, Settle, Tell
 from playhead.client.core.errors import Stopped
+from playhead.client.core.offline import OfflineLog
 from playhead.client.core.wire import Refusal
 from playhead.client.inbox import Inbox
 from playhead.client.transport import Timing, Transport
@@ -73,12 +74,12 @@ class Driver:
         self._conversation.report(self._timing.now_ms())
         self._carry_out()
 
-    def hold_reports(self, held: bool) -> None:
-        reporter, now_ms = self._conversation.reporter, self._timing.now_ms()
-        if reporter is not None:
-            reporter.held = held
-            self._conversation.tick(now_ms)
-            self._carry_out()
+    def open_log(self, log: OfflineLog) -> None:
+        self._conversation.open_log(log)
+
+    def close_log(self, log: OfflineLog) -> None:
+        self._conversation.close_log(log, self._timing.now_ms())
+        self._carry_out()
 
     def _carry_out(self) -> None:
         """Does what the conversation wants done, and sets the alarm for when it wants to be woken."""

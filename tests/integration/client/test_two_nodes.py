@@ -1,6 +1,7 @@
 """Clients on two server processes: in sync, whatever happens to the line between."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -118,6 +119,24 @@ async def test_what_was_missed_while_away_is_there_after_the_reconnect(
     assert same(phone.state(session_id), paused.state) and moved.state.revision < paused.state.revision
     statuses = [event.status for event in phone.seen if isinstance(event, StatusChanged)]
     assert statuses == [Status.CONNECTING, Status.CONNECTED, Status.RECONNECTING, Status.CONNECTED]
+
+
+async def test_a_pause_while_away_comes_after_what_was_played_until_then(
+    phone: Player, desk: Player, cable: Cable
+) -> None:
+    session_id = await played(phone)
+    log = phone.play_on(session_id)
+    cable.cut()
+    pausing = asyncio.ensure_future(phone.pause(session_id, position=130.0))
+    await asyncio.sleep(0)
+    now_ms = round(time.time() * 1_000)
+    log.runs(100.0, now_ms - 30_000)
+    log.stands(130.0, now_ms)
+    credited = await phone.offline(log)
+    assert (credited.total_listened, credited.state.playing) == (30.0, True)
+    paused = (await pausing).state
+    assert (paused.position, paused.playing) == (130.0, False)
+    assert same(await desk.expect_state(revision=paused.revision), paused)
 
 
 async def test_a_session_that_has_ended_while_away_is_gone_after_the_reconnect(

@@ -122,3 +122,50 @@ async def test_who_gives_a_log_up_reports_again(world: World, phone: Client) -> 
     await world.network.answer("offline", accepted(make_state(revision=6), **CREDITED))
     await world.timing.advance(REPORT_INTERVAL_MS)
     await world.network.answer("progress", accepted(make_state(), **CREDITED))
+
+
+async def joined(world: World, phone: Client) -> None:
+    joining = asyncio.ensure_future(phone.join(script_id=SCRIPT_ID))
+    await world.network.answer("join", world.snapshot(make_state()))
+    await joining
+    world.network.tell_time()
+    await settled()
+
+
+async def test_what_was_pressed_while_the_sound_played_on_is_sent_after_the_log(world: World, phone: Client) -> None:
+    """Before it a pause would be credited the way to its place as well, and a seek would be in conflict with it."""
+    await joined(world, phone)
+    log = phone.play_on(SESSION_ID)
+    log.runs(100.0, NOW_MS)
+    world.network.told.closed(1)
+    pausing = asyncio.ensure_future(phone.pause(SESSION_ID, position=103.0))
+    log.stands(103.0, NOW_MS + 3_000)
+    await world.timing.advance(RECONNECT_MS_MIN)
+    await world.connect()
+    telling = asyncio.ensure_future(phone.offline(log))
+    await world.network.answer("join", world.snapshot(make_state()))
+    await world.network.answer("offline", accepted(make_state(revision=6, position=103.0), **CREDITED))
+    await world.network.answer("pause", accepted(make_state(revision=7, playing=False, position=103.0)))
+    assert (await telling).state.revision == 6 and (await pausing).state.revision == 7
+
+
+@pytest.mark.parametrize(("code", "retry"), [("unavailable", True), ("not_found", False)])
+async def test_a_log_that_the_server_could_not_take_yet_is_still_to_be_told(
+    world: World, phone: Client, code: str, retry: bool
+) -> None:
+    await joined(world, phone)
+    log = phone.play_on(SESSION_ID)
+    telling = asyncio.ensure_future(phone.offline(log))
+    await settled()
+    while not telling.done():
+        while not world.network.sent.empty():
+            await world.network.answer("offline", refused(code, retry=retry))
+        world.network.tell_time()
+        await world.timing.advance(500)
+    with pytest.raises(Refused) as raised:
+        await telling
+    assert raised.value.retry is retry
+    phone.report()
+    await settled()
+    events = [world.network.sent.get_nowait()[2] for _ in range(world.network.sent.qsize())]
+    assert ("progress" in events) is not retry

@@ -1,8 +1,9 @@
 """Commands under way: in what order they are sent, when one is sent again, and how each of them ends.
 
 Commands of one session go one after the other, each when the one before is answered: so they are done in the order of
-the presses, over every retry and reconnect. A command keeps its `command_id` however often it is sent, and the server
-answers a repeat as it answered the first: sending again is always safe.
+the presses, over every retry and reconnect. Only a log of what was played without a connection goes before the presses
+of that time. A command keeps its `command_id` however often it is sent, and the server answers a repeat as it answered
+the first: sending again is always safe.
 
 | what comes                     | then                                                                       |
 | ------------------------------ | -------------------------------------------------------------------------- |
@@ -23,6 +24,7 @@ from typing import Any
 from playhead.client.core.effects import Settle
 from playhead.client.core.errors import Refused, Unanswered
 from playhead.client.core.hands import Hands
+from playhead.client.core.offline import OfflineLog, OpenLogs
 from playhead.client.core.prediction import Press
 from playhead.client.core.sessions import Sessions
 from playhead.client.core.wire import Accepted, Payload, Played, Refusal, State, read_answer
@@ -52,6 +54,8 @@ class Underway:
     answer: type[Accepted]
     press: Press | None
     give_up_ms: float
+    behind: OfflineLog | None = None
+    """It was pressed while the sound played on without a connection: that is told first."""
     due_ms: float = -math.inf
     sent_in_epoch: int = 0
     sent_at_revision: int | None = None
@@ -69,12 +73,13 @@ class Underway:
 
 
 class Commands:
-    """`played`: takes the state of a session that this device has just played."""
+    """`logs`: not told yet. `played`: takes the state of a session that this device has just played."""
 
-    def __init__(self, sessions: Sessions, hands: Hands, played: Callable[[State], None]) -> None:
+    def __init__(self, sessions: Sessions, logs: OpenLogs, hands: Hands, played: Callable[[State], None]) -> None:
         self._sessions = sessions
         self._hands = hands
         self._played = played
+        self._logs = logs
         self._lanes: dict[str, deque[Underway]] = {}
 
     def __iter__(self) -> Iterator[Underway]:
@@ -84,7 +89,8 @@ class Commands:
         if sum(1 for _ in self) >= COMMANDS_MAX:
             self._hands.out(Settle(command.command_id, Refused(TOO_MANY)))
             return
-        self._lanes.setdefault(command.lane, deque()).append(command)
+        lane = self._lanes.setdefault(command.lane, deque())
+        lane.insert(self._turn(command, lane), command)
 
     def busy(self, lane: str) -> bool:
         return lane in self._lanes
@@ -103,7 +109,7 @@ class Commands:
         """When `tick` has something to do: local ms. `ready`: whether commands may be sent now."""
         if not self._lanes:
             return math.inf
-        heads = [lane[0] for lane in self._lanes.values() if ready and not lane[0].in_flight]
+        heads = [lane[0] for lane in self._lanes.values() if ready and self._sendable(lane[0])]
         return min([command.due_ms for command in heads] + [command.give_up_ms for command in self], default=math.inf)
 
     def tick(self, now_ms: float, ready: bool) -> None:
@@ -116,7 +122,7 @@ class Commands:
                 self._settle(command, self._given_up(command))
         for lane in tuple(self._lanes.values()) if ready else ():
             head = lane[0]
-            if not head.in_flight and head.due_ms <= now_ms:
+            if self._sendable(head) and head.due_ms <= now_ms:
                 self._send(head, now_ms)
 
     def lost(self) -> None:
@@ -130,6 +136,14 @@ class Commands:
         """No command will be answered any more."""
         for command in tuple(self):
             self._settle(command, error)
+
+    def _sendable(self, command: Underway) -> bool:
+        return not command.in_flight and command.behind not in self._logs
+
+    def _turn(self, command: Underway, lane: deque[Underway]) -> int:
+        """Its place in the lane: the last; a log is told before what waits for one."""
+        waiting = (place for place, other in enumerate(lane) if not other.in_flight and other.behind in self._logs)
+        return next(waiting, len(lane)) if command.event == "offline" else len(lane)
 
     def _send(self, command: Underway, now_ms: float) -> None:
         command.in_flight = True

@@ -19,6 +19,7 @@ from playhead.client.core.hands import Hands, OnAnswer
 from playhead.client.core.joins import Joins
 from playhead.client.core.line import Line, Phase
 from playhead.client.core.news import News
+from playhead.client.core.offline import OfflineLog, OpenLogs
 from playhead.client.core.prediction import Press, position, predict
 from playhead.client.core.renewal import Renewal
 from playhead.client.core.reports import Reporter, Sound
@@ -72,7 +73,8 @@ class Conversation:
         self._device_list = DeviceList(hands)
         self._joins = Joins(self.sessions, hands, self._device_list.see)
         self._news = News(self.line, self.sessions, self._device_list, self._joins, self._renewal, hands)
-        self._commands = Commands(self.sessions, hands, self._joins.adopt)
+        self._logs = OpenLogs()
+        self._commands = Commands(self.sessions, self._logs, hands, self._joins.adopt)
         self.reporter = None if sound is None else Reporter(sound, first_seq, hands)
 
     # what to do, and when
@@ -158,6 +160,7 @@ class Conversation:
                 answer=ANSWERS.get(wish.event, Accepted),
                 press=None if wish.command is None or server_ms is None else Press(wish.command, server_ms),
                 give_up_ms=now_ms + patience_ms,
+                behind=None if wish.event == "offline" else self._logs.of(self.sessions.script_of(wish.payload)),
             )
         )
         if wish.event == "leave":
@@ -169,6 +172,15 @@ class Conversation:
         """The sound has started, stopped or stalled on this device: tells the server as soon as may be."""
         if self.reporter is not None:
             self.reporter.report(now_ms)
+        self.tick(now_ms)
+
+    def open_log(self, log: OfflineLog) -> None:
+        """What is played from now on is told by `offline`: no report is sent before, nor a command that comes now."""
+        self._logs.open(log)
+
+    def close_log(self, log: OfflineLog, now_ms: float) -> None:
+        """It is told, or given up."""
+        self._logs.close(log)
         self.tick(now_ms)
 
     # what happened
@@ -310,7 +322,7 @@ class Conversation:
     def _reportable(self) -> tuple[State, int] | None:
         """The session to report on, and server time, if a report may be sent now."""
         state = self.sessions.sounding(self.device.id)
-        if state is None or not self._ready or self._commands.busy(state.session_id):
+        if state is None or not self._ready or self._logs or self._commands.busy(state.session_id):
             return None
         server_ms = self.time.now_ms(self._now_ms)
         return None if server_ms is None else (state, server_ms)

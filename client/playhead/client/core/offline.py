@@ -76,3 +76,29 @@ class OfflineLog:
         ]
         for number, row in enumerate(rows or [()], 1):
             yield Batch(stretches=row, position=self._position if number >= len(rows) else row[-1].end)
+
+
+class OpenLogs:
+    """Logs that are not told yet. What is pressed for their scripts meanwhile, and every report, comes after them."""
+
+    def __init__(self) -> None:
+        self._logs: list[OfflineLog] = []
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def __contains__(self, log: OfflineLog | None) -> bool:
+        return log in self._logs
+
+    def open(self, log: OfflineLog) -> None:
+        if log not in self._logs:
+            self._logs.append(log)
+
+    def close(self, log: OfflineLog) -> None:
+        """Told, or given up."""
+        if log in self._logs:
+            self._logs.remove(log)
+
+    def of(self, script_id: str | None) -> OfflineLog | None:
+        """The latest of that script."""
+        return next((log for log in reversed(self._logs) if log.base.script_id == script_id), None)

@@ -56,8 +56,6 @@ class Reporter:
         self._sound = sound
         self._seq = first_seq - 1
         self._hands = hands
-        self.held = False
-        """What it would say is told by `offline` first; the server would count it twice."""
         self._session_id: str | None = None
         self._wanted = False
         self._in_flight = False
@@ -66,7 +64,7 @@ class Reporter:
     @property
     def due_ms(self) -> float:
         """When `tick` has something to do: local ms."""
-        return math.inf if self._in_flight or self.held else self._due_ms
+        return math.inf if self._in_flight else self._due_ms
 
     def sounds(self, session_id: str | None, now_ms: float) -> None:
         """Which session sounds on this device now, by what the server says; None: none."""

@@ -63,6 +63,13 @@ class Sessions:
         live = self.live(payload.get("script_id", ""))
         return None if live is None else live.order
 
+    def script_of(self, payload: Payload) -> str | None:
+        """The script that a command is for; None where it names a session that is not held."""
+        if (session_id := payload.get("session_id")) is None:
+            return payload.get("script_id")
+        state = self.get(session_id)
+        return None if state is None else state.script_id
+
     def pinned(self, payload: Payload) -> Payload:
         """An expected revision with the epoch that it is of: the command may be sent in a later one."""
         order = self.order_for(payload)

@@ -7,6 +7,7 @@ import pytest
 
 from playhead.client.core.commands import COMMANDS_MAX, RETRIES_MAX, RETRY_MS_MAX, RETRY_MS_MIN, Commands, Underway
 from playhead.client.core.errors import Refused, Stopped, Unanswered
+from playhead.client.core.offline import OfflineLog, OpenLogs
 from playhead.client.core.prediction import Press
 from playhead.client.core.sessions import Sessions
 from playhead.client.core.wire import Accepted, Played, State
@@ -35,7 +36,8 @@ class Desk:
         self.sessions = Sessions()
         self.sessions.take(make_state())
         self.played: list[State] = []
-        self.commands = Commands(self.sessions, self.recorder.hands, self.played.append)
+        self.logs = OpenLogs()
+        self.commands = Commands(self.sessions, self.logs, self.recorder.hands, self.played.append)
 
     def add(self, command_id: str, lane: str = SESSION_ID, event: str = "seek", **fields: Any) -> None:
         given: dict[str, Any] = {"session_id": lane, "position": 1.0}
@@ -403,6 +405,40 @@ def test_the_number_of_commands_under_way_is_bounded() -> None:
     outcome = desk.recorder.settled["one more"]
     assert isinstance(outcome, Refused) and outcome.code == "overloaded" and outcome.retry
     assert len(list(desk.commands)) == COMMANDS_MAX
+
+
+# what was played without a connection
+
+
+def test_what_was_pressed_while_the_sound_played_on_waits_until_that_is_told() -> None:
+    desk = Desk()
+    log = OfflineLog(make_state())
+    desk.add("before")
+    desk.logs.open(log)
+    desk.add("meanwhile", behind=log)
+    batch: dict[str, Any] = {"event": "offline", "payload": {"script_id": SCRIPT_ID}}
+    desk.add("batch 1", **batch)
+    desk.add("batch 2", **batch)
+    sent = []
+    for now_ms in range(3):
+        sent += desk.tick(now_ms)
+        desk.answer(accepted(make_state(revision=6 + now_ms)), now_ms)
+    assert sent == ["before", "batch 1", "batch 2"]
+    assert desk.tick(4) == [] and desk.commands.due_ms(ready=True) == PATIENCE_MS
+    desk.logs.close(log)
+    assert desk.commands.due_ms(ready=True) == -math.inf and desk.tick(4) == ["meanwhile"]
+
+
+def test_a_log_that_is_told_again_does_not_overtake_a_command_under_way() -> None:
+    desk = Desk()
+    log = OfflineLog(make_state())
+    desk.add("meanwhile", behind=log)
+    assert desk.tick() == ["meanwhile"]
+    desk.logs.open(log)
+    desk.add("batch", event="offline", payload={"script_id": SCRIPT_ID})
+    assert desk.tick() == []
+    desk.answer(accepted(make_state(revision=6)))
+    assert desk.tick() == ["batch"]
 
 
 # prediction

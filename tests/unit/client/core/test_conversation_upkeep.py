@@ -1,11 +1,14 @@
 """What a client does beside commands: renew its token, leave a server that goes away, report."""
 
+from typing import Any
+
 import pytest
 
 from playhead.client.core import wishes
 from playhead.client.core.events import (
     Reported,
 )
+from playhead.client.core.offline import OfflineLog
 from playhead.client.core.renewal import RENEW_RETRY_MS
 from playhead.client.core.reports import REPORT_INTERVAL_MS, FollowingSound
 from playhead.client.core.requests import ACK_TIMEOUT_MS
@@ -195,6 +198,54 @@ def test_after_a_reconnect_a_sounding_device_says_at_once_where_it_is(sounding: 
     assert sounding.waiting("progress") == [], "not before the snapshot"
     sounding.snapshot(make_state())
     assert [report["seq"] for report in sounding.waiting("progress")] == [2]
+
+
+# playing on without a connection
+
+
+def test_what_is_pressed_while_the_sound_plays_on_goes_after_the_log_and_only_that(sounding: Driven) -> None:
+    other: dict[str, Any] = {
+        "session_id": OTHER_SESSION_ID,
+        "script_id": OTHER_SCRIPT_ID,
+        "active_device": "desk",
+    }
+    sounding.hear_state(make_state(**other))
+    sounding.core.follow(sounding.now_ms, script_id=OTHER_SCRIPT_ID)
+    sounding.take()
+    sounding.lose()
+    log = OfflineLog(make_state())
+    sounding.core.open_log(log)
+    pressed = sounding.press(wishes.pause(SESSION_ID, position=103.0))
+    sounding.press(wishes.pause(OTHER_SESSION_ID))
+    sounding.reopen()
+    sounding.answer_clock()
+    for state in (make_state(), make_state(**other)):
+        sounding.snapshot(state)
+    assert [pause["session_id"] for pause in sounding.waiting("pause")] == [OTHER_SESSION_ID]
+    sounding.answer("pause", accepted(make_state(**other, revision=6)))
+    (batch,) = log.batches()
+    sounding.press(batch.wish(SCRIPT_ID, log.base))
+    sounding.answer("offline", accepted(make_state(revision=6, position=103.0), **GOOD))
+    assert sounding.waiting("pause") == sounding.waiting("progress") == [], "another batch may follow"
+    sounding.core.close_log(log, sounding.now_ms)
+    sounding.take()
+    (pause,) = sounding.waiting("pause")
+    assert (pause["position"], pause["command_id"]) == (103.0, pressed)
+    sounding.answer("pause", accepted(make_state(revision=7, position=103.0, playing=False)))
+    assert [report["revision"] for report in sounding.waiting("progress")] == [7]
+
+
+def test_a_play_of_the_script_waits_for_its_log_also_where_the_session_has_ended(phone: Driven) -> None:
+    phone.lose()
+    log = OfflineLog(make_state())
+    phone.core.open_log(log)
+    phone.press(wishes.play(script_id=SCRIPT_ID))
+    phone.reopen()
+    phone.snapshot(None)
+    assert phone.waiting("play") == []
+    phone.core.close_log(log, phone.now_ms)
+    phone.take()
+    assert len(phone.waiting("play")) == 1
 
 
 def test_the_device_of_the_conversation_is_the_one_that_it_was_made_for(phone: Driven) -> None:

@@ -2,8 +2,8 @@
 
 import json
 
-from playhead.client.core.offline import STRETCHES_MAX, STRETCHES_PER_BATCH, OfflineLog, Stretch
-from tests.unit.client.core.recording import NOW_MS, SCRIPT_ID, SESSION_ID, make_state
+from playhead.client.core.offline import STRETCHES_MAX, STRETCHES_PER_BATCH, OfflineLog, OpenLogs, Stretch
+from tests.unit.client.core.recording import NOW_MS, OTHER_SCRIPT_ID, SCRIPT_ID, SESSION_ID, make_state
 
 EVENT_CHARACTERS_MAX = 16_384
 
@@ -82,3 +82,15 @@ def test_at_its_limit_the_oldest_is_forgotten_and_counted() -> None:
     log.stands(2.0, NOW_MS + 10**9 + 1_000)
     rows = [stretch for batch in log.batches() for stretch in batch.stretches]
     assert (log.forgotten, len(rows), rows[0].started_at, rows[-1].end) == (1, STRETCHES_MAX, NOW_MS + 12_345, 2.0)
+
+
+def test_a_log_is_open_until_it_is_told_and_the_latest_of_its_script_counts() -> None:
+    logs = OpenLogs()
+    first, second, other = (OfflineLog(make_state(script_id=each)) for each in (SCRIPT_ID, SCRIPT_ID, OTHER_SCRIPT_ID))
+    for log in (first, second, second, other):
+        logs.open(log)
+    assert len(logs) == 3 and logs.of(SCRIPT_ID) is second and logs.of(OTHER_SCRIPT_ID) is other
+    assert logs.of(None) is None and first in logs and None not in logs
+    logs.close(second)
+    logs.close(second)
+    assert logs.of(SCRIPT_ID) is first and second not in logs

@@ -62,6 +62,16 @@ def test_the_live_session_of_a_script_is_the_one_that_has_not_ended(sessions: Se
     assert live is not None and live.session_id == OTHER_SESSION_ID
 
 
+def test_a_command_is_for_the_session_that_it_names_or_for_the_live_one_of_its_script(sessions: Sessions) -> None:
+    by_script, by_session = {"script_id": SCRIPT_ID}, {"session_id": SESSION_ID}
+    assert sessions.order_for(by_script) is None and sessions.order_for(by_session) is None
+    assert sessions.script_of(by_script) == SCRIPT_ID and sessions.script_of(by_session) is None
+    sessions.take(make_state())
+    sessions.take(make_state(session_id=OTHER_SESSION_ID, revision=9, ended=True))
+    assert sessions.order_for(by_script) == sessions.order_for(by_session) == (7, 5)
+    assert sessions.script_of(by_session) == SCRIPT_ID
+
+
 def test_the_session_that_changed_longest_ago_is_forgotten_first(sessions: Sessions) -> None:
     for number in range(SESSIONS_MAX):
         sessions.take(make_state(session_id=f"s-{number}"))
