@@ -73,12 +73,24 @@ class Underway:
 
 
 class Commands:
-    """`logs`: not told yet. `played`: takes the state of a session that this device has just played."""
+    """`logs`: not told yet. `played`: takes the state of a session that this device has just played.
 
-    def __init__(self, sessions: Sessions, logs: OpenLogs, hands: Hands, played: Callable[[State], None]) -> None:
+    `known`: whether what a session (its id) or a script (its id) is at now has come over this connection.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        logs: OpenLogs,
+        hands: Hands,
+        *,
+        played: Callable[[State], None],
+        known: Callable[[str | None, str | None], bool],
+    ) -> None:
         self._sessions = sessions
         self._hands = hands
         self._played = played
+        self._known = known
         self._logs = logs
         self._lanes: dict[str, deque[Underway]] = {}
 
@@ -105,14 +117,14 @@ class Commands:
             if command.command_id == command_id:
                 command.shown = True
 
-    def due_ms(self, ready: bool) -> float:
-        """When `tick` has something to do: local ms. `ready`: whether commands may be sent now."""
+    def due_ms(self, usable: bool) -> float:
+        """When `tick` has something to do: local ms. `usable`: whether there is a line to send over."""
         if not self._lanes:
             return math.inf
-        heads = [lane[0] for lane in self._lanes.values() if ready and self._sendable(lane[0])]
+        heads = [lane[0] for lane in self._lanes.values() if usable and self._sendable(lane[0])]
         return min([command.due_ms for command in heads] + [command.give_up_ms for command in self], default=math.inf)
 
-    def tick(self, now_ms: float, ready: bool) -> None:
+    def tick(self, now_ms: float, usable: bool) -> None:
         """Ends those whose time is over, and sends those whose turn it is."""
         if not self._lanes:
             return
@@ -120,7 +132,7 @@ class Commands:
             if command.give_up_ms <= now_ms:
                 self._leave_open(command)
                 self._settle(command, self._given_up(command))
-        for lane in tuple(self._lanes.values()) if ready else ():
+        for lane in tuple(self._lanes.values()) if usable else ():
             head = lane[0]
             if self._sendable(head) and head.due_ms <= now_ms:
                 self._send(head, now_ms)
@@ -138,7 +150,9 @@ class Commands:
             self._settle(command, error)
 
     def _sendable(self, command: Underway) -> bool:
-        return not command.in_flight and command.behind not in self._logs
+        if command.in_flight or command.behind in self._logs:
+            return False
+        return self._known(command.payload.get("session_id"), self._sessions.script_of(command.payload))
 
     def _turn(self, command: Underway, lane: deque[Underway]) -> int:
         """Its place in the lane: the last; a log is told before what waits for one."""

@@ -74,7 +74,7 @@ class Conversation:
         self._joins = Joins(self.sessions, hands, self._device_list.see)
         self._news = News(self.line, self.sessions, self._device_list, self._joins, self._renewal, hands)
         self._logs = OpenLogs()
-        self._commands = Commands(self.sessions, self._logs, hands, self._joins.adopt)
+        self._commands = Commands(self.sessions, self._logs, hands, played=self._joins.adopt, known=self._joins.known)
         self.reporter = None if sound is None else Reporter(sound, first_seq, hands)
 
     # what to do, and when
@@ -89,7 +89,7 @@ class Conversation:
     def wake_at_ms(self) -> float:
         """Local time at which `tick` has something to do, if nothing happens before; infinite when it never has."""
         line, usable, reporter = self.line, self._usable, self.reporter
-        at_ms = min(line.due_ms, self._commands.due_ms(usable and self._joins.ready))
+        at_ms = min(line.due_ms, self._commands.due_ms(usable))
         if line.open:
             at_ms = min(at_ms, self._requests.overdue_ms, self._leave_ms)
         if usable:
@@ -254,7 +254,7 @@ class Conversation:
         if usable:
             self._renewal.tick(now_ms)
             self.time.tick(now_ms)
-        self._commands.tick(now_ms, usable and self._joins.ready)
+        self._commands.tick(now_ms, usable)
         if usable:
             # after the commands: one that is given up may want a snapshot
             self._joins.tick(now_ms)
@@ -268,11 +268,6 @@ class Conversation:
     def _usable(self) -> bool:
         """Whether anything new may be sent: a connection that is about to be left only brings its acks."""
         return self.line.open and self._now_ms < self.line.leave_at_ms
-
-    @property
-    def _ready(self) -> bool:
-        """Whether commands may be sent."""
-        return self._usable and self._joins.ready
 
     @property
     def _leave_ms(self) -> float:
@@ -322,7 +317,9 @@ class Conversation:
     def _reportable(self) -> tuple[State, int] | None:
         """The session to report on, and server time, if a report may be sent now."""
         state = self.sessions.sounding(self.device.id)
-        if state is None or not self._ready or self._logs or self._commands.busy(state.session_id):
+        if state is None or not self._usable or self._logs or self._commands.busy(state.session_id):
+            return None
+        if not self._joins.known(state.session_id, state.script_id):
             return None
         server_ms = self.time.now_ms(self._now_ms)
         return None if server_ms is None else (state, server_ms)

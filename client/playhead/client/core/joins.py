@@ -1,7 +1,8 @@
 """What this device follows, by script or by session, and the snapshots of it: after each connect, and when one is due.
 
-While a snapshot of a fresh connection is missing, no command is sent: it would be decided on an old state. A snapshot
-that is wanted later (a gap, `resync`, a new epoch) holds nothing up, and does not come more often than once a second.
+While its snapshot of a fresh connection is missing, no command of a session is sent: it would be decided on an old
+state. What cannot be joined holds up no other. A snapshot that is wanted later (a gap, `resync`, a new epoch) holds
+nothing up, and does not come more often than once a second.
 """
 
 import math
@@ -53,6 +54,19 @@ class Joins:
             if not one.fresh:
                 return False
         return True
+
+    def known(self, session_id: str | None, script_id: str | None) -> bool:
+        """Whether commands and reports need not wait: a snapshot of either has come, or nobody follows them."""
+        own = [one for one in self._followed if self._concerns(one, session_id, script_id)]
+        return not own or any(one.fresh for one in own)
+
+    def _concerns(self, one: Followed, session_id: str | None, script_id: str | None) -> bool:
+        if one.session_id is None:
+            return one.script_id == script_id
+        if session_id is not None:
+            return one.session_id == session_id
+        state = self._sessions.get(one.session_id)
+        return state is not None and state.script_id == script_id
 
     @property
     def due_ms(self) -> float:

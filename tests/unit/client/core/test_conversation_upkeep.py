@@ -24,6 +24,7 @@ from tests.unit.client.core.recording import (
     accepted,
     caused,
     make_state,
+    refused,
 )
 
 GOOD = {"saved": True, "total_listened": 1.0, "progress_percent": 2.8}
@@ -164,6 +165,33 @@ def test_a_report_waits_for_the_command_under_way_and_is_made_on_its_revision(so
     sounding.answer("seek", accepted(caused("seek", "phone", position=20.5)))
     (report,) = sounding.waiting("progress")
     assert (report["position"], report["revision"]) == (20.5, 6)
+
+
+def test_another_script_that_cannot_be_joined_now_stops_neither_commands_nor_reports(sounding: Driven) -> None:
+    sounding.core.follow(sounding.now_ms, script_id=OTHER_SCRIPT_ID)
+    sounding.take()
+    sounding.answer("join", refused("unavailable", retry=True))
+    sounding.core.report(sounding.now_ms)
+    sounding.take()
+    assert len(sounding.waiting("progress")) == 1
+    sounding.press()
+    assert len(sounding.waiting("seek")) == 1
+    sounding.press(wishes.play(script_id=OTHER_SCRIPT_ID))
+    assert sounding.waiting("play") == [], "its own has not come"
+
+
+def test_a_connection_that_answers_one_after_the_other_is_alive(phone: Driven) -> None:
+    phone.press()
+    for script_id in ("one", "two"):
+        phone.core.follow(phone.now_ms, script_id=script_id)
+        phone.take()
+    phone.advance(3_500)
+    phone.answer("seek", accepted(make_state(revision=6)))
+    phone.advance(3_500)
+    phone.snapshot(None)
+    assert phone.closed == []
+    phone.advance(ACK_TIMEOUT_MS)
+    assert phone.closed == [1]
 
 
 @pytest.mark.parametrize(("device_id", "reports"), [("desk", 1), ("phone", 0), (None, 1)])

@@ -193,6 +193,42 @@ def test_a_join_that_may_be_repeated_is_and_holds_commands_up_until_then() -> No
     assert desk.joins.due_ms == 9_000
 
 
+def test_a_script_that_cannot_be_joined_now_holds_up_its_own_alone() -> None:
+    desk = Desk()
+    desk.follow()
+    desk.tick()
+    desk.answer(snapshot(make_state()))
+    desk.sessions.take(make_state())
+    desk.joins.follow(OTHER_SCRIPT_ID, None, None, 0)
+    desk.tick()
+    desk.answer(refused("unavailable", retry=True))
+    assert desk.joins.known(SESSION_ID, SCRIPT_ID) and desk.joins.known(None, SCRIPT_ID)
+    assert desk.joins.known("never heard of", None)
+    assert not desk.joins.known(OTHER_SESSION_ID, OTHER_SCRIPT_ID) and not desk.joins.known(None, OTHER_SCRIPT_ID)
+    assert not desk.joins.ready
+
+
+@pytest.mark.parametrize("by_session_comes", [True, False])
+def test_of_a_session_that_is_followed_twice_one_snapshot_is_enough(by_session_comes: bool) -> None:
+    desk = Desk()
+    desk.sessions.take(make_state())
+    desk.follow()
+    desk.follow("a-2", session=True)
+    desk.tick()
+    assert not desk.joins.known(SESSION_ID, SCRIPT_ID) and not desk.joins.known(None, SCRIPT_ID)
+    acks = [refused("unavailable", retry=True), snapshot(make_state())]
+    for ack in acks if by_session_comes else reversed(acks):
+        desk.answer(ack)
+    assert desk.joins.known(SESSION_ID, SCRIPT_ID) and desk.joins.known(None, SCRIPT_ID)
+
+
+def test_a_session_that_is_followed_before_it_is_known_holds_up_its_own_commands() -> None:
+    desk = Desk()
+    desk.follow(session=True)
+    assert not desk.joins.known(SESSION_ID, None)
+    assert desk.joins.known(None, SCRIPT_ID) and desk.joins.known(OTHER_SESSION_ID, SCRIPT_ID)
+
+
 def test_what_cannot_be_joined_is_told_and_followed_no_longer() -> None:
     desk = Desk()
     desk.follow(session=True)
