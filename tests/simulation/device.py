@@ -120,6 +120,10 @@ class Device:
     def connected(self) -> bool:
         return self.talk.line.open
 
+    @property
+    def last_seq(self) -> int:
+        return 0 if self.talk.reporter is None else self.talk.reporter.seq
+
     def start(self, script_id: str) -> None:
         self.talk.start(self.clock.now_ms())
         self.talk.follow(self.clock.now_ms(), script_id=script_id)

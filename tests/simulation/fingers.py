@@ -142,7 +142,7 @@ class Fingers:
             # an old revision, or somebody who does not sound
             revision = max(0, state.revision - chance.ms(0, 2))
             place_s = self._place_s(state)
-            seq = chance.ms(0, 10)
+            seq = max(0, device.last_seq + chance.ms(0, 10) - 5)
             device.send_raw("progress", {**ids, "position": place_s, "revision": revision, "seq": seq})
         elif kind == 7:
             device.send_raw("loop", {**ids, "start": 5.0, "end": chance.pick((5.1, 4.0)), "enabled": True})

@@ -45,7 +45,7 @@ class Client:
 
     `urls`: servers, the next one is tried when one fails. `token`: a token, or a function that fetches a fresh one; it
     is called for every connection, and when a token runs out. `sound`: what plays here; None: a remote that reports
-    nothing. `first_seq`: above every number of this device's reports so far; by default the time, in ms.
+    nothing. `first_seq`: for a device that has numbered reports higher than server time in ms, as others are.
 
     Commands raise Refused (the server said no), Unanswered (nobody knows) or Stopped (the client is closed, or not let
     in). Each waits for a broken line for `patience_ms`. Fields are seconds and server ms, as on the wire.
@@ -58,7 +58,7 @@ class Client:
         device: Device,
         *,
         sound: Sound | None = None,
-        first_seq: int | None = None,
+        first_seq: int = 0,
         patience_ms: float = PATIENCE_MS,
         transport: Transport | None = None,
         timing: Timing | None = None,
@@ -73,7 +73,7 @@ class Client:
             chance=chance,
             new_id=new_id,
             sound=sound,
-            first_seq=round(self._timing.now_ms()) if first_seq is None else first_seq,
+            first_seq=first_seq,
         )
         self._inbox = Inbox()
         self._driver = Driver(self._conversation, transport or SocketIoTransport(), self._timing, token, self._inbox)

@@ -54,12 +54,13 @@ class PlayedTransport:
         assert self.listener is not None, "nothing was opened"
         return self.listener
 
-    def tell_time(self) -> None:
+    def tell_time(self, elapsed_ms: int = 0) -> None:
         """Answers the last question for it."""
         assert self.clock is not None
         connection, request, payload = self.clock
+        now_ms = NOW_MS + elapsed_ms
         self.told.answered(
-            connection, request, {"ok": True, **payload, "t1": NOW_MS, "t2": NOW_MS, "server_time": NOW_MS}
+            connection, request, {"ok": True, **payload, "t1": now_ms, "t2": now_ms, "server_time": now_ms}
         )
 
     async def answer(self, event: str, ack: Any) -> Payload:

@@ -10,6 +10,7 @@ import pytest
 from playhead.client import (
     Accepted,
     Client,
+    FollowingSound,
     Played,
     Refused,
     Snapshot,
@@ -145,6 +146,19 @@ async def test_the_place_is_known_with_server_time(world: World) -> None:
         world.network.told.received(1, "state", wire(make_state()))
         await settled()
         assert [client.server_ms, client.position(SESSION_ID)] == [NOW_MS + 5_000, 105.0]
+
+
+async def test_after_a_clock_that_was_set_back_reports_are_numbered_above_the_earlier_ones(world: World) -> None:
+    seqs: list[int] = []
+    for local_ms in (NOW_MS, NOW_MS - 86_400_000):
+        world.timing.time_ms = float(local_ms)
+        async with world.client(sound=FollowingSound()) as client:
+            await world.connect()
+            world.network.tell_time(len(seqs))
+            world.network.told.received(world.network.opened[-1][0], "state", wire(make_state()))
+            client.report()
+            seqs.append((await world.network.answer("progress", refused("conflict")))["seq"])
+    assert seqs == [NOW_MS, NOW_MS + 1]
 
 
 async def test_a_report_is_sent_when_the_sound_has_changed(world: World, phone: Client) -> None:

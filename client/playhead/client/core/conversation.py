@@ -48,7 +48,7 @@ ANSWERS: dict[str, type[Accepted]] = {"play": Played, "offline": Credited}
 
 
 class Conversation:
-    """`chance`: a number in [0, 1). `new_id`: a UUID. `first_seq`: above every number of its reports so far."""
+    """`chance`: a number in [0, 1). `new_id`: a UUID. `first_seq`: the lowest number of a report."""
 
     def __init__(
         self,

@@ -50,11 +50,12 @@ class FollowingSound:
 
 
 class Reporter:
-    """Speaks for `sound`. `first_seq`: higher than every number that this device has used before."""
+    """Speaks for `sound`. `first_seq`: no number is lower; where server time is higher, that is the number."""
 
     def __init__(self, sound: Sound, first_seq: int, hands: Hands) -> None:
         self._sound = sound
-        self._seq = first_seq - 1
+        self.seq = first_seq - 1
+        """Of the last report."""
         self._hands = hands
         self._session_id: str | None = None
         self._wanted = False
@@ -90,9 +91,10 @@ class Reporter:
         if heard is None or not (wanted or heard.playing):
             return
         self._in_flight = True
-        self._seq += 1
+        # above those of an earlier run, whatever this device's clock says now
+        self.seq = max(self.seq + 1, server_ms)
         session_id = state.session_id
-        payload = _payload(state, heard, server_ms, self._seq)
+        payload = _payload(state, heard, server_ms, self.seq)
         self._hands.ask("progress", payload, now_ms, lambda ack, _: self._answered(session_id, ack))
 
     def _answered(self, session_id: str, ack: Any) -> None:

@@ -25,9 +25,7 @@ class Driven:
         self.now_ms = 0.0
         self.chance = 0.5
         self._ids = 0
-        self.core = Conversation(
-            urls or ("one",), PHONE, chance=lambda: self.chance, new_id=self._new_id, sound=sound, first_seq=1
-        )
+        self.core = Conversation(urls or ("one",), PHONE, chance=lambda: self.chance, new_id=self._new_id, sound=sound)
         self.sent: list[Send] = []
         self.opened: list[Open] = []
         self.closed: list[int] = []

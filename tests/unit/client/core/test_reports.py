@@ -22,7 +22,7 @@ class SetSound:
 
 
 class Phone:
-    def __init__(self, first_seq: int = 1) -> None:
+    def __init__(self, first_seq: int = 0) -> None:
         self.recorder = Recorder()
         self.sound = SetSound()
         self.reporter = Reporter(self.sound, first_seq, self.recorder.hands)
@@ -37,10 +37,11 @@ class Phone:
 GOOD = {"total_listened": 2.5, "progress_percent": 2.82, "saved": True}
 
 
-def test_a_report_says_where_the_sound_is_on_which_revision_and_counts_up() -> None:
-    phone = Phone(first_seq=40)
+@pytest.mark.parametrize(("first_seq", "first"), [(0, NOW_MS), (NOW_MS + 40, NOW_MS + 40)])
+def test_a_report_says_where_the_sound_is_on_which_revision_and_counts_up(first_seq: int, first: int) -> None:
+    phone = Phone(first_seq)
     phone.reporter.sounds(SESSION_ID, 0)
-    for seq in (40, 41):
+    for seq in (first, first + 1):
         phone.reporter.report(0)
         assert phone.tick(0) == 1
         (asked,) = phone.recorder.asked
