@@ -11,6 +11,7 @@ async with Client("https://audio.example.com", fetch_token, Device(id="desk-1", 
 import random
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -38,6 +39,16 @@ from playhead.client.socketio_transport import SocketIoTransport
 from playhead.client.transport import SystemTiming, Timing, Transport
 
 Wanted = TypeVar("Wanted", bound=Event)
+TARGETS = ("session_id", "script_id")
+"""Fields of which a command has one."""
+
+
+def canonical(text: str) -> str:
+    """An id as the server spells it; what is none is left for the server to refuse."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return text
 
 
 class Client:
@@ -48,7 +59,8 @@ class Client:
     nothing. `first_seq`: for a device that has numbered reports higher than server time in ms, as others are.
 
     Commands raise Refused (the server said no), Unanswered (nobody knows) or Stopped (the client is closed, or not let
-    in). Each waits for a broken line for `patience_ms`. Fields are seconds and server ms, as on the wire.
+    in). Each waits for a broken line for `patience_ms`. Fields are seconds and server ms, as on the wire. Ids are taken
+    in any spelling, and told in lower case.
     """
 
     def __init__(
@@ -120,19 +132,19 @@ class Client:
 
     def state(self, session_id: str) -> State | None:
         """The latest state that the server has told."""
-        return self._conversation.state(session_id)
+        return self._conversation.state(canonical(session_id))
 
     def live(self, script_id: str) -> State | None:
         """The latest state of the script's live session."""
-        return self._conversation.sessions.live(script_id)
+        return self._conversation.sessions.live(canonical(script_id))
 
     def shown(self, session_id: str) -> State | None:
         """What to show and to sound: the latest state with this device's commands under way already applied."""
-        return self._conversation.shown(session_id)
+        return self._conversation.shown(canonical(session_id))
 
     def position(self, session_id: str) -> float | None:
         """Where the playhead is now; None while the session or server time is not known."""
-        return self._conversation.position(session_id, self._timing.now_ms())
+        return self._conversation.position(canonical(session_id), self._timing.now_ms())
 
     def events(self) -> AsyncGenerator[Event, None]:
         """Everything from now on, in order, until the client is closed. Raises TooSlow for who does not read."""
@@ -148,13 +160,19 @@ class Client:
         """Follows a script or a session from now on, over every reconnect; its first snapshot."""
         if (session_id is None) == (script_id is None):
             raise ValueError("give either `session_id` or `script_id`")
-        follow = partial(self._conversation.follow, script_id=script_id, session_id=session_id)
+        follow = partial(
+            self._conversation.follow,
+            script_id=None if script_id is None else canonical(script_id),
+            session_id=None if session_id is None else canonical(session_id),
+        )
         answer: Snapshot = await self._driver.ask(follow)
         return answer
 
     async def press(self, wish: Wish, patience_ms: float | None = None) -> Any:
         """Sends any command of `wishes`, and answers its ack."""
         patience = self._patience_ms if patience_ms is None else patience_ms
+        targets = {name: canonical(wish.payload[name]) for name in TARGETS if name in wish.payload}
+        wish = replace(wish, payload=wish.payload | targets)
         return await self._driver.ask(partial(self._conversation.press, wish, patience_ms=patience))
 
     async def play(

@@ -57,6 +57,42 @@ async def test_a_join_is_answered_with_the_snapshot(world: World, phone: Client)
     assert phone.live(SCRIPT_ID) == phone.state(SESSION_ID) == phone.shown(SESSION_ID) == make_state()
 
 
+SPELLED_ID = "abcdef01-2345-4789-8abc-def012345678"
+SPELLINGS = [SPELLED_ID.upper(), SPELLED_ID.replace("-", ""), f"{{{SPELLED_ID}}}"]
+
+
+@pytest.mark.parametrize("script_id", SPELLINGS)
+async def test_a_script_is_known_by_its_id_in_any_spelling(world: World, phone: Client, script_id: str) -> None:
+    state = make_state(script_id=SPELLED_ID)
+    joining = asyncio.ensure_future(phone.join(script_id=script_id))
+    assert await world.network.answer("join", world.snapshot(state)) == {"script_id": SPELLED_ID}
+    await joining
+    assert phone.live(script_id) == state
+    pressed = [asyncio.ensure_future(phone.play(script_id=script_id)), asyncio.ensure_future(phone.pause(SESSION_ID))]
+    ack = accepted(state, created=False, stream_url=None, stream_expires_at=None)
+    for event in ("play", "pause"):
+        await settled()
+        assert world.network.sent.qsize() == 1, "one after the other"
+        assert (await world.network.answer(event, ack)).get("script_id", SPELLED_ID) == SPELLED_ID
+    await asyncio.gather(*pressed)
+
+
+@pytest.mark.parametrize("session_id", SPELLINGS)
+async def test_a_session_is_known_by_its_id_in_any_spelling(world: World, phone: Client, session_id: str) -> None:
+    state = make_state(session_id=SPELLED_ID)
+    joining = asyncio.ensure_future(phone.join(session_id=session_id))
+    await world.network.answer("join", world.snapshot(state))
+    await joining
+    world.network.tell_time()
+    seeking = asyncio.ensure_future(phone.seek(session_id, 500.0))
+    await settled()
+    shown = phone.shown(session_id)
+    assert shown is not None and (shown.position, phone.position(session_id)) == (500.0, 500.0)
+    assert phone.state(session_id) == state
+    assert (await world.network.answer("seek", accepted(state)))["session_id"] == SPELLED_ID
+    await seeking
+
+
 @pytest.mark.parametrize("ids", [{}, {"session_id": SESSION_ID, "script_id": SCRIPT_ID}])
 async def test_a_join_names_a_session_or_a_script(phone: Client, ids: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="either"):
