@@ -7,9 +7,11 @@ line, all of it is told in batches small enough for one event, each on the state
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from math import ceil
 
 from playhead.client.core.wire import State
 from playhead.client.core.wishes import Wish
+from playhead.playback.commands import RATE_MAX
 
 STRETCHES_PER_BATCH = 100
 """About 10,000 characters; an event may have 16,384."""
@@ -61,8 +63,10 @@ class OfflineLog:
         """The sound has come to `position`, and stands. A jump is a `stands` and a `runs`."""
         if self._running is not None:
             start, started_at = self._running
-            if position > start and at_ms > started_at:
-                self._stretches.append(Stretch(start=start, end=position, started_at=started_at, ended_at=at_ms))
+            if position > start:
+                # a clock that was set back meanwhile: more than can be played in a time is not believed, nor its batch
+                ended_at = max(at_ms, started_at + ceil((position - start) * 1_000 / RATE_MAX))
+                self._stretches.append(Stretch(start=start, end=position, started_at=started_at, ended_at=ended_at))
         if len(self._stretches) > STRETCHES_MAX:
             self._stretches.popleft()
             self.forgotten += 1

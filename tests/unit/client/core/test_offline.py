@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from playhead.client.core.offline import STRETCHES_MAX, STRETCHES_PER_BATCH, OfflineLog, OpenLogs, Stretch
+from playhead.sessions.requests import OfflineRequest
 from tests.unit.client.core.recording import NOW_MS, OTHER_SCRIPT_ID, SCRIPT_ID, SESSION_ID, make_state
 
 EVENT_CHARACTERS_MAX = 16_384
@@ -22,14 +25,29 @@ def test_stretches_are_what_ran_between_a_start_and_a_stop() -> None:
     assert batch.position == 501.5
 
 
-def test_what_did_not_run_forwards_in_time_and_place_is_no_stretch() -> None:
+def test_what_did_not_run_forwards_is_no_stretch() -> None:
     log = OfflineLog(make_state())
     log.stands(120.0, NOW_MS)
-    for end, elapsed_ms in ((100.0, 10), (99.0, 10), (101.0, 0), (101.0, -10)):
+    for end in (100.0, 99.0):
         log.runs(100.0, NOW_MS)
-        log.stands(end, NOW_MS + elapsed_ms)
+        log.stands(end, NOW_MS + 10)
     (batch,) = log.batches()
-    assert batch.stretches == () and batch.position == 101.0
+    assert batch.stretches == () and batch.position == 99.0
+
+
+@pytest.mark.parametrize("elapsed_ms", [-3_600_000, -2_500, -1, 0, 149_999, 150_000, 600_000])
+def test_a_stretch_in_which_the_clock_was_set_back_is_told_and_believed(elapsed_ms: int) -> None:
+    log = OfflineLog(make_state())
+    log.runs(100.0, NOW_MS)
+    log.stands(700.0, NOW_MS + elapsed_ms)
+    log.runs(700.0, NOW_MS + elapsed_ms)
+    log.stands(700.0005, NOW_MS + elapsed_ms)
+    (batch,) = log.batches()
+    request = OfflineRequest.model_validate(batch.wish(SCRIPT_ID, log.base).payload)
+    first, second = request.intervals
+    assert (first.start, first.end, first.started_at) == (100.0, 700.0, NOW_MS)
+    assert first.ended_at == NOW_MS + max(elapsed_ms, 150_000)
+    assert (second.started_at, second.ended_at) == (NOW_MS + elapsed_ms, NOW_MS + elapsed_ms + 1)
 
 
 def test_the_place_is_told_even_where_nothing_sounded() -> None:
