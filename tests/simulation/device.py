@@ -132,7 +132,9 @@ class Device:
     def close(self) -> None:
         """The app is closed."""
         self.speaker.stand()
-        self._log = None
+        if self._log is not None:
+            self.talk.close_log(self._log, self.clock.now_ms())
+            self._log = None
         self.talk.stop(self.clock.now_ms())
         self._carry_out()
 
@@ -312,7 +314,9 @@ class Device:
                 self.speaker.close()
                 assert self.speaker.state is not None
                 base = self.talk.state(self.speaker.state.session_id)
-                self._log = None if base is None else OfflineLog(base)
+                if base is not None:
+                    self._log = OfflineLog(base)
+                    self.talk.open_log(self._log)
             case Joined() if self._log is not None and event.script_id == self._log.base.script_id:
                 self._back(self._log)
 
@@ -336,10 +340,12 @@ class Device:
         goes_on = held is not None and held.order == log.base.order and self.speaker.running
         batches = list(log.batches())
         if goes_on or not batches[-1].stretches:
+            self.talk.close_log(log, self.clock.now_ms())
             return
         self.press(batches[-1].wish(log.base.script_id, log.base), then=partial(self._answered, log, sounded))
 
     def _answered(self, log: OfflineLog, sounded: bool, outcome: object) -> None:
+        self.talk.close_log(log, self.clock.now_ms())
         chance = self.world.chance
         if isinstance(outcome, Credited) and sounded and chance.happens(0.7):
             self.press(Wish("play", {"session_id": outcome.state.session_id}))
