@@ -265,6 +265,10 @@ class Client:
         self._driver.open_log(log)
         return log
 
+    def drop(self, played: OfflineLog) -> None:
+        """Leaves the log untold: where the session has played on all the while, the next report tells the same."""
+        self._driver.close_log(played)
+
     async def offline(self, played: OfflineLog, *, mine: bool = False) -> Credited:
         """Tells what was played without a connection. All of it is credited; its end becomes the place.
 

@@ -169,3 +169,16 @@ async def test_a_log_that_the_server_could_not_take_yet_is_still_to_be_told(
     await settled()
     events = [world.network.sent.get_nowait()[2] for _ in range(world.network.sent.qsize())]
     assert ("progress" in events) is not retry
+
+
+async def test_a_log_that_need_not_be_told_is_dropped_and_what_waited_goes(world: World, phone: Client) -> None:
+    await joined(world, phone)
+    log = phone.play_on(SESSION_ID)
+    pausing = asyncio.ensure_future(phone.pause(SESSION_ID))
+    phone.report()
+    await settled()
+    assert world.network.sent.empty()
+    phone.drop(log)
+    await world.network.answer("pause", accepted(make_state(revision=6, playing=False)))
+    assert (await pausing).state.revision == 6
+    await world.network.answer("progress", accepted(make_state(revision=6, playing=False), **CREDITED))
