@@ -21,6 +21,7 @@ from typing import Any
 
 from playhead.auth.tokens import issue
 from playhead.db import ensure_logins, migrate
+from tests.support.media_files import begin_media
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
@@ -155,6 +156,8 @@ class RunningSystem:
     def begin(self) -> None:
         """Migrates, and starts every process; returns at once."""
         self._migrate()
+        # tests make rows of scripts without files
+        begin_media(self.folder)
         for number, (port, metrics_port) in enumerate(zip(self.ports, self.metrics_ports, strict=True)):
             log_path = self.folder / f"server-{number}.log"
             server = Process(f"server {number}", ("serve",), self.environment(port, metrics_port), log_path)

@@ -142,8 +142,7 @@ async def check_storage(storage: LocalStorage | S3Storage, scripts: ScriptReposi
     One that does not answer is no reason not to start: it may come back, as PostgreSQL may.
     """
     if isinstance(storage, LocalStorage):
-        if storage.begun:
-            await _check_beginning(storage, scripts)
+        await _check_beginning(storage, scripts)
         return
     try:
         await storage.check()
@@ -157,7 +156,8 @@ async def check_storage(storage: LocalStorage | S3Storage, scripts: ScriptReposi
 async def _check_beginning(storage: LocalStorage, scripts: ScriptRepository) -> None:
     """An empty folder beside scripts that have files is a mount point, most likely."""
     try:
-        if not await scripts.any_source():
+        # in this order: another process may store a file and its row meanwhile
+        if not storage.is_new or not await scripts.any_source() or not storage.is_new:
             return
     except DatabaseUnavailable:
         return

@@ -42,8 +42,7 @@ class LocalStorage(ObjectStorage):
             self._root = root.resolve()
             store = LocalStore(self._root, automatic_cleanup=True)
             self.marker = self._root / MARKER
-            self.begun = _is_empty(self._root)
-            """Whether nobody had used the folder before this process."""
+            self._begun = MARKER not in os.listdir(self._root)
             self._mark = _mark(self._root)
         super().__init__(store, part_bytes=UPLOAD_BUFFER_BYTES, parts_at_once=BUFFERS_AT_ONCE)
 
@@ -63,8 +62,13 @@ class LocalStorage(ObjectStorage):
             f"{self._root} is not the folder of the start. Mount its disk again, or restart if it was replaced."
         )
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody had used the folder before this process, and nothing lies in it yet."""
+        return self._begun and all(name.startswith(".") for name in os.listdir(self._root))
+
     def disown(self) -> None:
-        """Leaves a folder that was `begun` by mistake as it was found. Who uses it takes nothing for missing."""
+        """Leaves a folder that was begun by mistake as it was found. Who uses it takes nothing for missing."""
         self.marker.unlink(missing_ok=True)
         self._mark = ""
 
@@ -111,12 +115,6 @@ class LocalStorage(ObjectStorage):
         for folder, _, names in os.walk(self._root):  # which passes folders that go meanwhile; Path.rglob raises
             removed += sum(_removed(Path(folder, name), before) for name in names if "#" in name)
         return removed
-
-
-def _is_empty(root: Path) -> bool:
-    """Whether there are no objects, and no marker: other hidden files say nothing."""
-    names = {path.name for path in root.iterdir()}
-    return MARKER not in names and all(name.startswith(".") for name in names)
 
 
 def _mark(root: Path) -> str | None:

@@ -62,13 +62,19 @@ _SERVICE = _Role(name=SERVICE_LOGIN, inherits=True, member_of=("service_role",))
 
 
 async def ensure_logins(
-    owner_url: str, data_dir: Path, *, app_url: str | None = None, service_url: str | None = None, reset: bool = False
+    owner_url: str,
+    data_dir: Path,
+    *,
+    app_url: str | None = None,
+    service_url: str | None = None,
+    reset: bool = False,
+    adopt: bool = False,
 ) -> Logins:
     """Makes the logins where they are missing, and answers URLs that were tried. Run it after `migrate`.
 
     A URL that is given is taken as it is, and that login is left alone. A login that exists with another password is
-    refused, for another machine may live on it, unless `reset` is set: that gives each of them a new password. Raises
-    LoginError or DatabaseUnavailable.
+    refused, for another machine may live on it, unless `reset` is set, which gives each of them a new password, or
+    `adopt`, which gives them those of the data folder. Raises LoginError or DatabaseUnavailable.
     """
     given = {APP_LOGIN: app_url, SERVICE_LOGIN: service_url}
     wanted = [role for role in (_APP, _SERVICE) if given[role.name] is None]
@@ -78,7 +84,7 @@ async def ensure_logins(
             with _passwords(data_dir, renewed=wanted if reset else ()) as passwords:
                 async with _all_or_none(owner):
                     for role in wanted:
-                        await _ensure_role(owner, role, passwords[role.name], reset)
+                        await _ensure_role(owner, role, passwords[role.name], reset or adopt)
             for role in wanted:
                 await _try_login(login_url(owner_url, role.name, passwords[role.name]), role.name)
     return _logins(owner_url, passwords, given)

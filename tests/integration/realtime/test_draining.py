@@ -12,7 +12,7 @@ from playhead.realtime.server import DRAIN_GRACE_S
 from tests.integration.realtime.raw import open_raw
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import Node, make_token
-from tests.support.sockets import Client
+from tests.support.sockets import CONNECT_TIMEOUT_S, Client
 from tests.support.states import LISTENER_ID, SCRIPT_ID
 
 LONG_S = 600.0
@@ -27,7 +27,7 @@ async def refusal(url: str) -> dict[str, Any]:
     client.on("connect_error", refused.put)
     auth = {"token": make_token(), "device": {"id": "late", "name": "Late", "kind": "phone"}, "protocol": 1}
     with pytest.raises(socketio.exceptions.ConnectionError):
-        await client.connect(url, auth=auth, transports=["websocket"])
+        await client.connect(url, auth=auth, transports=["websocket"], wait_timeout=CONNECT_TIMEOUT_S)
     await client.shutdown()
     async with asyncio.timeout(DONE_TIMEOUT_S):
         data: dict[str, Any] = (await refused.get())["data"]

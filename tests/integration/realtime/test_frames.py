@@ -15,6 +15,7 @@ from playhead.runtime.request_logs import HidesBadRequests
 from tests.integration.realtime.raw import open_raw
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import Node, make_token
+from tests.support.sockets import CONNECT_TIMEOUT_S
 from tests.support.states import LISTENER_ID
 
 ANSWER_TIMEOUT_S = 10.0
@@ -138,7 +139,7 @@ class TestTooLarge:
         client.on("connect", lambda: connected.put_nowait(None))
         device = {"id": "phone", "name": "Phone", "kind": "phone"}
         auth = {"token": make_token(), "device": device, "protocol": 1}
-        await client.connect(node.url, auth=auth, transports=["websocket"])
+        await client.connect(node.url, auth=auth, transports=["websocket"], wait_timeout=CONNECT_TIMEOUT_S)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await connected.get()
             await client.emit("clock", "x" * TRANSPORT_BYTES_MAX)

@@ -18,7 +18,7 @@ from tests.integration.realtime.raw import open_raw
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import Node, make_token, start_node
 from tests.support.sessions import HeldRows, HeldScripts
-from tests.support.sockets import Client
+from tests.support.sockets import CONNECT_TIMEOUT_S, Client
 from tests.support.states import LISTENER_ID, OTHER_LISTENER_ID, SCRIPT_ID
 
 DEVICE = {"id": "phone", "name": "Phone", "kind": "phone"}
@@ -47,7 +47,7 @@ async def refusal(url: str, auth: Any) -> dict[str, Any]:
     refused: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     client.on("connect_error", refused.put)
     with pytest.raises(socketio.exceptions.ConnectionError):
-        await client.connect(url, auth=auth, transports=["websocket"])
+        await client.connect(url, auth=auth, transports=["websocket"], wait_timeout=CONNECT_TIMEOUT_S)
     await client.shutdown()
     async with asyncio.timeout(5):
         error = await refused.get()

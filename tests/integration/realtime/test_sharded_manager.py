@@ -22,6 +22,7 @@ from playhead.runtime.slots import slot_of
 from tests.integration.sessions.lines import eventually
 from tests.support.clusters import PRIMARIES, Cluster
 from tests.support.sentinels import guarded
+from tests.support.sockets import CONNECT_TIMEOUT_S
 
 ARRIVAL_TIMEOUT_S = 5.0
 FAILOVER_TIMEOUT_S = 60.0
@@ -111,7 +112,7 @@ async def join(stack: AsyncExitStack, node: Node, *rooms: str) -> Socket:
         return f"{socket.sid} has it"
 
     socket.client.on("*", arrived)
-    await socket.client.connect(node.url, transports=["websocket"])
+    await socket.client.connect(node.url, transports=["websocket"], wait_timeout=CONNECT_TIMEOUT_S)
     stack.push_async_callback(socket.client.disconnect)
     socket.sid = socket.client.get_sid("/")
     for room in rooms:

@@ -91,12 +91,22 @@ async def test_a_postgresql_that_takes_no_writes_makes_commands_unavailable_unti
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
             await apply(world.process, state, Seek(position_ms=5_000))
-    assert await row(world.process, state) == state
     assert not world.process.node.lost.is_set()
     await world.set("default_transaction_read_only", "off")
+    assert await row_when_it_is_back(world, state) == state
     after = await world.applied(state, Seek(position_ms=5_000))
     assert (after.revision, after.position_ms) == (state.revision + 1, 5_000)
     assert await row(world.process, world.state) == after
+
+
+async def row_when_it_is_back(world: World, state: SessionState) -> SessionState | None:
+    """PostgreSQL's processes take a moment to hear of a setting."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await row(world.process, state)
+            except DatabaseUnavailable:
+                await asyncio.sleep(0.02)
 
 
 async def test_while_a_table_is_locked_commands_are_given_up_in_time_and_applied_once_afterwards(

@@ -71,6 +71,14 @@ async def test_an_empty_folder_beside_scripts_with_files_is_refused_until_it_is_
     assert await (await started(settings, rows)).get("a") == b"sound"
 
 
+async def test_what_another_process_stores_meanwhile_makes_the_folder_theirs(tmp_path: Path) -> None:
+    settings = load(data_dir=tmp_path)
+    first, second = media_storage(settings), media_storage(settings)
+    await second.put("a", b"sound")
+    await check_storage(first, cast(ScriptRepository, Rows(any_source=True)))
+    assert await first.get("a") == b"sound"
+
+
 async def test_a_folder_of_before_there_were_markers_is_used(tmp_path: Path) -> None:
     settings = load(data_dir=tmp_path)
     (settings.media_path / "media").mkdir(parents=True)

@@ -140,9 +140,9 @@ def meter(rows: LoudnessRepository, storage: LocalStorage, programs: Programs) -
 
 @pytest.fixture
 def held_up(programs: Programs, tmp_path: Path) -> Programs:
-    """An ffmpeg that takes a second longer to read a file."""
+    """An ffmpeg that takes three seconds longer to read a file."""
     program = tmp_path / "ffmpeg-that-waits"
-    program.write_text(f'#!/bin/sh\ncase "$*" in *file:*) sleep 1 ;; esac\nexec {FFMPEG} "$@"\n')
+    program.write_text(f'#!/bin/sh\ncase "$*" in *file:*) sleep 3 ;; esac\nexec {FFMPEG} "$@"\n')
     program.chmod(0o755)
     return replace(programs, ffmpeg=str(program))
 
@@ -235,7 +235,7 @@ async def test_a_long_measurement_stays_with_its_meter(
 ) -> None:
     """Longer than its hold, with others that have nothing to do."""
     script = await begun(bench, tone(tmp_path, -23.0))
-    async with measuring(LoudnessMeter(rows, storage, held_up, hold_s=0.4)):
+    async with measuring(LoudnessMeter(rows, storage, held_up, hold_s=1.5)):
         async with asyncio.timeout(WAIT_S):
             await in_hand(bench, script)
             while (await bench.stored(script)).loudness is None:

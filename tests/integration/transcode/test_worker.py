@@ -122,12 +122,11 @@ async def test_what_is_stored_is_not_encoded_again(bench: Bench, source: SourceM
 
 async def test_what_a_power_failure_left_empty_is_encoded_again(bench: Bench, source: SourceMaker) -> None:
     script = await bench.upload(source(SPEECH, LONG_S))
-    emptied = segment_keys(script)[3]
-    for key in segment_keys(script):
-        await bench.storage.put(key, b"" if key == emptied else b"encoded before")
+    for number, key in enumerate(keys := segment_keys(script)):
+        await bench.storage.put(key, b"" if number == 3 else b"encoded before")
     async with working(bench.worker()):
         await bench.until(script, lambda row: row.status == "ready")
-    assert await bench.storage.get(emptied)
+    assert await bench.storage.get(keys[3])
 
 
 async def test_a_stopping_worker_gives_the_script_back_uncounted_and_leaves_no_ffmpeg(

@@ -52,8 +52,8 @@ async def start_backing(settings: Settings, data_dir: Path, servers: ExitStack) 
         redis_url = valkey.url
     if owner_url is not None:
         await migrate(owner_url)
-        # Our own server serves nobody else: its logins may be set anew when the passwords of the folder were lost.
-        logins = await ensure_logins(owner_url, data_dir, app_url=app_url, service_url=service_url, reset=own_database)
+        # our own server serves nobody else: its logins may be given the folder's passwords when those were lost
+        logins = await ensure_logins(owner_url, data_dir, app_url=app_url, service_url=service_url, adopt=own_database)
         app_url, service_url = logins.app_url, logins.service_url
     assert app_url is not None
     assert service_url is not None
