@@ -11,11 +11,12 @@
 
 import { io, type Socket } from "socket.io-client";
 
+import { AckWatch } from "./ack_watch.ts";
 import type { Ask } from "./catch_up.ts";
 import type { ClockEstimator } from "./clock.ts";
 import { ClockSampler } from "./clock_sampler.ts";
 import type { ConnectionEvents } from "./connection_events.ts";
-import { CONNECTION_LOST, NOT_CONNECTED, Refusal } from "./refusal.ts";
+import { CONNECTION_LOST, NOT_CONNECTED, PERHAPS_DONE, Refusal } from "./refusal.ts";
 import type {
   Ack,
   BookmarkChange,
@@ -35,7 +36,6 @@ import type {
 } from "./wire.ts";
 
 export const PROTOCOL = 1;
-const ACK_TIMEOUT_MS = 5_000;
 /** How long a press waits for a broken line to come back before it is given up. */
 const COMMAND_WAIT_MS = 15_000;
 const RETRY_DELAYS_MS = [300, 1_000, 2_500];
@@ -57,6 +57,7 @@ export class Connection {
   readonly #socket: Socket;
   readonly #clock: ClockSampler;
   readonly #events: ConnectionEvents;
+  readonly #acks = new AckWatch();
   #scriptId: string | null = null;
   #ready = false;
   #waiting: (() => void)[] = [];
@@ -152,11 +153,13 @@ export class Connection {
   ): Promise<Good | StateAck> {
     const deadlineMs = pressedAtMs + COMMAND_WAIT_MS;
     const body = { ...payload, command_id: commandId };
-    let lost = false;
+    let [lost, unsure] = [false, false];
     for (let attempt = 0; ; attempt += 1) {
       await this.#whenReady(deadlineMs, lost ? CONNECTION_LOST : NOT_CONNECTED);
       // Where it was done, the server knows its id and answers as the first time; where not, it must find what we saw.
-      const answer = await this.#ask<Good>(event, lost && base ? { ...body, ...this.#expected(base) } : body);
+      // In the life of the store in which it was asked it has the answer, however late.
+      const guarded = base && (lost || (unsure && this.#events.latest()?.epoch !== base.epoch));
+      const answer = await this.#ask<Good>(event, guarded ? { ...body, ...this.#expected(base) } : body);
       if (answer === null) {
         lost = true;
         continue;
@@ -167,6 +170,7 @@ export class Connection {
         return answer;
       }
       if (lost && answer.error.code === "conflict") throw new Refusal({ ...answer.error, ...CONNECTION_LOST });
+      unsure ||= PERHAPS_DONE.has(answer.error.code);
       const delayMs = RETRY_DELAYS_MS[attempt];
       if (!answer.error.retry || delayMs === undefined) throw new Refusal(answer.error);
       await wait(Math.max(delayMs, answer.error.retry_after_ms ?? 0));
@@ -356,7 +360,7 @@ export class Connection {
     this.#asking += 1;
     const { id } = this.#socket;
     try {
-      return (await this.#socket.timeout(ACK_TIMEOUT_MS).emitWithAck(event, payload)) as Ack<Good>;
+      return (await this.#acks.within(this.#socket.emitWithAck(event, payload))) as Ack<Good>;
     } catch {
       if (this.#socket.connected && this.#socket.id === id && !this.#moving) {
         // The line says connected and is dead, or the server owes everybody answers: make a new one, but not at once.

@@ -26,6 +26,9 @@ export const NOT_CONNECTED: WireError = {
   message: "There is no connection to the server. Nothing was changed; try again when it is back.",
   retry: true,
 };
+/** What a server answers that does not know whether it was done. */
+export const PERHAPS_DONE: ReadonlySet<string> = new Set(["unavailable", "internal"]);
+
 export const CONNECTION_LOST: WireError = {
   code: "connection_lost",
   message: "The connection broke before the server answered, and playback may have moved on. Look, and press again if needed.",

@@ -255,6 +255,24 @@ test("a repeat in a new life of the store asks for the revision alone, as the ep
   assert.deepEqual(commandsReceived()[1]?.payload, { command_id: "press-1", expected_revision: 1 });
 });
 
+test("what was perhaps done before the store began another life is bound to the state it was pressed on", async () => {
+  for (const epoch of [1, 2]) {
+    const { line } = await connect();
+    const base = held;
+    received.length = 0;
+    handlers["pause"] = (_payload, reply) => {
+      if (commandsReceived().length > 1) return reply({ ok: true, state: aState({ revision: 2 }), server_time: NOW_MS });
+      hold(aState({ epoch, revision: 1 }));
+      reply({ ok: false, error: { code: "unavailable", message: "In a moment.", retry: true } });
+    };
+    await line.command("pause", {}, "press-1", base);
+    const expected = commandsReceived().map(({ payload }) => payload["expected_revision"]);
+    assert.deepEqual(expected, [undefined, epoch === 1 ? undefined : 1]);
+    line.close();
+    hold(aState());
+  }
+});
+
 test("a command that never arrived is sent again, bound to the state it was pressed on", async () => {
   const { line } = await connect();
   handlers["pause"] = (payload, reply, socket) => {
