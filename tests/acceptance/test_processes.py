@@ -333,8 +333,9 @@ async def test_what_keeps_a_process_from_starting_is_told_once_and_ends_everythi
     make_system: StartSystem, valkey_url: str
 ) -> None:
     system = make_system(valkey_url, helper_commands=(), settings={"PLAYHEAD_PROCESSES": str(PROCESSES)})
-    media = system.folder / "media"
+    media = system.folder / "in-the-way"
     media.write_text("a file where the media folder should be")
+    system.settings["PLAYHEAD_MEDIA_DIR"] = str(media)
     await asyncio.to_thread(system.begin)
     popen = system.servers[0].popen
     assert popen is not None

@@ -113,6 +113,16 @@ async def subscribed_at(cluster: Cluster, number: int, channel: str) -> None:
     await eventually(there)
 
 
+async def arrived_in_the_end(line: Line, listener_id: str) -> tuple[str, bytes]:
+    """What is published to the listener, as often as it takes: a server that learns late of a moved slot ends
+    subscriptions to it, of which the listener is told."""
+    async with asyncio.timeout(20):
+        while line.packets.empty():
+            await line.store.publish(listener_id, b"packet")
+            await asyncio.sleep(0.1)
+    return await line.arrived()
+
+
 async def gaps_until(line: Line, wanted: set[str]) -> None:
     """Returns when each of them was told of one, and fails when another one is."""
     missing = set(wanted)
@@ -240,9 +250,9 @@ async def test_a_slot_that_moves_takes_its_listeners_along_who_have_a_gap_and_no
     cluster.end_move(slot, 1)
     await line.bus.subscribe(other)
     await subscribed_at(cluster, 1, ListenerKeys(other).channel)
-    await store.publish(other, b"packet")
-    assert await line.arrived() == (other, b"packet")
-    assert line.gaps.empty(), "nobody listened when it moved back"
+    assert await arrived_in_the_end(line, other) == (other, b"packet")
+    told = {line.gaps.get_nowait() for _ in range(line.gaps.qsize())}
+    assert told <= {other}, "nobody else listened when it moved back"
 
 
 async def test_a_slot_that_comes_back_and_goes_again_leaves_nobody_deaf(cluster: Cluster, line: Line) -> None:
