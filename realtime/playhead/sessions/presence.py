@@ -20,7 +20,14 @@ from playhead.runtime.seldom import Seldom
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.codec import Packet, encode_packet
 from playhead.sessions.ghosts import Ghosts
-from playhead.sessions.store import PRESENCE_LEASE_MS, Connection, Present, SessionStore, StoreUnavailable
+from playhead.sessions.store import (
+    LEASE_ENDED_MS,
+    PRESENCE_LEASE_MS,
+    Connection,
+    Present,
+    SessionStore,
+    StoreUnavailable,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +63,7 @@ class Presence:
         self._held: dict[str, dict[str, Connection]] = defaultdict(dict)
         self._late: dict[str, None] = {}
         """Listeners whose leases could not be renewed, those that were tried longest ago first."""
-        self._ghosts = Ghosts(self.drop)
+        self._ghosts = Ghosts(self._end_if_known)
         self._tasks: list[asyncio.Task[None]] = []
         self._rtt_told_ms: dict[str, int] = {}
         """What the store knows of the round trips of the connections held here."""
@@ -76,9 +83,9 @@ class Presence:
         await self._ghosts.stop()
 
     async def attach(self, listener_id: str, connection_id: str, device_id: str, name: str, kind: str) -> bool:
-        """Adds a connection and tells the listener's devices. False, and nothing added, at the listener's limit.
+        """Adds a connection and tells the listener's devices. False, and nothing held here, at the listener's limit.
 
-        Raises StoreUnavailable; then nothing is held here, and what the store may have got is removed when it answers.
+        Raises StoreUnavailable; then nothing is held here, and what the store may have got is ended when it answers.
         """
         now_ms = self._clock.now_ms()
         connection = Connection(
@@ -93,7 +100,7 @@ class Presence:
             # counted afterwards: those that come at once see each other, so that the limit holds
             present = await self._store.enter(listener_id, connection, now_ms)
             if len(present.connections) > self.connections_max:
-                await self._store.drop_connection(listener_id, connection_id, now_ms)
+                await self._end(listener_id, connection)
                 return False
             await self._tell(listener_id, present, connection_id)
         except StoreUnavailable:
@@ -130,6 +137,16 @@ class Presence:
         now_ms = self._clock.now_ms()
         if await self._store.drop_connection(listener_id, connection_id, now_ms, lapsed_by_ms):
             await self._announce(listener_id)
+
+    async def _end(self, listener_id: str, row: Connection) -> None:
+        """It counts no more, and is removed by whoever sweeps, who looks first whether something sounds on its device:
+        as long as it counted, others took the device for connected. Raises StoreUnavailable."""
+        await self._store.hold_connections(listener_id, [replace(row, expires_at_ms=LEASE_ENDED_MS)])
+
+    async def _end_if_known(self, listener_id: str, connection_id: str) -> None:
+        row = await self.known(listener_id, connection_id)
+        if row is not None:
+            await self._end(listener_id, row)
 
     async def known(self, listener_id: str, connection_id: str) -> Connection | None:
         """The connection, its lease run out or not; None when the store has it no longer. Raises StoreUnavailable."""
@@ -278,7 +295,7 @@ class Presence:
         for row in rows:
             # gone while its lease was being renewed: it must not live on as a ghost
             if row.connection_id not in self._held.get(listener_id, {}):
-                await self._store.drop_connection(listener_id, row.connection_id, self._clock.now_ms())
+                await self._end(listener_id, row)
             elif row.rtt_ms is not None:
                 self._rtt_told_ms[row.connection_id] = row.rtt_ms
 

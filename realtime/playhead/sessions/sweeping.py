@@ -1,4 +1,4 @@
-"""Looks for what is due, once a second: deadlines of sessions, leases of connections whose node is gone.
+"""Looks for what is due, once a second: deadlines of sessions, leases of connections whose node is gone or ended them.
 
 Every process sweeps. What one of them takes is held back from the others for a few seconds; whoever dies with it in
 hand leaves it to the next. Doing it twice does no harm: it is a command like any other, and it is due only once.
@@ -19,6 +19,7 @@ from playhead.sessions.presence import Presence
 from playhead.sessions.service import SessionService
 from playhead.sessions.store import (
     DUE_CLAIM_MS,
+    LEASE_ENDED_MS,
     OUTAGE_GRACE_MS,
     Connection,
     DueSession,
@@ -149,15 +150,21 @@ class Sweeper:
         row = await self._presence.known(item.listener_id, item.connection_id)
         seen_ms = self._clock.now_ms()
         renewed = row is not None and row.expires_at_ms > seen_ms
+        ended = row is not None and row.expires_at_ms == LEASE_ENDED_MS
         # what was renewed after it was taken has its new time already: that must not be forgotten
-        if not renewed and not excused:
+        if not renewed and (ended or not excused):
             await self._gone(item, row, seen_ms)
 
     async def _gone(self, item: LapsedConnection, row: Connection | None, seen_ms: int) -> None:
-        """A connection whose node is gone. After a long outage the store itself has forgotten whose it was."""
+        """A connection whose node is gone, or has ended it. After a long outage the store has forgotten whose it was.
+
+        It counts for nobody any more: what is decided from now on needs no further look.
+        """
         if row is None:
             await self._service.connection_lost(item.listener_id, item.connection_id)
         else:
-            await self._service.device_lost(item.listener_id, row.device_id, row.connection_id, None, grace_ms=0)
+            # who was not let in comes again, and is not to blame for how long that takes
+            grace_ms = OUTAGE_GRACE_MS if row.expires_at_ms == LEASE_ENDED_MS else 0
+            await self._service.device_lost(item.listener_id, row.device_id, row.connection_id, None, grace_ms)
         # told in either case: lists that others have seen still name it. But it may have been renewed meanwhile
         await self._presence.drop(item.listener_id, item.connection_id, lapsed_by_ms=seen_ms)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from playhead.sessions.store import LEASE_DOUBTFUL_MS, PRESENCE_LEASE_MS, Connection, LapsedConnection
+from playhead.sessions.store import LEASE_DOUBTFUL_MS, LEASE_ENDED_MS, PRESENCE_LEASE_MS, Connection, LapsedConnection
 from tests.integration.sessions.lines import Line
 from tests.integration.sessions.test_store_contract import neighbour
 from tests.support.states import LISTENER_ID, NOW_MS, OTHER_LISTENER_ID
@@ -135,6 +135,23 @@ async def test_a_lease_that_was_renewed_since_somebody_looked_is_not_dropped(lin
     after = await store.present(LISTENER_ID, NOW_MS)
     assert after.connections == () and after.order > before.order
     assert await store.left_at_ms(LISTENER_ID) == lapsed_ms + 1
+
+
+async def test_a_lease_that_its_node_ended_counts_for_nobody_and_comes_up_at_once(line: Line) -> None:
+    store = line.store
+    await store.hold_connections(LISTENER_ID, [connection(1), connection(2)])
+    ended = connection(1, expires_at_ms=LEASE_ENDED_MS)
+    await store.hold_connections(LISTENER_ID, [ended])
+    assert await store.connections(LISTENER_ID, NOW_MS) == (connection(2),)
+    assert await store.connections(LISTENER_ID, 0) == (ended, connection(2)), (
+        "whose it was is known until it is removed"
+    )
+    lapsed = LapsedConnection(listener_id=LISTENER_ID, connection_id="connection-1")
+    assert await store.due(NOW_MS, 10) == (lapsed,)
+    before = await store.present(LISTENER_ID, NOW_MS)
+    assert await store.drop_connection(LISTENER_ID, "connection-1", NOW_MS, lapsed_by_ms=NOW_MS)
+    after = await store.present(LISTENER_ID, NOW_MS)
+    assert after.connections == (connection(2),) and after.order > before.order
 
 
 @pytest.mark.parametrize("lapsed_by_ms", [None, NOW_MS + PRESENCE_LEASE_MS])
