@@ -7,7 +7,6 @@ would let a pause overtake a seek. Rooms are per listener and local; what other 
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -307,9 +306,13 @@ class RealtimeServer:
             # its lease runs out by itself, and whoever notices then sees to the rest
             self._presence.forget(connection.listener_id, connection_id)
             return
-        await self._presence.detach(connection.listener_id, connection_id)
-        with suppress(StoreUnavailable, DatabaseUnavailable):
+        row = await self._presence.detach(connection.listener_id, connection_id)
+        try:
             await lost()
+        except (StoreUnavailable, DatabaseUnavailable):
+            # what was decided meanwhile may have let it sound, or its other connection may have gone as well
+            if row is not None:
+                self._presence.look_again(connection.listener_id, row)
 
     async def _event(self, event: str, connection_id: str, *arguments: Any) -> dict[str, Any]:
         return await self._dispatcher.answer(connection_id, event, arguments)

@@ -109,25 +109,30 @@ class Presence:
         self._held[listener_id][connection_id] = connection
         return True
 
-    async def detach(self, listener_id: str, connection_id: str) -> None:
-        """Removes a connection and tells the listener's devices; while the store is away its lease does it."""
-        if not self.forget(listener_id, connection_id):
-            return
+    async def detach(self, listener_id: str, connection_id: str) -> Connection | None:
+        """Removes a connection and tells the listener's devices; while the store is away its lease does it.
+
+        Answers what was held here.
+        """
+        row = self.forget(listener_id, connection_id)
+        if row is None:
+            return None
         try:
             await self.drop(listener_id, connection_id)
         except StoreUnavailable as error:
             if times := self._untold.take():
                 log.warning("A departure could not be told.", action="presence_untold", times=times, error=str(error))
+        return row
 
-    def forget(self, listener_id: str, connection_id: str) -> bool:
-        """Renews its lease no more; whether it was held here."""
+    def forget(self, listener_id: str, connection_id: str) -> Connection | None:
+        """Renews its lease no more; answers what was held here."""
         held = self._held.get(listener_id, {})
-        known = held.pop(connection_id, None) is not None
+        row = held.pop(connection_id, None)
         self._rtt_told_ms.pop(connection_id, None)
-        if known and not held:
+        if row is not None and not held:
             del self._held[listener_id]
             self._late.pop(listener_id, None)
-        return known
+        return row
 
     async def drop(self, listener_id: str, connection_id: str, lapsed_by_ms: int | None = None) -> None:
         """Removes a connection of any node, and tells the listener's devices if it was there. Raises StoreUnavailable.
@@ -143,8 +148,14 @@ class Presence:
         as long as it counted, others took the device for connected. Raises StoreUnavailable."""
         await self._store.hold_connections(listener_id, [replace(row, expires_at_ms=LEASE_ENDED_MS)])
 
-    async def _end_if_known(self, listener_id: str, connection_id: str) -> None:
-        row = await self.known(listener_id, connection_id)
+    def look_again(self, listener_id: str, row: Connection) -> None:
+        """A connection was removed, and the look after it at what sounds on its device failed: whoever sweeps sees to
+        that, as soon as the store has taken the connection back as one whose lease has ended.
+        """
+        self._ghosts.add(listener_id, row.connection_id, row)
+
+    async def _end_if_known(self, listener_id: str, connection_id: str, row: Connection | None) -> None:
+        row = row or await self.known(listener_id, connection_id)
         if row is not None:
             await self._end(listener_id, row)
 

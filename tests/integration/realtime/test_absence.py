@@ -8,9 +8,10 @@ import pytest
 
 from playhead.engine.admission import CROWDED_SHARE
 from playhead.realtime.server import DRAIN_GRACE_S, GRACE_S
+from playhead.sessions import ghosts
 from playhead.sessions.journal import decode_entry
 from playhead.sessions.keys import ListenerKeys
-from playhead.sessions.store import PRESENCE_LEASE_MS
+from playhead.sessions.store import PRESENCE_LEASE_MS, StoreUnavailable
 from tests.integration.sessions.lines import eventually
 from tests.support.nodes import AheadClock, Node, make_token, start_node
 from tests.support.sessions import HeldRows, HeldScripts
@@ -222,4 +223,36 @@ async def test_a_departure_that_fails_for_a_reason_nobody_thought_of_leaves_no_g
 
         await eventually(gone)
         await eventually(silent)
+        await phone.ended()
+
+
+async def test_where_the_store_does_not_answer_the_last_look_somebody_looks_later(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first look found another connection of the device, or nothing that sounded yet."""
+    monkeypatch.setattr(ghosts, "GHOST_INTERVAL_S", 0.05)
+    async with start_node(valkey_url, HeldRows(), HeldScripts()) as node:
+        failed = asyncio.Event()
+        looks = 0
+
+        async def found_nothing_and_fails(*_: object) -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 2:
+                failed.set()
+                raise StoreUnavailable("away")
+
+        phone = await Client.open(node.url, make_token(), "phone")
+        await played(phone, position=50.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(node.service, "device_lost", found_nothing_and_fails)
+            await phone.drop()
+            await asyncio.wait_for(failed.wait(), 5.0)
+
+        async def missed() -> bool:
+            (state,) = await node.service.live_states(LISTENER_ID)
+            return state.playing and state.absent_until_ms is not None
+
+        await eventually(missed)
+        assert await node.presence.devices(LISTENER_ID) == []
         await phone.ended()

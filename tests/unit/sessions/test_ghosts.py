@@ -207,6 +207,29 @@ def test_a_device_that_goes_while_the_lease_of_another_connection_is_renewed_is_
     assert stops_in_the_end(node)
 
 
+def test_a_look_that_failed_after_a_connection_was_removed_is_made_up_for_however_long_the_store_is_away(
+    node: Node,
+) -> None:
+    node.attach(1)
+    node.play()
+    row = node.run(node.presence.detach(LISTENER_ID, "phone-1"))
+    node.store.late = {"end"}
+
+    async def look_again() -> None:
+        node.presence.look_again(LISTENER_ID, row)
+
+    node.run(look_again())
+    node.pass_ms(2 * PRESENCE_LEASE_MS)
+    node.sweep()
+    assert node.state.absent_until_ms is None
+    node.store.late = set()
+    node.pass_ms(INTERVAL_MS)
+    assert stops_in_the_end(node)
+    ends = node.store.ends
+    node.pass_ms(INTERVAL_MS)
+    assert node.store.ends == ends, "once"
+
+
 def test_a_device_that_came_back_sounds_on(node: Node) -> None:
     node.attach(1)
     node.play()
@@ -276,7 +299,7 @@ def test_one_that_fails_keeps_no_other_waiting_and_no_more_are_kept_than_can_be(
     monkeypatch.setattr(ghosts_module, "GHOSTS_MAX", 3)
     ended: list[str] = []
 
-    async def end(_listener_id: str, connection_id: str) -> None:
+    async def end(_listener_id: str, connection_id: str, _row: Connection | None) -> None:
         if connection_id == "broken":
             raise ValueError("a bug")
         ended.append(connection_id)
