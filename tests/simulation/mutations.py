@@ -18,7 +18,7 @@ from playhead.playback.state import SessionState
 from playhead.realtime.convergence import Convergence
 from playhead.sessions import committing, finding, memory_notes, memory_store, reviving
 from playhead.sessions.presence import Presence
-from playhead.sessions.store import Change, Committed, Loaded
+from playhead.sessions.store import Change, Committed, Connection, Loaded
 from tests.simulation import sockets
 from tests.simulation.schedule import Calamity, CalamityKind, Faults
 
@@ -123,6 +123,10 @@ async def _attach_anyway(
     self.connections_max = 1_000
     attached: bool = await _attach(self, listener_id, connection_id, device_id, name, kind)
     return attached
+
+
+async def _drop_at_once(self: Presence, listener_id: str, row: Connection) -> None:
+    await self.drop(listener_id, row.connection_id)
 
 
 async def _emit_and_wait(self: sockets.SocketServer, event: str, data: Any, **options: Any) -> None:
@@ -368,6 +372,22 @@ MUTATIONS: dict[str, Mutation] = {
             "durations_ms": (300_000, 300_000),
             "store_ms": 150,
             "calamities": _again_and_again("store_emptied"),
+        },
+    ),
+    "refused-connection-goes-unseen": Mutation(
+        rule="section 4",
+        from_seed=4,
+        broken="a connection that was not let in goes, and nobody looks whether its device was missed meanwhile",
+        place=(Presence, "_end", _drop_at_once),
+        plan=_FORGETFUL
+        | {
+            "devices": 1,
+            "actions": 8,
+            "durations_ms": (3_600_000,),
+            "faults": Faults(store_after=0.1),
+            "calamities": _again_and_again("device_cut"),
+            "to_the_end": True,
+            "quiet_ms": 1_000,
         },
     ),
     "sessions-do-not-end": Mutation(
