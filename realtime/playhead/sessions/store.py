@@ -48,10 +48,10 @@ DUE_SEEN_MAX = 1_000
 """What of a partition is due, the oldest first, one look sees at most when it chooses what to take."""
 LEFT_TTL_MS = SESSION_TTL_MS
 PRESENCE_LEASE_MS = 90_000
+"""A connection whose node has not renewed it for so long is gone."""
 LEASE_ENDED_MS = 1
 """The end of a lease that a node ended itself, past by everybody's clock. Such a connection counts for nobody any more,
 and whoever sweeps sees to what sounded on its device, and removes it."""
-"""A connection whose node has not renewed it for so long is gone."""
 LEASE_DOUBTFUL_MS = 30_000
 """A lease that has no longer to run may have run out for somebody who looks: renewing it changes the list."""
 
