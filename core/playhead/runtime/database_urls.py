@@ -1,6 +1,8 @@
 """What can be wrong with a URL of PostgreSQL before anybody connects: told in a sentence that quotes nothing of it."""
 
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from playhead.runtime.url_parts import UrlParts, split_url
 
 SCHEMES = ("postgresql://", "postgres://")
 PORT_MAX = 65_535
@@ -15,11 +17,8 @@ def check_url(url: str) -> None:
     """Raises ValueError that says what is wrong with it."""
     if not url.startswith(SCHEMES):
         raise ValueError(f"must begin with {' or '.join(SCHEMES)}")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("must have an IPv6 address between brackets, as in [::1]:5432") from None
-    if parts.fragment or parts.netloc.count("@") > 1:
+    parts = split_url(url)
+    if parts.fragment or "@" in parts.login:
         raise ValueError(f"must have one @, before the hosts, {ESCAPED}")
     options = dict(parse_qsl(parts.query))
     _check_hosts(parts, options)
@@ -28,8 +27,11 @@ def check_url(url: str) -> None:
             raise ValueError(f"must have one of {', '.join(choices)} as {name}")
 
 
-def _check_hosts(parts: SplitResult, options: dict[str, str]) -> None:
-    hosts = [urlsplit(f"//{text}") for text in parts.netloc.rpartition("@")[2].split(",")]
+def _check_hosts(parts: UrlParts, options: dict[str, str]) -> None:
+    try:
+        hosts = [urlsplit(f"//{text}") for text in parts.hosts.split(",")]
+    except ValueError:
+        raise ValueError("must have an IPv6 address between brackets, as in [::1]:5432") from None
     try:
         ports = [host.port for host in hosts] + [int(port) for port in options.get("port", "").split(",") if port]
     except ValueError:

@@ -11,6 +11,8 @@ options behind the `?` are redis-py's, for the servers. Errors never repeat the 
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from playhead.runtime.url_parts import split_url
+
 SERVER_PORT = 6379
 SENTINEL_PORT = 26379
 HOSTS_MAX = 16
@@ -21,25 +23,6 @@ SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 Address = tuple[str, int]
 """Host and port."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Of a URL of several hosts. `urlsplit` takes none with an IPv6 address among others since CVE-2025-0938."""
-
-    scheme: str
-    login: str
-    hosts: str
-    path: str
-    query: str
-
-
-def _parts(url: str) -> _Parts:
-    scheme, _, rest = url.partition("#")[0].partition("://")
-    place, _, query = rest.partition("?")
-    authority, _, path = place.partition("/")
-    login, _, hosts = authority.rpartition("@")
-    return _Parts(scheme.lower(), login, hosts, path.strip("/"), query)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +54,10 @@ class ClusterUrl:
 
 def cluster_url(url: str) -> ClusterUrl | None:
     """The parts of such a URL; None for any other. Raises ValueError."""
-    parts = _parts(url)
+    parts = split_url(url)
     if parts.scheme not in CLUSTER_SCHEMES:
         return None
-    if parts.path not in ("", "0"):
+    if parts.path.strip("/") not in ("", "0"):
         raise ValueError("must name no database other than 0, as a cluster has no other")
     return ClusterUrl(
         nodes=addresses(parts.hosts, SERVER_PORT),
@@ -100,10 +83,10 @@ def check_url(url: str) -> None:
 
 def sentinel_url(url: str) -> SentinelUrl | None:
     """The parts of such a URL; None for one that leads to a server itself. Raises ValueError."""
-    parts = _parts(url)
+    parts = split_url(url)
     if parts.scheme not in SENTINEL_SCHEMES:
         return None
-    service, _, database = parts.path.partition("/")
+    service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError("must name the service behind the sentinels, as in redis+sentinel://host:26379/playhead")
     if not database.isdigit() and database:

@@ -9,12 +9,14 @@ The driver would try them one after the other, and wait for a silent one until a
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
 
 from playhead.runtime.tasks import cancelled
+from playhead.runtime.url_parts import split_url
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -31,10 +33,9 @@ async def connect(dsn: str | None = None, **options: Any) -> Connection:
 
 def each_host(url: str) -> list[str]:
     """A URL for each host of `url`: of `h1:1,h2:2`, or of `?host=/a,/b&port=1,2`."""
-    parts = urlsplit(url)
-    login, at, hosts = parts.netloc.rpartition("@")
-    if hosts:
-        return [parts._replace(netloc=f"{login}{at}{host}").geturl() for host in hosts.split(",")]
+    parts = split_url(url)
+    if parts.hosts:
+        return [replace(parts, hosts=host).url for host in parts.hosts.split(",")]
     options = dict(parse_qsl(parts.query))
     names, ports = options.get("host", "").split(","), options.get("port", "").split(",")
     if len(ports) == 1:

@@ -18,9 +18,9 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 import asyncpg
 
@@ -28,6 +28,7 @@ from playhead.db.errors import translated
 from playhead.db.hosts import connect
 from playhead.db.limits import OWNER_CONNECT_TIMEOUT_S
 from playhead.db.migrate import Connection, exclusive, owner_connection
+from playhead.runtime.url_parts import split_url
 
 APP_LOGIN = "playhead_app"
 SERVICE_LOGIN = "playhead_service"
@@ -110,12 +111,10 @@ def _logins(owner_url: str, passwords: Mapping[str, str], given: Mapping[str, st
 
 def login_url(owner_url: str, name: str, password: str) -> str:
     """`owner_url` with another login: the same host or socket, database and options."""
-    parts = urlsplit(owner_url)
-    place = parts.netloc.rpartition("@")[2]
+    parts = split_url(owner_url)
     options = [(key, value) for key, value in parse_qsl(parts.query) if key not in ("user", "password", "passfile")]
-    return urlunsplit(
-        (parts.scheme, f"{name}:{quote(password, safe='')}@{place}", parts.path, urlencode(options, safe="/,"), "")
-    )
+    login = f"{name}:{quote(password, safe='')}"
+    return replace(parts, login=login, query=urlencode(options, safe="/,"), fragment="").url
 
 
 def scram_verifier(password: str, salt: bytes) -> str:

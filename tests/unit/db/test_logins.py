@@ -24,6 +24,10 @@ from playhead.db.logins import login_url, scram_verifier
         ),
         ("postgresql://db.example", "postgresql://playhead_app:p%2Fw@db.example"),
         ("postgresql://owner@[::1]:5432/audio", "postgresql://playhead_app:p%2Fw@[::1]:5432/audio"),
+        (
+            "postgresql://owner@one.example,[::1]:5432/audio",
+            "postgresql://playhead_app:p%2Fw@one.example,[::1]:5432/audio",
+        ),
     ],
 )
 def test_a_logins_url_is_the_owners_with_another_user(owner_url: str, expected: str) -> None:
