@@ -71,14 +71,18 @@ def pids(system: RunningSystem) -> list[int]:
     return [row["pid"] for row in lines(system, "process_started")]
 
 
-def process_of(system: RunningSystem, client: Client) -> int:
-    """The process at the other end of a client's connection: whoever has a socket from our port to its own."""
+def is_held_by(client: Client, pid: int) -> bool:
+    """Whether a process is at the other end of a client's connection: it has a socket from our port to its own.
+
+    The kernel shows its sockets page by page, so a list may lack one that was there all the time, while others come
+    and go beside it: False may mean that it was not seen.
+    """
     port = client.local_port()
     inodes = set()
     for row in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]):
         if row[3] == ESTABLISHED and int(row[2].rpartition(":")[2], 16) == port:
             inodes.add(f"socket:[{row[9]}]")
-    return next(pid for pid in pids(system) if inodes & descriptors(pid))
+    return bool(inodes & descriptors(pid))
 
 
 def descriptors(pid: int) -> set[str]:
@@ -105,7 +109,7 @@ async def on(system: RunningSystem, pid: int, listener_id: str, device_id: str) 
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             client = await opened(system, listener_id, device_id)
-            if process_of(system, client) == pid:
+            if is_held_by(client, pid):
                 return client
             await client.close()
 
