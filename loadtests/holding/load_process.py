@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 import uvloop
+from picows import WSError
 
 from loadtests.holding.crowd import Crowd, Target
 from loadtests.holding.files import raise_file_limit
@@ -42,9 +43,16 @@ async def tell_for_ever(crowd: Crowd) -> None:
         say({"at_s": time.monotonic(), **seen, "counts": counts, "times_ms": times_ms})
 
 
+def unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """picows keeps an attempt's error in a future of its own, which nobody looks at once the attempt was given up."""
+    if not isinstance(context.get("exception"), WSError | TimeoutError):
+        loop.default_exception_handler(context)
+
+
 async def run() -> None:
     commands = asyncio.StreamReader(limit=LINE_BYTES_MAX)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(unexpected)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     told = json.loads(await commands.readline())
     tokens = told.pop("tokens")
