@@ -19,6 +19,7 @@ from typing import Any
 from picows import WSError, ws_connect
 
 from loadtests.holding.device import Answer, Device, Refused
+from loadtests.holding.lines import connected
 from loadtests.holding.pair import PLACE_S_MAX, Order, Pair, Seek, order_of
 from loadtests.holding.waits import RETRIES_MAX, backoff_s, refused_over_http, retry_s
 
@@ -155,7 +156,7 @@ class Crowd:
                     url,
                     read_buffer_init_size=1_024,
                     websocket_handshake_timeout=CONNECT_TIMEOUT_S,
-                    local_addr=(source, 0),
+                    socket_factory=lambda url: connected(source, str(url.host), url.port),
                     use_aiofastnet=False,  # what it is made for costs more where each connection is a new one
                 )
                 refused = await done
