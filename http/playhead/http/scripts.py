@@ -34,7 +34,7 @@ from playhead.sessions.streams import StreamLink
 STREAM_TTL_S = 24 * 3_600.0
 PREPARE_TTL_S = 5 * 60.0
 ASKED = b"asked"
-CANCELLED = "Its owner has cancelled it. `prepare` goes on where it was."
+CANCELLED = "Its owner has cancelled it, and can go on where it was with `prepare`."
 FAILED_LATELY = "The script has failed a moment ago. Try again in 5 minutes."
 
 
@@ -146,7 +146,8 @@ def _describe(found: Script, quality: str) -> Unsigned:
 
 
 async def prepare(call: Call[PrepareFields]) -> Answer | Rejection:
-    """Sees to it that a worker knows of the script. A failed one is put back to work, once in PREPARE_TTL_S.
+    """Sees to it that a worker knows of the script. A failed one is put back to work, once in PREPARE_TTL_S; one that
+    was cancelled by its owner alone.
 
     Raises Refused.
     """
@@ -156,8 +157,11 @@ async def prepare(call: Call[PrepareFields]) -> Answer | Rejection:
         return Rejection(code=Code.NOT_FOUND)
     if found.status == "ready":
         return Answer(prepare_answer(found), status=202)
-    if found.status == "failed" and not await _source_is_kept(services, found):
-        return Rejection(code=Code.SCRIPT_FAILED)
+    if found.status == "failed":
+        if found.error == CANCELLED and found.owner_id != call.principal.listener_id:
+            return Rejection(code=Code.SCRIPT_FAILED, detail=CANCELLED)
+        if not await _source_is_kept(services, found):
+            return Rejection(code=Code.SCRIPT_FAILED)
     if call.fields.position is not None:
         services.on_demand.soon(found.script_id, milliseconds(call.fields.position))
     asked_before = await _ask_once(services, found)

@@ -73,16 +73,15 @@ class TestCancelling:
         assert (await queue.take() or claimed.script).script_id == script["script_id"]
 
     async def test_makes_no_room_for_more_scripts_than_a_listener_may_have_in_preparation(self, world: World) -> None:
-        anna, boris = world.listener(scopes=("scripts:write",)), world.listener()
+        anna = world.listener(scopes=("scripts:write",))
         ended = [await world.script(anna, visibility="listeners") for _ in range(2)]
         for script in ended:
             assert (await anna.delete(f"/prepare/{script.script_id}")).status == 200
         others = [await world.script(anna) for _ in range(UNFINISHED_MAX - 1)]
         assert (await anna.post(f"/prepare/{ended[0].script_id}")).json["status"] == "queued"
-        for caller in (anna, boris):
-            reply = await caller.post(f"/prepare/{ended[1].script_id}")
-            assert (reply.status, reply.code, reply.json["retry"]) == (503, "overloaded", True)
-            assert str(UNFINISHED_MAX) in reply.json["detail"]
+        reply = await anna.post(f"/prepare/{ended[1].script_id}")
+        assert (reply.status, reply.code, reply.json["retry"]) == (503, "overloaded", True)
+        assert str(UNFINISHED_MAX) in reply.json["detail"]
         await world.fail(others[0].script_id)
         assert (await anna.post(f"/prepare/{ended[1].script_id}")).json["status"] == "queued"
 
@@ -93,6 +92,20 @@ class TestCancelling:
         assert (await boris.delete(f"/prepare/{private['script_id']}")).code == "not_found"
         assert (await boris.delete(f"/prepare/{public['script_id']}")).code == "forbidden"
         assert (await anna.get(f"/scripts/{public['script_id']}")).json["status"] == "queued"
+
+    async def test_is_nothing_that_somebody_else_takes_back(self, world: World, mp3: bytes) -> None:
+        anna, boris = world.listener(scopes=("scripts:write",)), world.listener()
+        path = f"/prepare/{(await _uploaded(anna, mp3, visibility='listeners'))['script_id']}"
+        await anna.delete(path)
+        reply = await boris.post(path)
+        assert (reply.status, reply.code, reply.json["detail"]) == (409, "script_failed", CANCELLED)
+        assert (await anna.post(path)).json["status"] == "queued"
+
+    async def test_leaves_a_script_that_failed_for_other_reasons_to_everybody(self, world: World, mp3: bytes) -> None:
+        anna, boris = world.listener(scopes=("scripts:write",)), world.listener()
+        script = await _uploaded(anna, mp3, visibility="listeners")
+        await world.fail(script["script_id"])
+        assert (await boris.post(f"/prepare/{script['script_id']}")).json["status"] == "queued"
 
     async def test_is_too_late_when_all_is_there(self, world: World) -> None:
         anna = world.listener()

@@ -11,12 +11,11 @@ from structlog.testing import capture_logs
 
 from playhead.app.embedded import EmbeddedPostgres
 from playhead.db import Database, DatabaseUnavailable, ensure_logins, migrate, open_database
-from playhead.media import Grid, Rung, media_prefix
+from playhead.media import Rung, media_prefix
 from playhead.runtime.metrics import create_metrics
 from playhead.storage import LocalStorage, StorageFailed
 from playhead.transcode import EncodeFailed, Encoder, EncoderSource, Programs, Worker
 from playhead.transcode.encoder import Sink
-from playhead.transcode.preparation import chunks
 from playhead.transcode.queue import PrepareQueue, TakenJob
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_encoder import children
@@ -94,16 +93,6 @@ async def test_the_beginning_of_all_rungs_comes_first(bench: Bench, source: Sour
     assert {(key.split("/")[-2], key.split("/")[-1]) for key in there} == {
         (rung, f"{segment}.m4s") for rung in ("low", "medium", "high") for segment in (0, 1, 2)
     }
-
-
-def test_the_rest_comes_in_chunks_of_ten() -> None:
-    assert list(chunks(Grid(source_rate=48_000, source_samples=26 * 276_480))) == [
-        range(0, 3),
-        range(3, 13),
-        range(13, 23),
-        range(23, 27),
-    ]
-    assert list(chunks(Grid(source_rate=48_000, source_samples=1))) == [range(0, 1)]
 
 
 async def test_what_is_stored_is_not_encoded_again(bench: Bench, source: SourceMaker) -> None:
