@@ -25,7 +25,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from loadtests import ending
-from loadtests.bench_sockets import UNDER_WAY, WARM_S, figure_name, latency_row, pairs, used_per
+from loadtests.bench_sockets import UNDER_WAY, WARM_S, figure_name, latency_row, not_measured, pairs, used_per
 from loadtests.keeping import Latency, keep, percentile
 from loadtests.machine import Goal, Result
 from loadtests.sockets.clients import Load, Record
@@ -176,10 +176,11 @@ def main() -> None:
     measured = ending.run(measure(options.seconds, options.pairs))
     result = Result("cluster", measured.figures, goals(measured.figures))
     print(table(measured.figures), file=sys.stderr)
-    for name, why in measured.missing.items():
-        print(f"{name} could not be measured: {why}", file=sys.stderr)
+    notes = not_measured(measured.missing)
+    for note in notes:
+        print(note, file=sys.stderr)
     if options.keep:
-        for path in keep(result, vars(options), measured.rows):
+        for path in keep(result, vars(options), measured.rows, notes=notes):
             print(f"Written: {path}", file=sys.stderr)
     print(result.line())
 

@@ -2,6 +2,7 @@
 
 | kind                         | what                                                                             |
 | ---------------------------- | -------------------------------------------------------------------------------- |
+| bare/uvloop                  | the exchange straight on aiohttp's websockets, without any library of Socket.IO  |
 | stock/asyncio, stock/uvloop  | python-socketio as it comes, on aiohttp                                          |
 | engine/asyncio, …/uvloop     | the same handlers on our engine                                                  |
 | node                         | Socket.IO 4.8 on Node.js                                                         |
@@ -85,6 +86,8 @@ async def started(kind: str) -> AsyncIterator[Started]:
             serving = one_process(command, PlayheadSpoken(key, script_id))
         case ["playhead", "durable"]:
             serving = durable(servers=1)
+        case ["bare", "uvloop"]:
+            serving = one_process([sys.executable, "-m", "loadtests.sockets.bare_server"], PeerSpoken())
         case ["stock" | "engine" as library, "asyncio" | "uvloop" as loop]:
             command = [sys.executable, "-m", "loadtests.sockets.python_server", library, loop]
             serving = one_process(command, PeerSpoken())

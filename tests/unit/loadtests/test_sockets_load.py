@@ -12,6 +12,7 @@ import socketio
 from aiohttp import web
 
 from loadtests.bench_cluster import goals, saturation, table
+from loadtests.sockets import bare_server
 from loadtests.sockets.clients import Load, LoadFailed, Record
 from loadtests.sockets.spoken import PeerSpoken, PlayheadSpoken, Seat, Spoken, listener_id
 from playhead.auth.tokens import TokenVerifier
@@ -137,6 +138,24 @@ async def test_as_many_commands_are_under_way_as_asked_for_and_every_sender_gets
         assert record.answered == record.arrived == record.delivered == len(rooms.seeks) > 6
         assert (record.refused, record.lost) == (0, 0)
         load.close()
+
+
+async def test_the_bare_peer_answers_each_command_and_tells_all_others_of_the_room() -> None:
+    runner = web.AppRunner(bare_server.application(), shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    load = Load([runner.addresses[0][1]], PeerSpoken())
+    try:
+        await load.connect([Seat(room, place) for room, places in ((0, 3), (1, 2)) for place in range(places)])
+        for under_way in (1, 2):
+            record = await load.run(0.1, under_way, numbered=True)
+            await load.arrivals()
+            assert record.answered > 2 and (record.refused, record.lost, record.undelivered) == (0, 0, set())
+            rooms = record.delivered / record.answered
+            assert 1 < rooms < 2, "one other in the one room, two in the other"
+    finally:
+        load.close()
+        await runner.cleanup()
 
 
 async def test_a_client_that_is_not_let_in_says_why() -> None:
