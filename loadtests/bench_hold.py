@@ -21,13 +21,13 @@ import psutil
 
 from loadtests import ending
 from loadtests.holding.crowd import REPORT_EVERY_S
-from loadtests.holding.figures import COMMANDS, Held, figures_of, goals_of, rows_of
+from loadtests.holding.figures import COMMANDS, Asked, Held, figures_of, goals_of, rows_of
 from loadtests.holding.files import RESERVED, raise_file_limit
 from loadtests.holding.fleet import FLUSHER, POSTGRES, SERVER, VALKEY, Fleet, running
 from loadtests.holding.loads import Loads, loading
 from loadtests.holding.pictures import draw_hold
 from loadtests.holding.rest import NOT_SAMPLED, Sampler, sampling
-from loadtests.holding.usage import Usage, memory_bytes
+from loadtests.holding.usage import Usage, memory_bytes, rss_bytes
 from loadtests.keeping import keep
 from loadtests.machine import Result
 
@@ -54,6 +54,7 @@ class Watched:
     loads: Loads
     usage: Usage = field(default_factory=Usage)
     looks: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    server_rss: list[tuple[float, int]] = field(default_factory=list)
 
     async def look_for_ever(self) -> None:
         while True:
@@ -61,8 +62,10 @@ class Watched:
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> dict[str, float]:
-        used = self.usage.now({**self.fleet.groups(), LOAD: self.loads.processes(), "bench": [psutil.Process()]})
-        self.looks.append((time.monotonic(), used))
+        groups = {**self.fleet.groups(), LOAD: self.loads.processes(), "bench": [psutil.Process()]}
+        used, now_s = self.usage.now(groups), time.monotonic()
+        self.looks.append((now_s, used))
+        self.server_rss.append((now_s, rss_bytes(groups[SERVER])))
         return used
 
 
@@ -105,22 +108,18 @@ async def opened(loads: Loads, sockets: int, per_s: float, notes: list[str]) -> 
     return (sockets - before) / elapsed_s
 
 
-async def held(
-    sockets: int, minutes: float, commands_per_s: float, per_s: float, report_every_s: float, notes: list[str]
-) -> Held:
+async def held(asked: Asked, per_s: float, notes: list[str]) -> Held:
     descriptors = raise_file_limit()
-    sockets = affordable(sockets, notes)
+    sockets = affordable(asked.sockets, notes)
     with tempfile.TemporaryDirectory(prefix="ph-hold-") as name:
         async with (
             running(Path(name), server_processes(sockets, descriptors)) as fleet,
-            loading(sockets, descriptors, fleet.port, fleet.script_id, fleet.jwt_key, report_every_s) as loads,
+            loading(sockets, descriptors, fleet.port, fleet.script_id, fleet.jwt_key, asked.report_every_s) as loads,
         ):
-            return await _hold(fleet, loads, minutes, commands_per_s, per_s, notes)
+            return await _hold(fleet, loads, asked, per_s, notes)
 
 
-async def _hold(
-    fleet: Fleet, loads: Loads, minutes: float, commands_per_s: float, per_s: float, notes: list[str]
-) -> Held:
+async def _hold(fleet: Fleet, loads: Loads, asked: Asked, per_s: float, notes: list[str]) -> Held:
     await warm(fleet.url)
     fresh, watched = memory_bytes(fleet.servers()), Watched(fleet, loads)
     first = min(MEASURED_AT, loads.sockets)
@@ -133,21 +132,23 @@ async def _hold(
         joins_per_s = await opened(loads, loads.sockets, per_s, notes)
         await asyncio.sleep(SETTLE_S)
     looking = asyncio.create_task(watched.look_for_ever())
-    await loads.seek(commands_per_s)
+    await loads.seek(asked.commands_per_s)
     began_s, network_bytes, rows = time.monotonic(), loopback_bytes(), await fleet.rows_written()
     async with sampling(fleet.url, fleet.jwt_key, fleet.script_id, REST_PER_S) as sampler:
-        await _progress(loads, sampler, minutes)
+        await _progress(loads, sampler, asked.minutes)
     ended_s, rows = time.monotonic(), await fleet.rows_written() - rows
     await loads.seek(0)
     looking.cancel()
     watched.look()
     at_last = memory_bytes(fleet.servers())
     return Held(
+        asked=asked,
         loads=loads,
         sampler=sampler,
         began_s=began_s,
         ended_s=ended_s,
         looks=[(at_s, used) for at_s, used in watched.looks if began_s - LOOK_S <= at_s],
+        server_rss=[(at_s, rss) for at_s, rss in watched.server_rss if began_s - LOOK_S <= at_s],
         joins_per_s=joins_per_s,
         join_cpu_us={name: used / first_joined * 1e6 for name, used in joining.items()},
         fresh=fresh,
@@ -188,13 +189,18 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
     options = parser.parse_args()
     notes = [f"Not sampled: {row}" for row in NOT_SAMPLED]
-    pace = (options.commands_per_s, options.open_per_s, options.report_every_s)
-    found = ending.run(held(options.sockets, options.minutes, *pace, notes))
+    asked = Asked(
+        sockets=options.sockets,
+        minutes=options.minutes,
+        commands_per_s=options.commands_per_s,
+        report_every_s=options.report_every_s,
+    )
+    found = ending.run(held(asked, options.open_per_s, notes))
     name = "hold" if options.sockets == 50_000 else f"hold_{options.sockets}"
     if options.report_every_s != REPORT_EVERY_S:
         name += f"_every_{options.report_every_s:g}s"
     figures = figures_of(found, (SERVER, VALKEY, POSTGRES, FLUSHER, LOAD))
-    result = Result(name, figures, goals_of(figures, options.sockets))
+    result = Result(name, figures, goals_of(figures, asked))
     rows = rows_of(found)
     for row in rows:
         say(f"{row.name:<45} {row.count:>8} {row.failed:>6} {row.p50_ms:>9g} {row.p95_ms:>9g} {row.p99_ms:>9g} ms")

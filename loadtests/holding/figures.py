@@ -1,7 +1,8 @@
 """What a run of `bench hold` comes to: figures, goals and rows. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from loadtests.holding.loads import Loads
 from loadtests.holding.rest import CACHED_STREAM, UPLOAD, Sampler
@@ -20,18 +21,38 @@ SEEK_P95_GOAL_MS = 50.0
 REST_P95_GOAL_MS = 300.0
 STREAM_P95_GOAL_MS = 50.0
 SOCKET_BYTES_GOAL = 12 * 1024
+REACHED_MIN = 0.95
+"""Of the reports and seeks a second that were asked for."""
+SOCKETS_A_LISTENER = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a run was to hold: so many sockets for so long, and what they do. One device of each listener reports."""
+
+    sockets: int
+    minutes: float
+    commands_per_s: float
+    report_every_s: float
+
+    @property
+    def reports_per_s(self) -> float:
+        return self.sockets / SOCKETS_A_LISTENER / self.report_every_s
 
 
 @dataclass(slots=True, kw_only=True)
 class Held:
     """One run. Times are of the monotonic clock; memory is in bytes of all server processes together."""
 
+    asked: Asked
     loads: Loads
     sampler: Sampler
     began_s: float
     ended_s: float
     looks: Sequence[tuple[float, dict[str, float]]]
     """CPU seconds so far by what the processes do, at times."""
+    server_rss: Sequence[tuple[float, int]]
+    """Memory of all server processes, what they share counted in each, at the same times."""
     joins_per_s: float
     join_cpu_us: dict[str, float]
     fresh: dict[str, int]
@@ -53,18 +74,22 @@ class Held:
 def figures_of(held: Held, groups: Iterable[str]) -> dict[str, float]:
     whole = held.loads.between(held.began_s, held.ended_s)
     counts = whole.counts
+    refused = sum(value for name, value in counts.items() if name.startswith("reports_refused"))
     found = {
         "sockets": float(held.loads.joined),
         "server_processes": float(held.servers),
         "minutes": round(held.seconds / 60, 2),
+        "minutes_held": minutes_held(held),
         "sockets_lost": float(counts["lost"]),
         "clients_that_gave_up": float(counts["gave_up"]),
         "joins_per_s": round(held.joins_per_s, 1),
         "reports": float(counts["reports"]),
         "reports_per_s": round(counts["reports"] / held.seconds, 1),
-        "reports_refused": float(sum(value for name, value in counts.items() if name.startswith("reports_refused"))),
+        "reports_taken_per_s": round((len(whole.times_ms["progress"]) - refused) / held.seconds, 1),
+        "reports_refused": float(refused),
         "reports_crossed": float(counts["reports_crossed"]),
         "commands_per_s": round(counts["seeks"] / held.seconds, 1),
+        "commands_arrived_per_s": round(len(whole.times_ms[COMMANDS]) / held.seconds, 1),
         "commands_failed": float(counts["seeks_failed"] + counts["not_arrived"]),
         "paused": float(counts["paused"]),
         "postgresql_rows_per_s": round(held.rows_written / held.seconds, 1),
@@ -74,6 +99,20 @@ def figures_of(held: Held, groups: Iterable[str]) -> dict[str, float]:
             found[f"{prefix}_p{percent}_ms"] = _percentile(whole.times_ms[name], percent)
     found |= _memory(held) | _cpu(held, groups) | _rest(held)
     return found | {"load_late_ms": whole.late_ms}
+
+
+def minutes_held(held: Held) -> float:
+    """For how long as many sockets as asked for were joined: what was seen in a second holds until the next one."""
+    seen = [at_s for at_s in sorted(held.loads.seconds) if int(held.began_s) <= at_s < held.ended_s]
+    return round(
+        sum(
+            to_s - max(from_s, held.began_s)
+            for from_s, to_s in pairwise([*seen, held.ended_s])
+            if held.loads.seconds[int(from_s)].joined >= held.asked.sockets
+        )
+        / 60,
+        2,
+    )
 
 
 def _percentile(times_ms: Sequence[float], percent: int) -> float:
@@ -87,6 +126,8 @@ def _memory(held: Held) -> dict[str, float]:
         "rss_bytes_per_socket": _per_socket(held.fresh["rss"], held.at_first["rss"], held.first_joined),
         "pss_bytes_per_socket": _per_socket(held.fresh["pss"], held.at_first["pss"], held.first_joined),
         "end_rss_bytes_per_socket": _per_socket(held.fresh["rss"], held.at_last["rss"], joined),
+        "begin_server_rss_mb": _megabytes(held.server_rss[0][1]),
+        "end_server_rss_mb": _megabytes(held.server_rss[-1][1]),
         "network_bytes_per_socket_s": round(held.network_bytes / joined / held.seconds, 1),
         "valkey_bytes_per_socket": round(held.valkey_bytes / max(1, held.first_joined)),
     }
@@ -94,6 +135,10 @@ def _memory(held: Held) -> dict[str, float]:
 
 def _per_socket(before: int, after: int, sockets: int) -> float:
     return float(round((after - before) / max(1, sockets)))
+
+
+def _megabytes(size: int) -> float:
+    return round(size / 1e6, 1)
 
 
 def _cpu(held: Held, groups: Iterable[str]) -> dict[str, float]:
@@ -120,8 +165,8 @@ def _rest(held: Held) -> dict[str, float]:
     }
 
 
-def goals_of(figures: dict[str, float], asked: int) -> dict[str, Goal]:
-    """`asked`: the sockets that were to be held."""
+def goals_of(figures: Mapping[str, float], asked: Asked) -> dict[str, Goal]:
+    """All that was asked for, and what it may cost."""
 
     def most(name: str, limit: float, strict: bool = True) -> Goal:
         value = figures[name]
@@ -130,8 +175,14 @@ def goals_of(figures: dict[str, float], asked: int) -> dict[str, Goal]:
     def none(name: str) -> Goal:
         return Goal("= 0", figures[name], figures[name] == 0)
 
+    def least(name: str, limit: float) -> Goal:
+        return Goal(f">= {limit:g}", figures[name], figures[name] >= limit)
+
     return {
-        "sockets": Goal(f"= {asked}", figures["sockets"], figures["sockets"] == asked),
+        "sockets": Goal(f"= {asked.sockets}", figures["sockets"], figures["sockets"] == asked.sockets),
+        "minutes_held": least("minutes_held", asked.minutes),
+        "reports_taken_per_s": least("reports_taken_per_s", REACHED_MIN * asked.reports_per_s),
+        "commands_arrived_per_s": least("commands_arrived_per_s", REACHED_MIN * asked.commands_per_s),
         **{
             name: none(name) for name in ("sockets_lost", "reports_refused", "commands_failed", "rest_failed", "paused")
         },

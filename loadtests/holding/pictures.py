@@ -14,9 +14,9 @@ PERCENTS = (50, 95, 99)
 
 
 def draw_hold(held: Held, title: str, path: Path) -> None:
-    """Seeks, cores and sockets by time."""
+    """Seeks, cores, the servers' memory and sockets by time."""
     starts, times = percentiles_by_time(held.loads, COMMANDS, held.began_s, held.ended_s)
-    with_axes(title, path, 3, lambda axes: _draw_hold(held, starts, times, axes))
+    with_axes(title, path, 4, lambda axes: _draw_hold(held, starts, times, axes))
 
 
 def _draw_hold(held: Held, starts: Sequence[float], times: Sequence[Sequence[float]], axes: Sequence[Any]) -> None:
@@ -30,8 +30,17 @@ def _draw_hold(held: Held, starts: Sequence[float], times: Sequence[Sequence[flo
             cores.append((after.get(group, 0.0) - before.get(group, 0.0)) / (to_s - from_s))
         axes[1].plot(middle, cores, label=group)
     axes[1].set_ylabel("cores busy")
-    draw_joined(held.loads, held.began_s, axes[2], held.began_s)
-    axes[2].set_xlabel("s")
+    draw_memory(held, axes[2])
+    draw_joined(held.loads, held.began_s, axes[3], held.began_s)
+    axes[3].set_xlabel("s")
+
+
+def draw_memory(held: Held, axes: Any) -> None:
+    """Memory of all server processes together, by time."""
+    at_s = [at_s - held.began_s for at_s, _ in held.server_rss]
+    axes.plot(at_s, [rss / 1e6 for _, rss in held.server_rss], label=f"RSS of {held.servers} server processes")
+    axes.set_ylim(0, 1.1 * max(rss for _, rss in held.server_rss) / 1e6)
+    axes.set_ylabel("MB")
 
 
 def draw_storm(loads: Loads, began_s: Mapping[str, float], title: str, path: Path) -> None:

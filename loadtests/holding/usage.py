@@ -34,6 +34,15 @@ def memory_bytes(processes: Iterable[psutil.Process]) -> dict[str, int]:
     return found
 
 
+def rss_bytes(processes: Iterable[psutil.Process]) -> int:
+    """The first of these alone, which costs next to nothing to look at."""
+    found = 0
+    for process in processes:
+        with suppress(psutil.Error):
+            found += int(process.memory_info().rss)
+    return found
+
+
 def family(pid: int | None) -> list[psutil.Process]:
     """A process with all that it has started."""
     try:

@@ -2,6 +2,8 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +13,23 @@ from loadtests.bench_storm import BACK_TIMEOUT_S, Storm
 from loadtests.bench_storm import figures_of as storm_figures
 from loadtests.bench_storm import goals_of as storm_goals
 from loadtests.holding.device import Device, refusal
-from loadtests.holding.figures import Held, figures_of, goals_of, rows_of
+from loadtests.holding.figures import Asked, Held, figures_of, goals_of, rows_of
 from loadtests.holding.files import RESERVED, SOCKETS_A_PROCESS_MAX, sockets_a_process
 from loadtests.holding.loads import Loads
 from loadtests.holding.pair import Pair
-from loadtests.holding.pictures import percentiles_by_time
+from loadtests.holding.pictures import draw_hold, draw_memory, percentiles_by_time
 from loadtests.holding.rest import CACHED_STREAM, UPLOAD, Sampler
 from loadtests.holding.waits import BACKOFF_MAX_S, RETRY_MAX_S, backoff_s, retry_s
 
 SECOND = 100
+ASKED = Asked(sockets=1_000, minutes=0.15, commands_per_s=4.0, report_every_s=50.0)
+
+
+WEIGHED = (
+    *("sockets_lost", "reports_refused", "commands_failed", "rest_failed", "paused"),
+    *("rss_bytes_per_socket", "seek_p95_ms", "rest_p95_ms", "cached_stream_p95_ms"),
+)
+"""Figures with goals of their own."""
 
 
 def seen(loads: Loads, number: int, at_s: int, joined: int, **more: Any) -> None:
@@ -41,11 +51,13 @@ def held(loads: Loads) -> Held:
     sampler = Sampler("http://127.0.0.1", "key", "script", 1.0)
     sampler.times_ms |= {CACHED_STREAM: [4.0], "POST /play": [90.0], UPLOAD: [2_000.0]}
     return Held(
+        asked=ASKED,
         loads=loads,
         sampler=sampler,
         began_s=SECOND,
         ended_s=SECOND + 10,
         looks=[(SECOND, {"server": 5.0, "load": 1.0}), (SECOND + 10, {"server": 10.0, "load": 2.0})],
+        server_rss=[(SECOND, 12_000_000), (SECOND + 5, 14_000_000), (SECOND + 10, 13_040_000)],
         joins_per_s=400.0,
         join_cpu_us={"server": 700.0},
         fresh={"rss": 1_000_000, "pss": 500_000},
@@ -71,6 +83,7 @@ def test_figures_are_those_of_the_time_that_was_measured(held: Held) -> None:
     assert figures["postgresql_rows_per_s"] == 25.0
     assert (figures["rest_p95_ms"], figures["upload_p95_ms"], figures["cached_stream_p95_ms"]) == (90.0, 2_000.0, 4.0)
     assert figures["load_late_ms"] == 7.0
+    assert (figures["begin_server_rss_mb"], figures["end_server_rss_mb"]) == (12.0, 13.0)
 
 
 def test_a_report_that_crossed_a_seek_is_no_failure(held: Held) -> None:
@@ -79,9 +92,17 @@ def test_a_report_that_crossed_a_seek_is_no_failure(held: Held) -> None:
     assert (figures["reports_crossed"], figures["reports_refused"]) == (2, 3)
 
 
+def test_only_what_the_server_has_done_is_reached(held: Held) -> None:
+    seen(held.loads, 0, SECOND + 2, 500, counts={"reports_refused_invalid": 3}, times_ms={"progress": [1.0] * 20})
+    figures = figures_of(held, ("server",))
+    assert figures["reports_taken_per_s"] == 1.8, "21 answers, of which three said no"
+    assert figures["commands_arrived_per_s"] == 0.4, "four of forty"
+
+
 def test_goals_of_holding_hold_at_their_limits_and_not_past_them(held: Held) -> None:
     figures = figures_of(held, ("server",)) | {"rss_bytes_per_socket": 12_288.0, "seek_p95_ms": 49.9}
-    assert all(goal.met for goal in goals_of(figures, 1_000).values())
+    reached = {"reports_taken_per_s": 9.5, "commands_arrived_per_s": 3.8}
+    assert all(goal.met for goal in goals_of(figures | reached, ASKED).values())
     past = {
         "rss_bytes_per_socket": 12_289.0,
         "seek_p95_ms": 50.0,
@@ -89,7 +110,47 @@ def test_goals_of_holding_hold_at_their_limits_and_not_past_them(held: Held) -> 
         "cached_stream_p95_ms": 50.0,
         **dict.fromkeys(("sockets_lost", "reports_refused", "commands_failed", "rest_failed", "paused"), 1.0),
     }
-    assert not any(goal.met for goal in goals_of(figures | past, 1_001).values())
+    more = replace(ASKED, sockets=1_100, minutes=0.18, commands_per_s=4.3)
+    assert not any(goal.met for goal in goals_of(figures | reached | past, more).values())
+
+
+def test_reports_and_seeks_are_to_reach_nearly_what_was_asked_for() -> None:
+    asked = Asked(sockets=50_000, minutes=10.0, commands_per_s=500.0, report_every_s=10.0)
+    figures = dict.fromkeys(WEIGHED, 0.0) | {"sockets": 50_000.0, "minutes_held": 10.0}
+    for reports, commands, met in ((2_375.0, 475.0, True), (2_374.9, 474.9, False)):
+        reached = {"reports_taken_per_s": reports, "commands_arrived_per_s": commands}
+        goals = [goals_of(figures | reached, asked)[name] for name in reached]
+        assert [(goal.goal, goal.met) for goal in goals] == [(">= 2375", met), (">= 475", met)]
+
+
+def test_only_the_time_with_all_sockets_counts_as_held(held: Held) -> None:
+    assert figures_of(held, ("server",))["minutes_held"] == 0.17, "ten seconds, of which the last eight were silent"
+    seen(held.loads, 1, SECOND + 2, 499)
+    seen(held.loads, 1, SECOND + 5, 500)
+    assert figures_of(held, ("server",))["minutes_held"] == 0.12, "without three of them"
+    held.began_s += 0.6
+    assert figures_of(held, ("server",))["minutes_held"] == 0.11, "nor with what was before"
+
+
+class Axes:
+    """What is drawn."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[list[float], list[float]]] = []
+
+    def plot(self, x: list[float], y: list[float], label: str) -> None:
+        self.lines.append((x, y))
+
+    def set_ylim(self, bottom: float, top: float) -> None: ...
+    def set_ylabel(self, text: str) -> None: ...
+
+
+def test_the_servers_memory_is_drawn_by_time(held: Held, tmp_path: Path) -> None:
+    axes = Axes()
+    draw_memory(held, axes)
+    assert axes.lines == [([0, 5, 10], [12.0, 14.0, 13.04])]
+    draw_hold(held, "a run", tmp_path / "hold.svg")
+    assert (tmp_path / "hold.svg").read_text().count('<g id="axes_') == 4
 
 
 def test_rows_are_what_was_seen_over_sockets_and_every_route(held: Held) -> None:
