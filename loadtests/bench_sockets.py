@@ -211,18 +211,19 @@ def table(figures: Mapping[str, float], kinds: Sequence[str]) -> str:
         crowds = [figures.get(f"{name}_cpu_us_per_command_at_{sockets}") for sockets in CROWDS]
         weight = figures.get(f"{name}_bytes_per_socket")
         cells = [
-            _told([figures.get(figure_name(name, SERVER, "command"))]),
-            _told(behind),
-            _told([figures.get(figure_name(name, SERVER, "play"))]),
-            _told([figures.get(figure_name(name, SERVER, "delivery"))]),
-            _told(crowds),
+            microseconds([figures.get(figure_name(name, SERVER, "command"))]),
+            microseconds(behind),
+            microseconds([figures.get(figure_name(name, SERVER, "play"))]),
+            microseconds([figures.get(figure_name(name, SERVER, "delivery"))]),
+            microseconds(crowds),
             "-" if weight is None else f"{weight / 1000:.1f} KB",
         ]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _told(times_us: Sequence[float | None]) -> str:
+def microseconds(times_us: Sequence[float | None]) -> str:
+    """As a table's cell has them."""
     known = [f"{us:.3g}" for us in times_us if us is not None]
     return f"{', '.join(known)} µs" if known else "-"
 

@@ -33,7 +33,7 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _seen(runs: list[Kept]) -> str:
+def seen(runs: list[Kept]) -> str:
     where = {(run["machine"], run["date"], run["commit"]) for run in runs}
     return (
         "Seen on " + "; ".join(f"{machine}, {date}, commit {commit}" for machine, date, commit in sorted(where)) + ":"
@@ -48,11 +48,14 @@ def held() -> str:
     names = {
         "sockets joined": "sockets",
         "for how many minutes": "minutes",
+        "of these with all sockets that were asked for": "minutes_held",
         "server processes": "server_processes",
         "sockets lost": "sockets_lost",
         "reports a second": "reports_per_s",
+        "of these answered and not refused": "reports_taken_per_s",
         "reports refused": "reports_refused",
         "seeks a second": "commands_per_s",
+        "of these seen on the other device": "commands_arrived_per_s",
         "seeks that failed": "commands_failed",
         "listeners paused": "paused",
         "seek → state on the other device, p50 (ms)": "seek_p50_ms",
@@ -62,6 +65,8 @@ def held() -> str:
         "cached stream, p95 (ms)": "cached_stream_p95_ms",
         "server memory per socket, at the first 10,000 (bytes)": "rss_bytes_per_socket",
         "the same at the end (bytes)": "end_rss_bytes_per_socket",
+        "memory of all servers when measuring began (MB)": "begin_server_rss_mb",
+        "when it ended (MB)": "end_server_rss_mb",
         "Valkey per socket (bytes)": "valkey_bytes_per_socket",
         "server CPU per socket and second (µs)": "server_cpu_us_per_socket_s",
         "Valkey (µs)": "valkey_cpu_us_per_socket_s",
@@ -72,14 +77,24 @@ def held() -> str:
         "bytes on the wire per socket and second": "network_bytes_per_socket_s",
         "the load's own CPU (cores)": "load_cores",
     }
-    rows = [[title, *(f"{run['figures'][name]:,.12g}" for run in runs)] for title, name in names.items()]
+    rows = [[title, *(told(run["figures"].get(name)) for run in runs)] for title, name in names.items()]
     head = ["sockets asked for", *(f"{run['arguments']['sockets']:,}" for run in runs)]
     every = ["a device that sounds reports every (s)", *(f"{_report_every_s(run):g}" for run in runs)]
-    return f"{_seen(runs)}\n\n{markdown(head, [every, *rows])}"
+    return f"{seen(runs)}\n\n{markdown(head, [every, *rows])}"
+
+
+def told(figure: float | None) -> str:
+    """A run that was kept before there was such a figure has a dash."""
+    return "-" if figure is None else f"{figure:,.12g}"
 
 
 def _report_every_s(run: Kept) -> float:
     return float(run["arguments"].get("report_every_s", REPORT_EVERY_S))
+
+
+def usual() -> list[Kept]:
+    """The runs with the usual load, the smallest first."""
+    return [run for run in kept("hold") if _report_every_s(run) == REPORT_EVERY_S]
 
 
 def storms() -> str:
@@ -101,12 +116,12 @@ def storms() -> str:
         if f"{kind}_all_back_s" in run["figures"]
     ]
     head = ["sockets", "restart", "all back (s)", "a client away, p50 (s)", "p95 (s)"]
-    return f"{_seen(runs)}\n\n{markdown([*head, 'acked and lost', 'paused', 'gave up'], rows)}"
+    return f"{seen(runs)}\n\n{markdown([*head, 'acked and lost', 'paused', 'gave up'], rows)}"
 
 
 def needs() -> str:
     """What so many listeners need, by the largest run with the usual load that was kept."""
-    runs = [run for run in kept("hold") if _report_every_s(run) == REPORT_EVERY_S]
+    runs = usual()
     if not runs:
         return NOT_YET
     figures = runs[-1]["figures"]

@@ -1,18 +1,15 @@
-"""The figures of the load test, from locust's table; that they are kept whole, and quoted as they were kept."""
+"""The figures of the load test, from locust's table; and that they are kept whole."""
 
 import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from loadtests.bench_locust import OTHER_DEVICE, latencies, measured_s, result_of
-from loadtests.keeping import RESULTS, commit, keep
+from loadtests.keeping import commit, keep
 from loadtests.machine import machine
-
-README = Path(__file__).parents[3] / "README.md"
 
 
 def row(kind: str, name: str, count: int, per_s: float, p95: int = 9, failed: int = 0) -> dict[str, str]:
@@ -76,32 +73,3 @@ def test_a_commit_that_is_not_what_runs_is_marked(tmp_path: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{12}", commit(tmp_path))
     (tmp_path / "code.py").write_text("2")
     assert re.fullmatch(r"[0-9a-f]{12}\+", commit(tmp_path))
-
-
-def kept() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / "locust.json").read_text())
-    return found
-
-
-@pytest.mark.parametrize(
-    ("quoted", "name"),
-    [
-        ("a command on one device → the state on the other", OTHER_DEVICE),
-        ("`seek` → its ack", "seek → ack"),
-        ("the slowest REST call", None),
-    ],
-)
-def test_the_readme_quotes_the_run_that_was_kept(quoted: str, name: str | None) -> None:
-    rows = kept()["rows"]
-    rest = [found for found in rows if "/" in found["name"]]
-    found = next(row for row in rows if row["name"] == name) if name else max(rest, key=lambda row: row["p95_ms"])
-    (line,) = [line for line in README.read_text().splitlines() if line.startswith(f"| {quoted}")]
-    assert name or f"`{found['name']}`" in line
-    assert line.endswith(f"| {found['p50_ms']:g} ms | {found['p95_ms']:g} ms |")
-
-
-def test_the_readmes_sums_are_those_of_the_run_that_was_kept() -> None:
-    figures, text = kept()["figures"], README.read_text()
-    assert kept()["machine"] in text and figures["failures"] == 0
-    assert f"{figures['requests_per_s']:.0f} requests a second" in text
-    assert f"{figures['server_cpu_us_per_request'] / 1000:.1f} ms of the server's CPU per request" in text

@@ -1,4 +1,6 @@
-"""What `dev.py bench sockets` makes of its figures."""
+"""What `dev.py bench sockets` makes of its figures.
+
+To renew those of the documentation: python -m tests.unit.loadtests.test_bench_sockets"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,6 +12,7 @@ from loadtests import bench_cluster
 from loadtests.bench_sockets import KINDS, figure_name, goals, not_measured, pairs, table
 from loadtests.keeping import RESULTS
 from loadtests.sockets.spoken import Seat
+from tests.support import readme_tables
 from tests.support.figures import ROOT, filled
 
 PAGE = ROOT / "docs" / "decisions" / "0014-what-a-command-costs.md"
@@ -134,3 +137,4 @@ def test_the_page_shows_the_run_that_was_kept(bench: str) -> None:
 if __name__ == "__main__":
     for bench in TABLES:
         PAGE.write_text(filled(PAGE.read_text(), bench, kept_rows(bench)))
+    readme_tables.renew()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import scaling
+from tests.support import readme_tables, scaling
 from tests.support.figures import filled
 from tests.support.scaling import TABLES
 
@@ -47,6 +47,17 @@ def test_results_of_every_size_are_told_by_their_size(tmp_path: Path, monkeypatc
     assert [run["figures"]["sockets"] for run in scaling.kept("hold")] == [5_000, 50_000, 100_000]
 
 
+def test_a_run_that_was_kept_before_there_was_such_a_figure_has_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling, "RESULTS", tmp_path)
+    for sockets, figures in ((1_000, {"minutes_held": 3.98}), (2_000, {})):
+        seen = {"machine": "here", "date": "today", "commit": "abc", "arguments": {"sockets": sockets}}
+        run = {**seen, "figures": {"sockets": sockets, **figures}}
+        (tmp_path / f"hold_{sockets}.json").write_text(json.dumps(run))
+    assert "| of these with all sockets that were asked for | 3.98 | - |" in scaling.held().splitlines()
+
+
 def test_needs_follow_from_the_usual_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "RESULTS", tmp_path)
     for name, sockets, every_s in (("hold", 50_000.0, 10.0), ("hold_100000_every_60s", 100_000.0, 60.0)):
@@ -60,3 +71,4 @@ if __name__ == "__main__":
     for name, make in TABLES.items():
         text = filled(text, name, make())
     PAGE.write_text(text)
+    readme_tables.renew()
