@@ -19,6 +19,5 @@ class Ending(StrEnum):
 CLOSE_CODES = {
     Ending.UNREADABLE: WSCloseCode.POLICY_VIOLATION,
     Ending.TOO_LARGE: WSCloseCode.MESSAGE_TOO_BIG,
-    Ending.SLOW_READER: WSCloseCode.TRY_AGAIN_LATER,
-    Ending.OVERRUN: WSCloseCode.POLICY_VIOLATION,
 }
+"""The others cut the connection: who does not read, or does not stop, would hear no CLOSE."""
