@@ -1,7 +1,6 @@
 """Each limit on who may open a socket, at it and one past it, over real connections."""
 
 import asyncio
-import json
 import socket
 from pathlib import Path
 
@@ -9,15 +8,15 @@ import aiohttp
 import pytest
 import socketio
 
-from playhead.app.player_build import find_node
 from playhead.engine import front
 from playhead.engine.admission import FULL_RETRY_MS, RETRY_MS_MIN, Reason
 from playhead.engine.socket_server import REFUSED_MAX
 from tests.integration.engine.conftest import StartGuarded, start_engine
 from tests.integration.engine.raw import WAIT_S, RawSocket
-from tests.integration.engine.test_clients import CLIENT_TIMEOUT_S
 from tests.integration.engine.test_hostile_clients import bare, until
+from tests.support.javascript import run_client
 
+RETURNING = Path(__file__).with_name("returning.mjs")
 PHONE, DESK = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
 QUIET_S = 0.2
 """Long enough for what should not happen."""
@@ -305,14 +304,6 @@ async def test_a_session_that_is_refused_again_and_again_is_ended(guarded: Start
 async def test_the_official_client_comes_back_until_it_is_let_in(guarded: StartGuarded) -> None:
     server = await guarded(per_s=1, burst=1)
     first = await server.engine.connected()
-    process = await asyncio.create_subprocess_exec(
-        str(find_node().folder / "node"),
-        str(Path(__file__).with_name("returning.mjs")),
-        str(Path(__file__).resolve().parents[3] / "player"),
-        server.engine.url,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(CLIENT_TIMEOUT_S):
-        out, _ = await process.communicate()
-    assert json.loads(out)["errors"] == ["websocket error"] * server.refused.count(Reason.RATE)
+    seen = await run_client(RETURNING, server.engine.url)
+    assert seen["errors"] == ["websocket error"] * server.refused.count(Reason.RATE)
     await first.alive()

@@ -1,37 +1,17 @@
 """The official JavaScript client and python-socketio's own, on the server of the protocol tests."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import socketio
 
-from playhead.app.player_build import find_node
 from tests.integration.engine.conftest import Engine
 from tests.integration.engine.raw import WAIT_S
+from tests.support.javascript import run_client
 
-ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).with_name("client.mjs")
-CLIENT_TIMEOUT_S = 60.0
-
-
-async def run_client(url: str, transports: str) -> dict[str, Any]:
-    """What the JavaScript client saw."""
-    process = await asyncio.create_subprocess_exec(
-        str(find_node().folder / "node"),
-        str(SCRIPT),
-        str(ROOT / "player"),
-        url,
-        transports,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(CLIENT_TIMEOUT_S):
-        out, _ = await process.communicate()
-    assert process.returncode == 0, out.decode()
-    seen: dict[str, Any] = json.loads(out)
-    return seen
 
 
 @pytest.mark.parametrize(
@@ -49,7 +29,7 @@ async def test_the_official_client(engine: Engine, transports: str, ends_on: str
 
     engine.sio.on("ask me", ask)
     engine.sio.on("end me", end)
-    seen = await run_client(engine.url, transports)
+    seen = await run_client(SCRIPT, engine.url, transports)
     assert seen["auth"] == {"token": "t"}
     assert seen["ack"] == "text"
     assert seen["back"] == [[1, 2, 3], "beside"]
