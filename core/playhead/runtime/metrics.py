@@ -168,6 +168,22 @@ def _links(make: _Maker) -> Links:
     )
 
 
+def links_of_rooms(registry: CollectorRegistry) -> Links:
+    """Gauges for a `ShardedManager`, which sets them. No process of playhead has one, so the table is without them."""
+    make = _Maker(registry)
+    return Links(
+        connected=make.gauge("rooms_connected", "1 while events of other nodes' rooms can arrive.", "livemin"),
+        silent_seconds=make.gauge(
+            "rooms_silent_seconds",
+            "Since the manager last heard from Redis; each tells itself something every 10 s.",
+            "livemax",
+        ),
+        ping_seconds=make.gauge(
+            "rooms_ping_seconds", "How long a manager's last message to itself took, by way of Redis.", "livemax"
+        ),
+    )
+
+
 def _room(make: _Maker) -> Room:
     return Room(
         half_open=make.gauge("sockets_half_open", "Connections that have not shown who they are.", "livesum"),

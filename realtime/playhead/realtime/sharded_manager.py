@@ -28,6 +28,7 @@ from socketio.packet import EVENT
 from socketio.packet import Packet as SocketPacket
 
 from playhead.engine.socket_server import Rooms, outgoing
+from playhead.runtime.metrics import VITALS_INTERVAL_S, Links
 from playhead.runtime.redis_clients import Calls, subscriptions_of
 from playhead.runtime.seldom import Seldom
 from playhead.runtime.self_pings import PING_EVERY_S, SelfPings
@@ -68,6 +69,7 @@ class ShardedManager(Rooms, AsyncPubSubManager):
 
     `client` is used for the subscriptions, `calls` for what is published; their owner ends both. While the store is
     away events reach this node's sockets only. `emit` and the others do not fail then: other nodes find a gap later.
+    `metrics`: gauges made by `links_of_rooms`, which are told its health twice a second.
     """
 
     name = "sharded"
@@ -80,6 +82,7 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         channel: str = "socketio",
         *,
         ping_every_s: float = PING_EVERY_S,
+        metrics: Links | None = None,
     ) -> None:
         super().__init__()
         self.channel = channel
@@ -90,6 +93,8 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         self._subscriptions = subscriptions_of(client, self._arrived, self._missed)
         self._pings = SelfPings(self._subscriptions, self._told_itself, f"{channel}:ping:{self.host_id}", ping_every_s)
         self._pinging: asyncio.Task[None] | None = None
+        self._metrics = metrics
+        self._showing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsubscribed, self._unpublished = Seldom(), Seldom()
         self._quick = {
@@ -123,6 +128,8 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         self._subscriptions.start()
         self._pings.want()
         self._pinging = asyncio.create_task(self._pings.ping_for_ever(), name="sharded-ping")
+        if self._metrics is not None:
+            self._showing = asyncio.create_task(self._show_for_ever(self._metrics), name="sharded-metrics")
         for channel in (self._everybody, self._node(self.host_id)):
             await self._subscriptions.subscribe(channel)
 
@@ -135,6 +142,20 @@ class ShardedManager(Rooms, AsyncPubSubManager):
         for task in list(self._tasks):
             await cancelled(task)
         await self._subscriptions.stop()
+        await cancelled(self._showing)
+        if self._metrics is not None:
+            self._show(self._metrics)
+
+    async def _show_for_ever(self, metrics: Links) -> None:
+        while True:
+            self._show(metrics)
+            await asyncio.sleep(VITALS_INTERVAL_S)
+
+    def _show(self, metrics: Links) -> None:
+        metrics.connected.set(self.connected)
+        metrics.silent_seconds.set(self.silent_s)
+        if self.ping_s is not None:
+            metrics.ping_seconds.set(self.ping_s)
 
     # rooms and their channels
 

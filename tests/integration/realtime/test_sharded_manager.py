@@ -11,12 +11,14 @@ import pytest
 import redis.asyncio
 import socketio
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from playhead.app.embedded import EmbeddedValkey
 from playhead.engine.front import Site
 from playhead.engine.socket_server import SocketServer
 from playhead.realtime import sharded_manager
 from playhead.realtime.sharded_manager import ShardedManager
+from playhead.runtime.metrics import links_of_rooms
 from playhead.runtime.redis_clients import calls_of, client_of
 from playhead.runtime.slots import slot_of
 from tests.integration.sessions.lines import eventually
@@ -354,18 +356,26 @@ async def test_who_takes_too_many_requests_of_others_waits_for_them(
         assert {await two.gone.get() for _ in sockets} == {socket.sid for socket in sockets}
 
 
-async def test_its_health_is_how_long_ago_it_heard_and_how_long_a_ping_takes(
-    valkey_url: str, stack: AsyncExitStack
+async def test_its_health_is_how_long_ago_it_heard_and_how_long_a_ping_takes_and_gauges_show_it(
+    valkey_url: str,
 ) -> None:
-    node = await stack.enter_async_context(start_node(valkey_url, ping_every_s=0.01))
-    assert node.manager.ping_s is None
+    registry = CollectorRegistry()
+
+    def shown(name: str) -> float | None:
+        return registry.get_sample_value(f"playhead_rooms_{name}")
 
     async def pinged() -> bool:
-        return node.manager.ping_s is not None and node.manager.silent_s < ARRIVAL_TIMEOUT_S
+        return shown("ping_seconds") is not None
 
-    await eventually(pinged)
-    assert node.manager.connected
-    assert node.manager.ping_s is not None and 0 <= node.manager.ping_s < ARRIVAL_TIMEOUT_S
+    async with start_node(valkey_url, ping_every_s=0.01, metrics=links_of_rooms(registry)) as node:
+        assert node.manager.ping_s is None
+        await eventually(pinged)
+        for ping_s in (shown("ping_seconds"), node.manager.ping_s):
+            assert ping_s is not None and 0 < ping_s < ARRIVAL_TIMEOUT_S
+        for silent_s in (shown("silent_seconds"), node.manager.silent_s):
+            assert silent_s is not None and 0 <= silent_s < ARRIVAL_TIMEOUT_S
+        assert shown("connected") == 1 and node.manager.connected
+    assert shown("connected") == 0
 
 
 async def test_behind_sentinels_rooms_go_on_with_the_promoted_replica(
