@@ -3,6 +3,7 @@
 The programs are the wheel's (ffmpeg 8): older ones ignore the edit list of fragmented mp4 and hear 1,024 samples more.
 """
 
+import struct
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,18 @@ def make(folder: Path, kind: Kind, duration_s: float) -> Path:
     source = f"aevalsrc='{expressions}':s={kind.rate}:d={duration_s}"
     path = folder / kind.name
     ffmpeg("-f", "lavfi", "-i", source, *kind.encoding.split(), str(path))
+    return path
+
+
+def long_wav(path: Path, duration_s: int, rate: int = 1_000, end: bytes = b"") -> Path:
+    """A wav of 8 bits, which takes no room on the disk however long it is; `end`: its last samples."""
+    data_bytes = duration_s * rate
+    fields = (b"RIFF", 36 + data_bytes, b"WAVE", b"fmt ", 16, 1, 1, rate, rate, 1, 8, b"data", data_bytes)
+    with path.open("wb") as file:
+        file.write(struct.pack("<4sI4s4sIHHIIHH4sI", *fields))
+        file.truncate(44 + data_bytes)
+        file.seek(-len(end), 2)
+        file.write(end)
     return path
 
 

@@ -40,8 +40,9 @@ OFFLINE_TOO_FAST = (
     "This listener tells more of what was played offline than is taken at once. Send the batch again later."
 )
 
-JUMPS = (Play, Seek, Transfer, Restore)
-"""After these a device asks for media of another place, or for the first time."""
+JUMPS = (Seek, Transfer)
+"""After these a device asks for media of another place, or for the first time; as after Play and Restore, whose use
+cases say so themselves."""
 NO_ROOM = "What the server does by itself found no room in the journal's reserve, or others were faster each time."
 
 

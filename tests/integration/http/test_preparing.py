@@ -1,17 +1,30 @@
 """Where somebody will listen is encoded beforehand, and work that nobody wants is ended."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
-from playhead.db import Database
+import pytest
+
+from playhead.db import Database, Script
 from playhead.http.scripts import CANCELLED
 from playhead.http.upload_checks import UNFINISHED_MAX
-from playhead.media import FIRST_RUNG, LADDER, segment_key
-from playhead.transcode import PrepareQueue
+from playhead.media import FIRST_RUNG, LADDER, OUTPUT_RATE_HZ, SEGMENT_SAMPLES, Rung, segment_key
+from playhead.transcode import Demand, PrepareQueue
 from tests.integration.http.uploading import AUDIO
-from tests.integration.http.world import Caller, World
+from tests.integration.http.world import Caller, World, new_id
+from tests.support.audio import long_wav
 
 DEADLINE_S = 10.0
+SEGMENT_S = SEGMENT_SAMPLES / OUTPUT_RATE_HZ
+MINUTES = 3
+PHONE = "phone-1"
+
+
+@pytest.fixture
+def demand(world: World) -> Demand:
+    found: Demand = world.services.on_demand._demand  # type: ignore[attr-defined]
+    return found
 
 
 async def _uploaded(caller: Caller, mp3: bytes, **params: str) -> Any:
@@ -20,11 +33,21 @@ async def _uploaded(caller: Caller, mp3: bytes, **params: str) -> Any:
     return reply.json
 
 
-async def _until_encoded(world: World, script: Any) -> None:
-    key = segment_key(script["script_id"], script["media_version"], FIRST_RUNG.name, 0)
+def _key(script: Any, segment: int) -> str:
+    return segment_key(script["script_id"], script["media_version"], FIRST_RUNG.name, segment)
+
+
+async def _until_encoded(world: World, script: Any, segment: int = 0) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not await world.services.storage.exists(key):
+        while not await world.services.storage.exists(_key(script, segment)):
             await asyncio.sleep(0.02)
+
+
+async def _until_idle(demand: Demand) -> None:
+    """Nothing is made beforehand while anything else is made."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not demand._making.slots.idle:
+            await asyncio.sleep(0.01)
 
 
 class TestBeforehand:
@@ -38,11 +61,18 @@ class TestBeforehand:
             there = segment_key(script["script_id"], script["media_version"], rung.name, 0)
             assert await world.services.storage.exists(there) == (rung is FIRST_RUNG)
 
-    async def test_where_a_session_begins_and_where_it_is_sent(self, world: World, mp3: bytes) -> None:
-        anna = world.listener()
-        script = await _uploaded(anna, mp3)
-        await anna.play(script["script_id"])
-        await _until_encoded(world, script)
+    async def test_where_a_session_begins_and_where_it_is_sent(
+        self, world: World, demand: Demand, tmp_path: Path
+    ) -> None:
+        anna, body = world.listener(), long_wav(tmp_path / "long.wav", MINUTES * 60).read_bytes()
+        script = await _uploaded(anna, body)
+        played = await anna.play(script["script_id"], position=8 * SEGMENT_S)
+        await _until_encoded(world, script, 8)
+        await _until_idle(demand)
+        assert (await anna.post("/seek", {"session_id": played["session_id"], "position": 25 * SEGMENT_S})).status == 200
+        await _until_encoded(world, script, 25)
+        assert not await world.services.storage.exists(_key(script, 0))
+        assert not await world.services.storage.exists(_key(script, 24))
 
     async def test_a_place_must_be_one(self, world: World, mp3: bytes) -> None:
         anna = world.listener()
@@ -50,6 +80,48 @@ class TestBeforehand:
         for wrong in ("-1", "nan", "soon"):
             reply = await anna.post(f"/prepare/{script['script_id']}", params={"position": wrong})
             assert (reply.status, reply.code) == (422, "invalid")
+
+
+class TestPlaces:
+    """Which place a command has made beforehand. Nothing is made here, so that no place is left out."""
+
+    @pytest.fixture
+    def begun(self, demand: Demand, monkeypatch: pytest.MonkeyPatch) -> "asyncio.Queue[int]":
+        begun: asyncio.Queue[int] = asyncio.Queue()
+
+        def warm(_script: Script, _rung: Rung, segment: int) -> None:
+            begun.put_nowait(segment)
+
+        monkeypatch.setattr(demand, "warm", warm)
+        return begun
+
+    async def _next(self, begun: "asyncio.Queue[int]") -> int:
+        async with asyncio.timeout(DEADLINE_S):
+            return await begun.get()
+
+    async def test_play_seek_transfer_and_restore_name_theirs_and_no_other_command_does(
+        self, world: World, begun: "asyncio.Queue[int]"
+    ) -> None:
+        anna, connection_id = world.listener(), new_id()
+        assert await world.services.presence.attach(anna.listener_id, connection_id, PHONE, "Phone", "phone")
+        script = await world.script(anna)
+        session = {"session_id": (await anna.play(script.script_id, position=100 * SEGMENT_S))["session_id"]}
+        assert await self._next(begun) == 100
+
+        async def told(path: str, **fields: Any) -> int:
+            for before, others in (("/pause", {}), ("/rate", {"rate": 1.0}), (path, fields)):
+                reply = await anna.post(before, {**session, **others})
+                assert reply.status == 200, reply.body
+            return await self._next(begun)
+
+        assert await told("/seek", position=200 * SEGMENT_S + 1) == 200
+        assert await told("/transfer", device_id=PHONE) == 200
+        assert await told("/seek", position=300 * SEGMENT_S + 1) == 300
+        entry = (await anna.get(f"/sessions/{session['session_id']}/history")).json["entries"][0]
+        assert await told("/restore", entry_id=entry["entry_id"]) == 200
+        assert await told("/play") == 200
+        assert begun.empty()
+        await world.services.presence.detach(anna.listener_id, connection_id)
 
 
 class TestCancelling:

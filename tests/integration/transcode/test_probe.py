@@ -9,7 +9,7 @@ from playhead.transcode import Measures, Programs, Refusal, RefusalKind
 from playhead.transcode.probe import SOURCE_DURATION_S_MAX, measure
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_encoder import DURATION_S, KINDS
-from tests.support.audio import Kind, decoded_length, ffmpeg
+from tests.support.audio import Kind, decoded_length, ffmpeg, long_wav
 
 M4A_PADDING_SAMPLES = 1_024
 """A decoder plays an mp4's last frame whole; its edit list says how much of it is sound. We take its word."""
@@ -210,12 +210,7 @@ async def test_a_codec_that_is_not_taken_is_named(source: SourceMaker, programs:
 async def test_a_day_is_taken_and_a_second_more_is_not(
     duration_s: int, taken: bool, programs: Programs, tmp_path: Path
 ) -> None:
-    """A wav of 8 bits at 1 kHz, sparse on the disk."""
-    path, data_bytes = tmp_path / "long.wav", duration_s * 1_000
-    fields = (b"RIFF", 36 + data_bytes, b"WAVE", b"fmt ", 16, 1, 1, 1_000, 1_000, 1, 8, b"data", data_bytes)
-    with path.open("wb") as file:
-        file.write(struct.pack("<4sI4s4sIHHIIHH4sI", *fields))
-        file.truncate(44 + data_bytes)
+    path = long_wav(tmp_path / "long.wav", duration_s)
     if taken:
         assert (await measured(programs, path)).samples == duration_s * 1_000
     else:
