@@ -1,12 +1,13 @@
 """How soon sound comes, also of what nobody has encoded, and how fast it is encoded: `dev.py bench media`.
 
-    python3 dev.py bench media [--rounds 7] [--crowds 40,100] [--quick] [--keep]
+    python3 dev.py bench media [--rounds 7] [--crowds 40,100] [--only cached] [--quick] [--keep]
 
 A whole system on this machine: PostgreSQL, Valkey, one server, a flusher, and a worker where it is named. Sources
 are of an hour, in five formats. Measured in this order:
 
 | what | how |
 | ---- | --- |
+| cached | a `GET /stream` that is cached, and one bare aiohttp handler, in turn; kept apart as `stream` |
 | ladder | ten minutes of mp3 prepared by the worker, and by one bare ffmpeg with its own HLS muxer, in turn |
 | first sound, seek; the worker busy elsewhere | over HTTP, while the worker prepares the five hours |
 | first sound, seek; cold and warm, no worker | over HTTP: until the last byte; in Chromium: until the sound moves |
@@ -27,14 +28,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from loadtests.ending import run
 from loadtests.keeping import RESULTS, keep
 from loadtests.machine import Result
+from loadtests.media import cached
 from loadtests.media.browser import NoBrowser, chromium
 from loadtests.media.crowd import ARRIVE_S, LISTEN_S, crowd
 from loadtests.media.demand import loop
-from loadtests.media.figures import FEW, MANY, Measured, figures_of, goals_of, rows_of
+from loadtests.media.figures import FEW, MANY, Measured, figures_of, goals_of, rows_of, stream_figures
 from loadtests.media.firsts import CHROMIUM, HTTP, OpenPlayer, Sampler, http_player
 from loadtests.media.ladder import compare
 from loadtests.media.pictures import draw_media
@@ -51,10 +54,11 @@ SECONDS_MAX = 1_290.0
 """Nothing is begun that would end later, so that a slow machine is done within 22 minutes as well."""
 SETTING_UP_S = 10.0
 """What a crowd needs beside the time for which it listens: its scripts, and its last requests."""
+CACHED_MINUTES = 1
 OTHERS_CORES_MAX = 0.1
 BEGAN_S = time.monotonic()
 CLIENTS = (2, 4, 8)
-QUICK = {"minutes": 5, "rounds": 1, "ladder_rounds": 1, "seconds": 2.0, "crowds": "5,10"}
+QUICK = {"minutes": 5, "rounds": 1, "ladder_rounds": 1, "seconds": 2.0, "crowds": "5,10", "cached_seconds": 1.0}
 
 
 class Bench:
@@ -71,10 +75,15 @@ class Bench:
     def note_others(self, others: Others) -> None:
         """How far the figures are those of an idle machine."""
         self.measured.others_cores = others.cores()
-        if self.measured.others_cores > OTHERS_CORES_MAX:
-            self._note(
-                f"The machine was not idle: others used {self.measured.others_cores:.1f} of its cores meanwhile."
-            )
+        self._note(not_idle(self.measured.others_cores))
+
+    async def cached(self, maker: Maker) -> None:
+        """Before anything is encoded, as no encoder may run beside it."""
+        await self._place.know(KINDS[0], await maker.mp3(CACHED_MINUTES))
+        script, others = await self._place.fresh(KINDS[0]), Others()
+        rounds = await cached.compare(self._place, script, cached.ROUNDS, self._options.cached_seconds)
+        self.measured.cached, self.measured.cached_others_cores = rounds, others.cores()
+        say(f"cached GET /stream: {', '.join(f'{each.ratio:.3f}' for each in rounds)} of the bare handler's requests/s")
 
     async def ladder(self, maker: Maker) -> None:
         file = await maker.mp3(min(LADDER_MINUTES, self._options.minutes))
@@ -149,6 +158,12 @@ class Bench:
             self.measured.notes.append(what)
 
 
+def not_idle(others_cores: float) -> str | None:
+    if others_cores <= OTHERS_CORES_MAX:
+        return None
+    return f"The machine was not idle: others used {others_cores:.1f} of its cores meanwhile."
+
+
 def say(text: str) -> None:
     print(f"{time.monotonic() - BEGAN_S:5.0f} s  {text}", file=sys.stderr, flush=True)
 
@@ -167,6 +182,9 @@ async def measure(options: argparse.Namespace) -> Measured:
     others = Others()
     async with started(options) as (bench, maker):
         say("ready")
+        await bench.cached(maker)
+        if options.only == "cached":
+            return bench.measured
         await bench.ladder(maker)
         began_s = time.monotonic()
         sources = await maker.sources(options.minutes)
@@ -189,6 +207,8 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each number of clients who ask all the time")
     parser.add_argument("--crowds", default=f"{FEW},{MANY}", help="listeners that come within 10 s")
     parser.add_argument("--listen-s", type=float, default=LISTEN_S, help="how long each of a crowd listens")
+    parser.add_argument("--cached-seconds", type=float, default=cached.SECONDS, help="of each server and round")
+    parser.add_argument("--only", choices=["cached"], help="this part alone; other results stay as they were kept")
     parser.add_argument("--quick", action="store_true", help="a little of everything, to see whether it works")
     parser.add_argument("--keep", action="store_true", help="write the results that the documentation quotes")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the plot")
@@ -203,9 +223,26 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> None:
     options = options_of(sys.argv[1:])
     measured = run(measure(options))
-    figures = figures_of(measured)
+    arguments = {name: given for name, given in vars(options).items() if name != "results"}
+    say_stream(measured, arguments, options.results if options.keep else None)
+    if options.only is None:
+        say_media(measured, arguments, options.results if options.keep else None)
+
+
+def say_stream(measured: Measured, arguments: dict[str, Any], folder: Path | None) -> None:
+    """The cached `GET /stream`: kept in `folder`, and its line."""
+    figures, note = stream_figures(measured), not_idle(measured.cached_others_cores)
+    result = Result("stream", figures, goals_of(figures))
+    if folder is not None:
+        wanted = {"cached_seconds": arguments["cached_seconds"]}
+        say_kept(keep(result, wanted, [], folder, notes=[note] if note else []))
+    print(result.line())
+
+
+def say_media(measured: Measured, arguments: dict[str, Any], folder: Path | None) -> None:
+    """All the rest: its rows, kept in `folder`, and its line."""
+    figures, rows = figures_of(measured), rows_of(measured)
     result = Result("media", figures, goals_of(figures))
-    rows = rows_of(measured)
     for row in rows:
         print(
             f"{row.name:<60} {row.count:>5} {row.failed:>4} {row.p50_ms:>9g} {row.p95_ms:>9g} {row.p99_ms:>9g} ms",
@@ -213,17 +250,14 @@ def main() -> None:
         )
     for what in measured.notes:
         say(what)
-    if options.keep:
-        kept = keep(
-            result,
-            {name: given for name, given in vars(options).items() if name != "results"},
-            rows,
-            options.results,
-            draw=lambda title, path: draw_media(measured, title, path),
-            notes=measured.notes,
-        )
-        say(f"Written: {', '.join(map(str, kept))}")
+    if folder is not None:
+        draw = partial(draw_media, measured)
+        say_kept(keep(result, arguments, rows, folder, draw=draw, notes=measured.notes))
     print(result.line())
+
+
+def say_kept(paths: Sequence[Path]) -> None:
+    say(f"Written: {', '.join(map(str, paths))}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,15 @@ from tests.support.scaling import Kept, markdown
 
 RESULTS = Path(__file__).parents[2] / "loadtests" / "results"
 NOT_YET = "No run has been kept yet: `python3 dev.py bench media --keep`."
+STREAM_NOT_YET = "No run has been kept yet: `python3 dev.py bench media --only cached --keep`."
+STREAM_TITLES = {
+    "cached_playhead_per_s": "cached `GET /stream` a second, one server process",
+    "cached_bare_per_s": "one bare aiohttp handler with the same JSON",
+    "cached_ratio": "playhead's requests/s as a share of the bare handler's",
+    "cached_playhead_cpu_us": "CPU for a request, the server's process (µs)",
+    "cached_databases_cpu_us": "PostgreSQL and Valkey beside it (µs)",
+    "cached_bare_cpu_us": "the bare handler's process (µs)",
+}
 
 
 def kept(name: str) -> Kept | None:
@@ -90,6 +99,19 @@ def encoding() -> str:
     return markdown(["", "seen", "goal"], rows)
 
 
+def stream() -> str:
+    """The cached `GET /stream` beside a bare handler, from a result of its own."""
+    run = kept("stream")
+    if run is None:
+        return STREAM_NOT_YET
+    rows = [
+        [title, _number(run["figures"][name]), _goal(run, name)]
+        for name, title in STREAM_TITLES.items()
+        if name in run["figures"]
+    ]
+    return f"{_seen(run)}\n\n{markdown(['', 'seen', 'goal'], rows)}{_notes(run)}"
+
+
 def _titles(figures: dict[str, float]) -> dict[str, str]:
     """What the figures are called, in the order of the table."""
     titles = {
@@ -121,4 +143,4 @@ def _titles(figures: dict[str, float]) -> dict[str, str]:
     return titles | {"ffmpeg_mb_max": "memory of one ffmpeg at most (MiB)"}
 
 
-TABLES = {"sounds": sounds, "formats": formats, "encoding": encoding}
+TABLES = {"sounds": sounds, "formats": formats, "encoding": encoding, "stream": stream}

@@ -118,6 +118,7 @@ async def test_what_cannot_be_stored_is_heard_all_the_same(
     assert len(told) >= 2 and "No space left" in told[0]["error"]
     assert await stored(storage, script, 1) is None
     assert await demand.segment(script, FIRST_RUNG, 1) == heard[0], "who comes later"
+    assert len(demand._tasks) == 1, "and is given what was made"
     await demand.stop()
 
 

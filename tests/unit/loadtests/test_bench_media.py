@@ -2,6 +2,7 @@
 
 To renew them: python -m tests.unit.loadtests.test_bench_media"""
 
+import asyncio
 import random
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from loadtests.bench_media import options_of
+from loadtests.media.cached import Answers as CachedAnswers
+from loadtests.media.cached import Asking, CachedRound, Pace
 from loadtests.media.crowd import BUFFER_S, Buffer, Crowd
 from loadtests.media.demand import APART_SEGMENTS, Loop, places
-from loadtests.media.figures import Measured, figures_of, goals_of, rows_of
+from loadtests.media.figures import Measured, figures_of, goals_of, rows_of, stream_figures
 from loadtests.media.firsts import FIRST_COLD, HTTP, SEEK_COLD, SEEK_FIRST_SEGMENT, random_segment
 from loadtests.media.ladder import Round, Run, bare_arguments
 from loadtests.media.listener import SEGMENT_S, Answers, parsed
@@ -91,6 +94,33 @@ def test_what_was_not_measured_has_neither_figure_nor_goal() -> None:
     assert figures_of(Measured()) == {"others_cores": 0.0} and goals_of({}) == {} and rows_of(Measured()) == []
 
 
+def test_the_cached_stream_is_compared_round_by_round() -> None:
+    rounds = [CachedRound(Pace(per_s, 500.0, 200.0), Pace(2_000.0, 100.0)) for per_s in (1_199.0, 1_201.0, 900.0)]
+    figures = stream_figures(Measured(cached=rounds))
+    assert (figures["cached_playhead_per_s"], figures["cached_bare_per_s"]) == (1_199, 2_000)
+    assert (figures["cached_playhead_cpu_us"], figures["cached_databases_cpu_us"]) == (500, 200)
+    assert [(goal.value, goal.met) for goal in goals_of(figures).values()] == [(0.6, True)]
+    assert not goals_of({**figures, "cached_ratio": 0.599})["cached_ratio"].met
+
+
+def test_an_answer_may_come_in_pieces_and_one_that_is_not_cached_ends_the_clients() -> None:
+    class Wire(asyncio.WriteTransport):
+        sent = 0
+
+        def write(self, data: object) -> None:
+            self.sent += 1
+
+    answers, wire = CachedAnswers(length=5), Wire()
+    client = Asking(b"GET", answers)
+    client.connection_made(wire)
+    for piece in (b"HTTP/1.1 200 OK\r\nContent-Le", b"ngth: 5\r\n", b"\r\n12", b"345"):
+        assert (answers.good, wire.sent) == (0, 1)
+        client.data_received(piece)
+    assert (answers.good, wire.sent) == (1, 2)
+    client.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n123456")
+    assert (answers.good, len(answers.bad), wire.sent) == (1, 1, 2)
+
+
 def test_the_picture_is_the_same_for_the_same_figures(measured: Measured, tmp_path: Path) -> None:
     for name in ("one.svg", "other.svg"):
         draw_media(measured, "a title", tmp_path / name)
@@ -148,7 +178,7 @@ def test_the_figures_in_the_documentation_are_those_that_were_kept(name: str) ->
 
 def test_before_a_run_was_kept_the_tables_say_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media_tables, "RESULTS", tmp_path)
-    assert {make() for make in TABLES.values()} == {media_tables.NOT_YET}
+    assert {make() for make in TABLES.values()} == {media_tables.NOT_YET, media_tables.STREAM_NOT_YET}
 
 
 if __name__ == "__main__":
