@@ -1,4 +1,4 @@
-"""A bare aiohttp server with one handler, beside which playhead's is measured: `python -m loadtests.media.bare_server JSON`.
+"""One handler on bare aiohttp, to be measured beside ours: `python -m loadtests.media.bare_server JSON`.
 
 It makes that JSON anew for each request, and looks at nothing. Prints its port, and serves until its input ends.
 """
@@ -10,7 +10,6 @@ import sys
 from aiohttp import web
 
 from loadtests.media.place import API
-
 
 compact = json.JSONEncoder(separators=(",", ":")).encode
 """As long as what playhead says."""

@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 import psutil
@@ -136,8 +137,7 @@ async def _pace(port: int, pid: int, length: int, requests: Sequence[bytes], sec
     """What the server at `port` answers; the first second is not counted."""
     loop, answers = asyncio.get_running_loop(), Answers(length)
     connected = [
-        await loop.create_connection(lambda request=request: Asking(request, answers), "127.0.0.1", port)
-        for request in requests
+        await loop.create_connection(partial(Asking, request, answers), "127.0.0.1", port) for request in requests
     ]
     try:
         await asyncio.sleep(WARM_UP_S)

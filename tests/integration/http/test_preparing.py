@@ -69,7 +69,8 @@ class TestBeforehand:
         played = await anna.play(script["script_id"], position=8 * SEGMENT_S)
         await _until_encoded(world, script, 8)
         await _until_idle(demand)
-        assert (await anna.post("/seek", {"session_id": played["session_id"], "position": 25 * SEGMENT_S})).status == 200
+        seek = {"session_id": played["session_id"], "position": 25 * SEGMENT_S}
+        assert (await anna.post("/seek", seek)).status == 200
         await _until_encoded(world, script, 25)
         assert not await world.services.storage.exists(_key(script, 0))
         assert not await world.services.storage.exists(_key(script, 24))

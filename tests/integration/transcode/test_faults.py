@@ -1,4 +1,4 @@
-"""What goes wrong while segments are made, on demand and by the worker: a full disk, an encoder that is killed or hangs.
+"""What goes wrong while segments are made, on demand and by the worker: a full disk, encoders that are killed or hang.
 
 The encoder is real, behind a script that slows it down or lets it hang for as long as a file is there.
 """
@@ -103,12 +103,17 @@ async def whole(programs: Programs, path: Path, first: int) -> bytes:
 
 
 async def test_what_cannot_be_stored_is_heard_all_the_same(
-    programs: Programs, storage: LocalStorage, script: Script, metrics: Metrics, source: SourceMaker
+    programs: Programs,
+    storage: LocalStorage,
+    script: Script,
+    metrics: Metrics,
+    source: SourceMaker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def full(_key: str, _body: bytes) -> bool:
         raise StorageFailed("No space left on device")
 
-    storage.put = full  # type: ignore[method-assign]
+    monkeypatch.setattr(storage, "put", full)
     encoder = Encoder(programs, unread_bytes_max=UNREAD_BYTES_MAX, coder="fast")
     demand = Demand(encoder, storage, OwnClaims(), metrics, slots=1)
     with capture_logs() as lines:
