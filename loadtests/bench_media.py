@@ -80,8 +80,8 @@ class Bench:
     async def cached(self, maker: Maker) -> None:
         """Before anything is encoded, as no encoder may run beside it."""
         await self._place.know(KINDS[0], await maker.mp3(CACHED_MINUTES))
-        script, others = await self._place.fresh(KINDS[0]), Others()
-        rounds = await cached.compare(self._place, script, cached.ROUNDS, self._options.cached_seconds)
+        others = Others()
+        rounds = await cached.compare(self._place, KINDS[0], cached.ROUNDS, self._options.cached_seconds)
         self.measured.cached, self.measured.cached_others_cores = rounds, others.cores()
         say(f"cached GET /stream: {', '.join(f'{each.ratio:.3f}' for each in rounds)} of the bare handler's requests/s")
 

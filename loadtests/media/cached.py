@@ -3,8 +3,10 @@
     clients ── keep-alive ──► playhead: token, pace, visibility in PostgreSQL, cache, a signature of one's own
             └─ the same ────► `bare_server`: nothing of that
 
-Each client asks again as soon as it is answered. All share this machine's cores: the clients, which are this process
-and read no more than they must, and PostgreSQL and Valkey, which only playhead asks.
+Twice: of a script for everybody, whose row is read once for all who ask at the same moment, and each client of a script
+of its own, of which PostgreSQL says by row level security, request by request, who may hear it. Each client asks again
+as soon as it is answered. All share this machine's cores: the clients, which are this process and read no more than
+they must, and PostgreSQL and Valkey, which only playhead asks.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ import json
 import os
 import re
 import sys
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +25,6 @@ import psutil
 
 from loadtests.holding.usage import Usage, family
 from loadtests.media.place import API, Place
-from playhead.db import Script
 
 CLIENTS = 32
 """Each a listener of its own, as listeners are paced."""
@@ -44,15 +46,20 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class CachedRound:
-    """Both, one after the other."""
+    """One after the other: a script for everybody, a script of one's own, the bare handler."""
 
-    playhead: Pace
+    shared: Pace
+    own: Pace
     bare: Pace
 
     @property
     def ratio(self) -> float:
         """How many requests playhead answered for one of the bare handler."""
-        return self.playhead.per_s / self.bare.per_s
+        return self.shared.per_s / self.bare.per_s
+
+    @property
+    def own_ratio(self) -> float:
+        return self.own.per_s / self.bare.per_s
 
 
 class Answers:
@@ -102,28 +109,37 @@ class Asking(asyncio.Protocol):
             self._answers.bad.append(f"the connection was closed: {error}".encode())
 
 
-async def compare(place: Place, script: Script, rounds: int, seconds: float) -> list[CachedRound]:
+async def compare(place: Place, kind: str, rounds: int, seconds: float) -> list[CachedRound]:
     """`rounds` of them, who begins by turns. Raises RuntimeError where an answer is not what it should be."""
-    tokens = [place.listener_token() for _ in range(CLIENTS)]
-    body = await _cached_answer(f"{place.url}{API}/stream/{script.script_id}", tokens[0])
-    requests = [_request(f"{API}/stream/{script.script_id}", token) for token in tokens]
+    listeners = [str(uuid.uuid4()) for _ in range(CLIENTS)]
+    shared = await place.fresh(kind)
+    own = [await place.fresh(kind, listener_id) for listener_id in listeners]
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
+    requests: dict[str, list[bytes]] = {"shared": [], "own": []}
+    async with aiohttp.ClientSession(place.url, timeout=timeout) as http:
+        for listener_id, script in zip(listeners, own, strict=True):
+            token = place.system.token(listener_id)
+            for name, each in (("shared", shared), ("own", script)):
+                path = f"{API}/stream/{each.script_id}"
+                answer = await _cached_answer(http, path, token)
+                requests[name].append(_request(path, token))
+    requests["bare"] = requests["shared"]
     done = []
-    async with _bare(body.decode()) as (bare_port, bare_pid):
-        servers = {"playhead": (place.system.ports[0], place.server.pid), "bare": (bare_port, bare_pid)}
+    async with _bare(answer.decode()) as bare:
+        playhead = place.system.ports[0], place.server.pid
+        servers = {"shared": playhead, "own": playhead, "bare": bare}
         for number in range(rounds):
             names = sorted(servers, reverse=number % 2 == 0)
-            seen = {name: await _pace(*servers[name], len(body), requests, seconds) for name in names}
-            done.append(CachedRound(**seen))
+            paces = {name: await _pace(*servers[name], len(answer), requests[name], seconds) for name in names}
+            done.append(CachedRound(**paces))
     return done
 
 
-async def _cached_answer(url: str, token: str) -> bytes:
+async def _cached_answer(http: aiohttp.ClientSession, path: str, token: str) -> bytes:
     """The answer as it is once it is cached."""
-    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout, headers={"Authorization": f"Bearer {token}"}) as http:
-        for _ in range(2):
-            async with http.get(url) as answer:
-                body = await answer.read()
+    for _ in range(2):
+        async with http.get(path, headers={"Authorization": f"Bearer {token}"}) as answer:
+            body = await answer.read()
     if not json.loads(body).get("cached"):
         raise RuntimeError(f"GET /stream is not cached: {body.decode()}")
     return body

@@ -143,13 +143,16 @@ class Place:
         measures = [field.name for field in fields(Source) if field.default is MISSING]
         self._uploaded[kind] = Source(**{name: getattr(script, name) for name in measures})
 
-    async def fresh(self, kind: str) -> Script:
-        """A script of that source, which nobody has encoded, and no worker has heard of."""
+    async def fresh(self, kind: str, own_of: str | None = None) -> Script:
+        """A script of that source, which nobody has encoded, and no worker has heard of.
+
+        For everybody, or for the listener `own_of` alone.
+        """
         created = await self.scripts.create(
-            {"sub": str(uuid.uuid4())},
+            {"sub": own_of or str(uuid.uuid4())},
             script_id=str(uuid.uuid4()),
             title=kind,
-            visibility="listeners",
+            visibility="private" if own_of else "listeners",
             source=self._uploaded[kind],
         )
         assert created.script is not None

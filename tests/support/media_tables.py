@@ -12,12 +12,16 @@ RESULTS = Path(__file__).parents[2] / "loadtests" / "results"
 NOT_YET = "No run has been kept yet: `python3 dev.py bench media --keep`."
 STREAM_NOT_YET = "No run has been kept yet: `python3 dev.py bench media --only cached --keep`."
 STREAM_TITLES = {
-    "cached_playhead_per_s": "cached `GET /stream` a second, one server process",
-    "cached_bare_per_s": "one bare aiohttp handler with the same JSON",
-    "cached_ratio": "playhead's requests/s as a share of the bare handler's",
-    "cached_playhead_cpu_us": "CPU for a request, the server's process (µs)",
-    "cached_databases_cpu_us": "PostgreSQL and Valkey beside it (µs)",
-    "cached_bare_cpu_us": "the bare handler's process (µs)",
+    "cached_bare_per_s": "one bare aiohttp handler, requests a second",
+    "cached_bare_cpu_us": "CPU of its process for one (µs)",
+    "cached_shared_per_s": "one server process, a script for everybody: cached `GET /stream` a second",
+    "cached_ratio": "as a share of the bare handler's",
+    "cached_shared_cpu_us": "CPU of the server's process for one (µs)",
+    "cached_shared_databases_cpu_us": "of PostgreSQL and Valkey (µs)",
+    "cached_own_per_s": "each client a script of its own: a second",
+    "cached_own_ratio": "as a share of the bare handler's",
+    "cached_own_cpu_us": "CPU of the server's process for one (µs)",
+    "cached_own_databases_cpu_us": "of PostgreSQL and Valkey (µs)",
 }
 
 
