@@ -11,7 +11,7 @@ from playhead.playback.rejections import REASONS
 from playhead.runtime.metrics import create_metrics
 from playhead.runtime.settings import Settings, environment_name
 
-ALIASES = {"database_url": "DATABASE_URL", "redis_url": "REDIS_URL"}
+ALIASES = {"database_url": "DATABASE_URL", "media_url": "PLAYHEAD_CDN_BASE_URL", "redis_url": "REDIS_URL"}
 
 
 def settings_text(settings: Settings) -> str:

@@ -6,12 +6,11 @@ A command names the settings that it cannot do without (`load(required=…)`), s
 
 import ipaddress
 import json
-import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from playhead.runtime import database_urls, redis_urls
@@ -19,11 +18,12 @@ from playhead.runtime.bucket_urls import bucket_and_prefix
 from playhead.runtime.cores import usable_cores
 from playhead.runtime.jwt_keys import check_jwt_key
 from playhead.runtime.limits import COMMAND_RATE
+from playhead.runtime.variables import ENV_PREFIX, aliased, aliases, any_set, disagreements, explained
 
-ENV_PREFIX = "PLAYHEAD_"
 SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
 PROCESSES_MAX = 128
+ENCODER_SLOTS_MAX = 64
 SOURCE_BYTES_MAX = 4 * 1024**3  # of one that was decoded first: a cache of sources must have room for it
 JWT_OTHER_KEYS_MAX = 3
 """A token that none of them has signed is checked with each."""
@@ -36,10 +36,6 @@ class SettingsError(Exception):
     """The settings do not fit. Correct the variables that are listed and start again."""
 
 
-def _aliased(name: str) -> AliasChoices:
-    return AliasChoices(ENV_PREFIX + name, name)
-
-
 class Settings(BaseSettings):
     """The effective settings of one process."""
 
@@ -47,7 +43,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(
         None,
-        validation_alias=_aliased("DATABASE_URL"),
+        validation_alias=aliased("DATABASE_URL"),
         description="PostgreSQL with the owner's login; used by `migrate`, and to derive the other two logins.",
     )
     database_app_url: SecretStr | None = Field(
@@ -77,7 +73,7 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        validation_alias=_aliased("REDIS_URL"),
+        validation_alias=aliased("REDIS_URL"),
         description="Valkey 8+ or Redis 7+, whose maxmemory-policy must be noeviction: redis://, rediss:// or unix://; "
         "or its sentinels: redis+sentinel://user:password@host:26379,host:26379/service/db (rediss+sentinel: for TLS); "
         "or some servers of a cluster: redis+cluster://user:password@host:6379,host:6379 (rediss+cluster: for TLS).",
@@ -120,7 +116,9 @@ class Settings(BaseSettings):
         description="How clients reach this server: for stream URLs, and its pages may connect; default http://HOST:PORT.",
     )
     media_url: str | None = Field(
-        None, description="Where clients fetch media, when a CDN stands in front; default: public_url."
+        None,
+        validation_alias=aliased("MEDIA_URL", "PLAYHEAD_CDN_BASE_URL"),
+        description="Where clients fetch media, when a CDN stands in front; default: public_url.",
     )
     player_dir: Path | None = Field(
         None, description="Folder of the built player page; default: player/dist of the repository."
@@ -153,7 +151,13 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes of files that one listener may keep here whose token lacks `scripts:write`; 0: no limit.",
     )
-    encoder_slots: int = Field(2, ge=1, le=64, description="ffmpeg processes that a worker runs at once.")
+    encoder_slots: int = Field(
+        0,
+        ge=0,
+        le=ENCODER_SLOTS_MAX,
+        validate_default=True,
+        description="Encoders (ffmpeg) that a worker runs at once; 0: one for each core that it may use.",
+    )
     job_attempts_max: int = Field(
         3, ge=1, le=20, description="Times a transcode is tried before the script is marked failed."
     )
@@ -283,6 +287,11 @@ class Settings(BaseSettings):
             raise ValueError("must be 1 where PLAYHEAD_STORE is memory, as processes share sessions through Redis")
         return value
 
+    @field_validator("encoder_slots")
+    @classmethod
+    def _slots(cls, value: int) -> int:
+        return value or min(usable_cores(), ENCODER_SLOTS_MAX)
+
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
@@ -353,24 +362,20 @@ def environment_name(field: str) -> str:
     return ENV_PREFIX + field.upper()
 
 
-def _explain(error: Mapping[str, Any]) -> str:
-    location = [str(part) for part in error["loc"]]
-    field = location[0] if location else ""
-    if not field:
-        return f"{error['msg'].removeprefix('Value error, ')}"
-    name = field.upper() if field.upper().startswith(ENV_PREFIX) else environment_name(field)
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
-
-
 def load(required: Collection[str] = (), **overrides: Any) -> Settings:
     """Settings from the environment, with `overrides` (by field name) on top.
 
     Raises SettingsError that lists every wrong and every missing variable, one a line, without any value.
     """
+    problems = disagreements(field for name, field in Settings.model_fields.items() if name not in overrides)
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        problems = [_explain(row) for row in error.errors(include_input=False, include_url=False)]
+        problems += [
+            explained(row, Settings.model_fields.values())
+            for row in error.errors(include_input=False, include_url=False)
+        ]
+    if problems:
         missing = [_lacking(name) for name in required if not overrides.get(name) and not _in_environment(name)]
         raise SettingsError(_listed("The settings do not fit:", [*problems, *missing])) from None
     missing = [_lacking(name) for name in required if not getattr(settings, name) and not _spared(settings, name)]
@@ -393,7 +398,5 @@ def _lacking(name: str) -> str:
 
 
 def _in_environment(name: str) -> bool:
-    """Whether a variable sets this field, by either of its names; they are read without regard to case."""
-    alias = Settings.model_fields[name].validation_alias
-    names = {environment_name(name), *(alias.choices if isinstance(alias, AliasChoices) else ())}
-    return any(value and variable.upper() in names for variable, value in os.environ.items())
+    """Whether a variable sets this field, by any of its names."""
+    return any_set({environment_name(name), *aliases(Settings.model_fields[name])})

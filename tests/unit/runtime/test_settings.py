@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from playhead.runtime import settings as settings_module
 from playhead.runtime.cores import usable_cores
-from playhead.runtime.settings import PROCESSES_MAX, SECRET_BYTES_MIN, Settings, SettingsError, environment_name, load
+from playhead.runtime.settings import (
+    ENCODER_SLOTS_MAX,
+    PROCESSES_MAX,
+    SECRET_BYTES_MIN,
+    Settings,
+    SettingsError,
+    environment_name,
+    load,
+)
 
 SECRET = "s3cret-" + "x" * SECRET_BYTES_MIN
 SHORT_SECRET = "tiny-s3cret"
@@ -19,7 +28,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
     """An environment in which nothing of ours is set."""
     for field in Settings.model_fields:
         monkeypatch.delenv(environment_name(field), raising=False)
-    for alias in ("DATABASE_URL", "REDIS_URL"):
+    for alias in ("DATABASE_URL", "REDIS_URL", "PLAYHEAD_CDN_BASE_URL"):
         monkeypatch.delenv(alias, raising=False)
     yield monkeypatch
 
@@ -67,6 +76,26 @@ def test_the_usual_names_work_and_ours_come_before_them(
     assert getattr(load([field]), field).get_secret_value() == f"{scheme}://theirs"
     environment.setenv(f"PLAYHEAD_{alias}", f"{scheme}://ours")
     assert getattr(load([field]), field).get_secret_value() == f"{scheme}://ours"
+
+
+def test_where_media_are_has_two_names_that_must_agree(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("playhead_cdn_base_url", "https://cdn.example/media/")
+    assert load(["media_url"]).media_base_url == "https://cdn.example/media"
+    environment.setenv("PLAYHEAD_MEDIA_URL", "https://cdn.example/media")
+    assert load().media_base_url == "https://cdn.example/media"
+    environment.setenv("PLAYHEAD_MEDIA_URL", "https://me:s3cret@other.example")
+    environment.setenv("PLAYHEAD_PORT", "x")
+    told = problems()
+    assert [line.split(":")[0] for line in told] == ["  PLAYHEAD_CDN_BASE_URL", "  PLAYHEAD_PORT"]
+    assert "PLAYHEAD_MEDIA_URL" in told[0] and "cdn.example" not in told[0] and "s3cret" not in told[0]
+    assert load(media_url="https://mine.example", port=1).media_base_url == "https://mine.example"
+
+
+@pytest.mark.parametrize("name", ["PLAYHEAD_MEDIA_URL", "PLAYHEAD_CDN_BASE_URL"])
+def test_a_wrong_place_of_media_is_told_by_the_name_that_was_set(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "ftp://cdn.example")
+    (problem,) = problems()
+    assert problem.startswith(f"  {name}: ") and "http://" in problem
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_APP_URL", "DATABASE_SERVICE_URL", "REDIS_URL"])
@@ -214,6 +243,28 @@ def test_at_their_limits_there_may_be_so_many_processes(environment: pytest.Monk
 def test_nought_is_one_process_for_each_core_and_one_where_sessions_are_in_memory() -> None:
     assert load(processes=0).processes == usable_cores()
     assert load(processes=0, store="memory").processes == 1
+
+
+@pytest.mark.parametrize("slots", [1, ENCODER_SLOTS_MAX])
+def test_at_their_limits_a_worker_may_have_so_many_encoders(environment: pytest.MonkeyPatch, slots: int) -> None:
+    environment.setenv("PLAYHEAD_ENCODER_SLOTS", str(slots))
+    assert load().encoder_slots == slots
+
+
+@pytest.mark.parametrize("slots", [-1, ENCODER_SLOTS_MAX + 1])
+def test_past_their_limits_it_may_not_have_them(environment: pytest.MonkeyPatch, slots: int) -> None:
+    environment.setenv("PLAYHEAD_ENCODER_SLOTS", str(slots))
+    (problem,) = problems()
+    assert problem.startswith("  PLAYHEAD_ENCODER_SLOTS: ")
+
+
+@pytest.mark.parametrize(("cores", "slots"), [(1, 1), (2, 2), (16, 16), (ENCODER_SLOTS_MAX + 1, ENCODER_SLOTS_MAX)])
+def test_a_worker_has_an_encoder_for_each_core_unless_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, cores: int, slots: int
+) -> None:
+    monkeypatch.setattr(settings_module, "usable_cores", lambda: cores)
+    assert load().encoder_slots == load(encoder_slots=0).encoder_slots == slots
+    assert load(encoder_slots=3).encoder_slots == 3
 
 
 @pytest.mark.parametrize("processes", [-1, PROCESSES_MAX + 1])
