@@ -12,8 +12,7 @@ from playhead.db import Creation, Script, ScriptRepository, Source, Visibility
 from playhead.media import media_version, source_key
 from playhead.runtime.settings import Settings
 from playhead.storage import Storage, Upload
-from playhead.transcode import Ingest, PrepareQueue, Refusal
-from playhead.transcode.probe import ProbeFailed
+from playhead.transcode import Ingest, PrepareQueue, ProbeFailed, Refusal
 
 READ_BYTES = 1024 * 1024
 

@@ -33,7 +33,7 @@ from playhead.db import BookmarkRepository, Database, ScriptRepository, Source
 from playhead.engine.front import Site
 from playhead.http.app import create_app
 from playhead.http.health import OK, PROCESS, Check, process_check, run_checks
-from playhead.http.services import Services, Unplayable
+from playhead.http.services import Services, Unmeasured, Unplayable
 from playhead.realtime.server import RealtimeServer
 from playhead.realtime.websocket_only import websocket_only
 from playhead.runtime.clock import Clock
@@ -42,7 +42,7 @@ from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.announcements import Announcements
 from playhead.storage import Storage
-from playhead.transcode import Ingest, PrepareQueue, Refusal
+from playhead.transcode import Ingest, PrepareQueue, ProbeFailed, Refusal
 
 GC_ALLOCATIONS = 50_000
 """Sockets and sessions are hundreds of thousands of objects that stay, and what a command makes is in no cycle. To look
@@ -201,7 +201,10 @@ class UploadIngest:
         self._ingest = ingest
 
     async def __call__(self, source_key: str, source_bytes: int, media_version: str) -> Source | Unplayable:
-        measured = await self._ingest(source_key, media_version)
+        try:
+            measured = await self._ingest(source_key, media_version)
+        except ProbeFailed as error:
+            raise Unmeasured(str(error)) from error
         return Unplayable(measured.reason) if isinstance(measured, Refusal) else measured
 
 

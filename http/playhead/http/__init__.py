@@ -7,7 +7,7 @@ How it works: `routes.py` binds each method and path to a model and a use case; 
 
 from playhead.http.app import create_app
 from playhead.http.health import Check, NotReady, clock_check, process_check, valkey_check
-from playhead.http.services import Enqueue, Ingest, Services, Unplayable
+from playhead.http.services import Enqueue, Ingest, Services, Unmeasured, Unplayable
 
 __all__ = [
     "Check",
@@ -15,6 +15,7 @@ __all__ = [
     "Ingest",
     "NotReady",
     "Services",
+    "Unmeasured",
     "Unplayable",
     "clock_check",
     "create_app",

@@ -14,6 +14,7 @@ from playhead.db import DATABASE_AWAY, DatabaseUnavailable, InvalidValue
 from playhead.http.decoding import Incomplete
 from playhead.http.problems import PROBLEM_CODE, HttpCode, Refused, problem, respond
 from playhead.http.route import API, Route
+from playhead.http.services import Unmeasured
 from playhead.playback.rejections import Code
 from playhead.runtime.metrics import Metrics
 from playhead.sessions.store import StoreUnavailable
@@ -31,6 +32,10 @@ MEDIA_METHODS = "GET, HEAD"
 MEDIA_HEADERS = "Range"
 API_EXPOSED = "Location, Retry-After"
 MEDIA_EXPOSED = "Content-Length, Content-Range, ETag, Retry-After"
+UNMEASURED = (
+    "The file could not be measured now, for a reason of the server's, and no script was made or changed. Send it "
+    "again in a moment; of an upload in parts `Content-Range: bytes */<size>` is enough."
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -107,6 +112,9 @@ async def answer_with_problems(request: web.Request, handler: Handler) -> web.St
     except StorageFailed as error:
         log.error("The storage failed.", action="storage_failed", error=str(error))
         return respond(problem(Code.UNAVAILABLE, "The storage cannot be read or written now. Try again in a moment."))
+    except Unmeasured as error:
+        log.error("A file could not be measured.", action="upload_unmeasured", error=str(error))
+        return respond(problem(Code.UNAVAILABLE, UNMEASURED))
     except Exception:
         log.exception("A request failed.", action="request_failed", route=request.match_info.route.name)
         return respond(problem(Code.INTERNAL))

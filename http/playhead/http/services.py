@@ -33,11 +33,18 @@ class Unplayable:
     reason: str
 
 
+class Unmeasured(Exception):
+    """A file could not be measured here and now, and is not to blame. The text is for the log."""
+
+
 class Ingest(Protocol):
     """Measures an upload that lies in the storage."""
 
     async def __call__(self, source_key: str, source_bytes: int, media_version: str) -> Source | Unplayable:
-        """Everything that a script's row says of its source, which may lie under another key from now on."""
+        """Everything that a script's row says of its source, which may lie under another key from now on.
+
+        May raise StorageFailed and Unmeasured; then the source is where it was.
+        """
         ...
 
 

@@ -8,8 +8,7 @@ import pytest
 from playhead.db import Source
 from playhead.media import Grid, source_key
 from playhead.storage import LocalStorage, ObjectMissing
-from playhead.transcode import Encoder, EncoderSource, Ingest, Programs, Refusal, RefusalKind
-from playhead.transcode.probe import ProbeFailed
+from playhead.transcode import Encoder, EncoderSource, Ingest, ProbeFailed, Programs, Refusal, RefusalKind
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_encoder import DURATION_S, SAME_MAX, SHIFTED_MIN, encoded_alone
 from tests.support.audio import Kind, decoded, decoded_length, error, ffmpeg, joined, reference

@@ -13,6 +13,7 @@ import pytest
 from playhead.media import FIRST_RUNG
 from playhead.storage import DISK_RESERVE_BYTES, LocalStorage, StorageFailed
 from playhead.transcode import EncodeFailed, Encoder, Ingest, Programs, Refusal, RefusalKind, encoder
+from playhead.transcode import programs as programs_module
 from playhead.transcode.arguments import conform_arguments
 from playhead.transcode.probe import measure
 from playhead.transcode.processes import PASSED_ON, run
@@ -79,9 +80,18 @@ async def test_a_small_file_that_asks_for_much_memory_is_refused_and_does_not_ge
     assert most_kib * 1_024 < MEMORY_BYTES_MAX * 1.1
 
 
-async def test_a_program_past_its_seconds_of_cpu_is_killed(limited: Programs) -> None:
-    command = limited.command(["sh", "-c", "while :; do :; done"], Limits(cpu_s=1))
-    assert (await run(command, timeout_s=30, output_bytes_max=0)).code == -signal.SIGKILL
+@pytest.mark.parametrize(
+    ("work", "ended_by"),
+    [("while :; do :; done", signal.SIGXCPU), ("trap '' XCPU; while :; do :; done", signal.SIGKILL)],
+    ids=["as any", "one that will not end"],
+)
+async def test_a_program_past_its_seconds_of_cpu_is_ended(
+    work: str, ended_by: signal.Signals, limited: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a signal that tells it from one that the kernel ends for want of memory."""
+    monkeypatch.setattr(programs_module, "CPU_GRACE_S", 1)
+    command = limited.command(["sh", "-c", work], Limits(cpu_s=1))
+    assert (await run(command, timeout_s=60, output_bytes_max=0)).code == -ended_by
 
 
 async def test_a_program_past_its_memory_gets_no_more(limited: Programs) -> None:
@@ -104,9 +114,10 @@ async def test_a_program_writes_a_file_up_to_its_limit_and_none_unless_it_is_tol
 def test_a_limit_is_never_above_what_this_process_has_itself(limited: Programs) -> None:
     """Or prlimit would fail, and every upload with it."""
     script = "from playhead.transcode.programs import Limits; print(*Limits(cpu_s=50, file_bytes_max=9000).options())"
-    command = ["prlimit", "--fsize=7000", "--cpu=60", sys.executable, "-P", "-c", script]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert {"--cpu=50", "--fsize=7000", "--core=0"} < set(said)
+    for own_s, cpu in ((60, "50:55"), (52, "47:52"), (4, "1:4")):
+        command = ["prlimit", "--fsize=7000", f"--cpu={own_s}", sys.executable, "-P", "-c", script]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert {f"--cpu={cpu}", "--fsize=7000", "--core=0"} < set(said)
 
 
 async def test_programs_get_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +129,9 @@ async def test_programs_get_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch)
     assert "LC_ALL" in names and names <= set(PASSED_ON)
 
 
-@pytest.mark.parametrize("ending", ["kill -KILL $$", "kill -SEGV $$", "echo Cannot allocate memory >&2; exit 1"])
+@pytest.mark.parametrize(
+    "ending", ["kill -ABRT $$", "kill -SEGV $$", "kill -XCPU $$", "echo Cannot allocate memory >&2; exit 1"]
+)
 async def test_a_file_on_which_the_program_dies_is_broken(ending: str, programs: Programs, tmp_path: Path) -> None:
     for name in ("ffprobe", "ffmpeg"):
         (tmp_path / name).write_text(f"#!/bin/sh\n{ending}\n")

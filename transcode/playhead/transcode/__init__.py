@@ -23,6 +23,7 @@ from playhead.transcode.probe import Measures, Refusal, RefusalKind
 from playhead.transcode.programs import Programs, ProgramsMissing, find_programs
 from playhead.transcode.queue import PrepareQueue
 from playhead.transcode.telling import ToldStatus
+from playhead.transcode.tries import ProbeFailed
 from playhead.transcode.worker import ScriptStatus, Worker
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "LoudnessMeter",
     "Measures",
     "PrepareQueue",
+    "ProbeFailed",
     "Programs",
     "ProgramsMissing",
     "Refusal",

@@ -29,12 +29,13 @@ from playhead.transcode.probe import (
     measure,
     refused_length,
 )
-from playhead.transcode.processes import Finished, run
+from playhead.transcode.processes import Finished
 from playhead.transcode.programs import Limits, Programs
 from playhead.transcode.trial import refused_on_trial
+from playhead.transcode.tries import run_on_file
 
-CONFORM_TIMEOUT_S = 1_800.0
 CONFORM_CPU_S = 1_800
+CONFORM_TIMEOUT_S = 3_600.0
 CONFORMED_BYTES_MAX = 4 * 1024**3
 """What a decoded source may take: a hundred times the upload is no rarity. 10 hours of music in stereo at 48 kHz."""
 COPIES = 2
@@ -117,18 +118,20 @@ class Ingest:
         )
 
     async def _decode(self, path: Path, target: Path, mixed: bool) -> Refusal | None:
-        """Decodes `path` into `target`, or says why that is refused. Raises StorageFailed when the disk is too full."""
+        """Decodes `path` into `target`, or says why that is refused.
+
+        Raises StorageFailed when the disk is too full, and ProbeFailed.
+        """
         room_bytes = (await asyncio.to_thread(shutil.disk_usage, target.parent)).free - DISK_RESERVE_BYTES
         bytes_max = min(self._conformed_bytes_max, room_bytes // COPIES)
         if bytes_max <= 0:
             raise StorageFailed(f"{target.parent}: the disk is nearly full")
         longest_s = SOURCE_DURATION_S_MAX + 1
         arguments = conform_arguments(self._programs.ffmpeg, path, target, longest_s, bytes_max, mixed=mixed)
-        command = self._programs.command(arguments, Limits(cpu_s=CONFORM_CPU_S, file_bytes_max=bytes_max))
-        try:
-            done = await run(command, timeout_s=CONFORM_TIMEOUT_S, output_bytes_max=0)
-        except TimeoutError:
-            return Refusal(RefusalKind.BROKEN, f"The file could not be decoded within {CONFORM_TIMEOUT_S:.0f} s.")
+        limits = Limits(cpu_s=CONFORM_CPU_S, file_bytes_max=bytes_max)
+        done = await run_on_file(
+            self._programs, arguments, limits, timeout_s=CONFORM_TIMEOUT_S, output_bytes_max=0, timeouts=1
+        )
         if "No space left on device" in done.errors:
             raise StorageFailed(f"{target.parent}: {done.last_error}")
         if await asyncio.to_thread(_reached, done, target, bytes_max):

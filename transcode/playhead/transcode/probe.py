@@ -37,15 +37,17 @@ from playhead.transcode.packets import (
     exact_samples,
     in_order,
 )
-from playhead.transcode.processes import Finished, OutputTooLong, run
+from playhead.transcode.processes import Finished, OutputTooLong
 from playhead.transcode.programs import Limits, Programs
 from playhead.transcode.protection import mp4_sound_is_encrypted
+from playhead.transcode.tries import TRIES_MAX, run_on_file
 
 SOURCE_DURATION_S_MAX = 24 * 3_600
 CUT_OFF_TOLERANCE_S = 0.5
 """How much less than its container claims a file may hold."""
-PROBE_TIMEOUT_S = 120.0
 PROBE_RUN_LIMITS = Limits(cpu_s=120)
+PROBE_TIMEOUT_S = 240.0
+"""Twice that: a file that takes too much is refused on whatever shares the core."""
 OUTPUT_BYTES_MAX = 4 * 1024 * 1024
 TAIL_S = 1.0
 MPEG_1_RATE_HZ_MIN = 32_000
@@ -97,10 +99,6 @@ class Measures:
     mixed: bool = False
 
 
-class ProbeFailed(Exception):
-    """ffprobe could not be run. The file is not to blame."""
-
-
 async def measure(programs: Programs, path: Path) -> Measures | Refusal:
     """Measures the file. Raises ProbeFailed when that is not possible here and now."""
     if (await asyncio.to_thread(path.stat)).st_size == 0:
@@ -149,7 +147,7 @@ def refused_length(samples: int, rate: int, claimed_s: float | None) -> Refusal 
 
 
 def damaged(done: Finished) -> Refusal | None:
-    """Why the file is to blame for the end of a program that did not end by itself, or found no memory."""
+    """Why the file is to blame for the end of a program (of run_on_file) that crashed, or found a limit of ours."""
     if done.code == 0 or (done.code > 0 and not any(words in done.errors for words in _NO_MEMORY)):
         return None
     return Refusal(
@@ -174,8 +172,6 @@ def _no_sound() -> Refusal:
 async def _overview(programs: Programs, path: Path) -> Overview | Refusal:
     try:
         done = await _ffprobe(programs, measure_arguments(programs.ffprobe, path))
-    except TimeoutError:
-        return Refusal(RefusalKind.BROKEN, f"The file could not be read within {PROBE_TIMEOUT_S:.0f} s.")
     except OutputTooLong:
         return Refusal(RefusalKind.BROKEN, "The file describes itself at absurd length.")
     if done.code == 0:
@@ -197,18 +193,19 @@ async def _edges(programs: Programs, path: Path, overview: Overview) -> list[Pac
     try:
         done = await _ffprobe(programs, edges_arguments(programs.ffprobe, path, FIRST_PACKETS, tail_from_s))
         return in_order(PacketEdges.model_validate_json(done.output).packets) if done.code == 0 else []
-    except (TimeoutError, OutputTooLong, ValidationError):
+    except (OutputTooLong, ValidationError):
         return []
 
 
 async def _ffprobe(programs: Programs, arguments: list[str]) -> Finished:
-    try:
-        command = programs.command(arguments, PROBE_RUN_LIMITS)
-        return await run(command, timeout_s=PROBE_TIMEOUT_S, output_bytes_max=OUTPUT_BYTES_MAX)
-    except TimeoutError:
-        raise
-    except OSError as error:
-        raise ProbeFailed(f"ffprobe cannot be run: {error}") from error
+    return await run_on_file(
+        programs,
+        arguments,
+        PROBE_RUN_LIMITS,
+        timeout_s=PROBE_TIMEOUT_S,
+        output_bytes_max=OUTPUT_BYTES_MAX,
+        timeouts=TRIES_MAX,
+    )
 
 
 def _unsupported(stream: AudioStream) -> Refusal | None:

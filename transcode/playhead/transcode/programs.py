@@ -24,6 +24,8 @@ CHECK_TIMEOUT_S = 20.0
 MEMORY_BYTES_MAX = 1024**3
 """What one program may allocate. Encoding all rungs takes 24 MB, and the index of an m4a 36 bytes for each packet:
 150 MB for the longest in AAC at 48 kHz, 600 MB for one in ALAC at 768 kHz."""
+CPU_GRACE_S = 5
+"""The fourth SIGXCPU, of which there is one a second, ends an ffmpeg that could not tidy up."""
 
 NEEDED = {
     "-encoders": ("aac", "flac"),
@@ -40,6 +42,9 @@ class ProgramsMissing(Exception):
 class Limits:
     """What one run may take: seconds of CPU, the size of a file that it writes, memory.
 
+    Past its seconds of CPU a program gets SIGXCPU, so that its end is told from one by somebody's SIGKILL, which comes
+    CPU_GRACE_S later to what goes on all the same (ffmpeg catches the first and tidies up).
+
     Memory is RLIMIT_DATA, which counts what can be written to. RLIMIT_AS would count what threads merely reserve: 64 MB
     each, so that a machine with many cores needs more for the same work. Past a limit allocating fails, or the kernel
     ends the program.
@@ -51,13 +56,14 @@ class Limits:
 
     def options(self) -> list[str]:
         """For `prlimit`. No core dumps: they would hold what was uploaded."""
+        kill_s = _allowed(resource.RLIMIT_CPU, self.cpu_s + CPU_GRACE_S)
         wanted = {
-            "cpu": (resource.RLIMIT_CPU, self.cpu_s),
             "data": (resource.RLIMIT_DATA, self.memory_bytes_max),
             "fsize": (resource.RLIMIT_FSIZE, self.file_bytes_max),
             "core": (resource.RLIMIT_CORE, 0),
         }
-        return [f"--{name}={_allowed(kind, value)}" for name, (kind, value) in wanted.items()]
+        cpu = f"--cpu={max(1, kill_s - CPU_GRACE_S)}:{kill_s}"
+        return [cpu, *(f"--{name}={_allowed(kind, value)}" for name, (kind, value) in wanted.items())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
