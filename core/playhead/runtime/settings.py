@@ -18,7 +18,7 @@ from playhead.runtime.bucket_urls import bucket_and_prefix
 from playhead.runtime.cores import usable_cores
 from playhead.runtime.jwt_keys import check_jwt_key
 from playhead.runtime.limits import COMMAND_RATE
-from playhead.runtime.variables import ENV_PREFIX, aliased, aliases, any_set, disagreements, explained
+from playhead.runtime.variables import ENV_PREFIX, aliased, aliases, any_set, disagreements, explained, listed
 
 SECRET_BYTES_MIN = 32
 """HMAC-SHA256 keys shorter than the hash are weak (RFC 7518 section 3.2), as are those of its longer siblings."""
@@ -377,15 +377,11 @@ def load(required: Collection[str] = (), **overrides: Any) -> Settings:
         ]
     if problems:
         missing = [_lacking(name) for name in required if not overrides.get(name) and not _in_environment(name)]
-        raise SettingsError(_listed("The settings do not fit:", [*problems, *missing])) from None
+        raise SettingsError(listed("The settings do not fit:", [*problems, *missing])) from None
     missing = [_lacking(name) for name in required if not getattr(settings, name) and not _spared(settings, name)]
     if missing:
-        raise SettingsError(_listed("Settings are missing:", missing))
+        raise SettingsError(listed("Settings are missing:", missing))
     return settings
-
-
-def _listed(title: str, problems: Collection[str]) -> str:
-    return "\n".join([title, *(f"  {problem}" for problem in problems)])
 
 
 def _spared(settings: Settings, name: str) -> bool:

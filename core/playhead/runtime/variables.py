@@ -59,3 +59,8 @@ def explained(error: Mapping[str, Any], fields: Iterable[FieldInfo]) -> str:
 
 def _ours_in(told: Container[str], field: FieldInfo) -> list[str]:
     return [name for name in aliases(field) if name.startswith(ENV_PREFIX) and name in told]
+
+
+def listed(title: str, problems: Iterable[str]) -> str:
+    """One a line, below the title."""
+    return "\n".join([title, *(f"  {problem}" for problem in problems)])
