@@ -32,7 +32,7 @@ from loadtests.machine import Goal, Result
 from playhead.sessions.journal import Entry, encode_entry
 from playhead.sessions.keys import PARTITIONS, ListenerKeys, journal_key, partition_of
 from playhead.sessions.redis_store import RedisStore
-from playhead.sessions.store import Answer, Change, Committed, Connection
+from playhead.sessions.store import PRESENCE_LEASE_MS, Answer, Change, Committed, Connection
 from tests.support.clocks import SystemClock
 
 COMMANDS_PER_S = 1_000
@@ -88,7 +88,7 @@ async def measure_memory(machine: Machine) -> dict[str, float]:
             name="Phone",
             kind="phone",
             connected_at_ms=now_ms,
-            expires_at_ms=now_ms + 90_000,
+            expires_at_ms=now_ms + PRESENCE_LEASE_MS,
             rtt_ms=20,
         )
         await store.hold_connections(state.listener_id, [device])

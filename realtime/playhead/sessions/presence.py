@@ -7,8 +7,8 @@ every device, and all end with the same.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 import structlog
@@ -23,17 +23,20 @@ from playhead.sessions.ghosts import Ghosts
 from playhead.sessions.store import (
     LEASE_ENDED_MS,
     PRESENCE_LEASE_MS,
+    PRESENCE_RENEWAL_MS,
     Connection,
     Present,
     SessionStore,
     StoreUnavailable,
 )
+from playhead.sessions.turns import Turns, at_once
 
 log = structlog.get_logger(__name__)
 
-RENEW_INTERVAL_S = 30.0
+RENEW_INTERVAL_S = PRESENCE_RENEWAL_MS / 1000
+"""What a round of renewals is spread over."""
 RENEWED_AT_ONCE = 50
-"""Listeners whose leases go to the store together; the next ones follow after a while, spread over the interval."""
+"""Listeners whose leases go to the store together at most: those whose turn it is."""
 PARTS_UNDER_WAY_MIN = 8
 """So many such parts may wait for the store; of many, one in `PARTS_PER_PLACE`. Were it one alone, the calls' own time
 would be added to the interval: with 12,000 sockets on a busy machine leases ran out before their turn came."""
@@ -61,6 +64,8 @@ class Presence:
         self.connections_max = connections_max
         """Of one listener."""
         self._held: dict[str, dict[str, Connection]] = defaultdict(dict)
+        self._turns = Turns()
+        """Of the listeners with connections held here."""
         self._late: dict[str, None] = {}
         """Listeners whose leases could not be renewed, those that were tried longest ago first."""
         self._ghosts = Ghosts(self._end_if_known)
@@ -107,6 +112,7 @@ class Presence:
             self._ghosts.add(listener_id, connection_id)
             raise
         self._held[listener_id][connection_id] = connection
+        self._turns.add(listener_id)
         return True
 
     async def detach(self, listener_id: str, connection_id: str) -> Connection | None:
@@ -131,6 +137,7 @@ class Presence:
         self._rtt_told_ms.pop(connection_id, None)
         if row is not None and not held:
             del self._held[listener_id]
+            self._turns.remove(listener_id)
             self._late.pop(listener_id, None)
         return row
 
@@ -253,28 +260,23 @@ class Presence:
         while True:
             await asyncio.sleep(RETRY_INTERVAL_S)
             if self._late:
-                await self._renew_all(tuple(self._late), 0.0, gives_up=True)
+                await self._renew_all(at_once(self._late, RENEWED_AT_ONCE), gives_up=True)
 
     async def renew(self, over_s: float = 0.0) -> None:
         """Renews the lease of every connection held here, spread over that time.
 
         What fails keeps nobody else from being renewed. Raises the first failure at the end.
         """
-        failure = await self._renew_all(tuple(self._held), over_s)
+        failure = await self._renew_all(self._turns.parts(over_s, RENEWED_AT_ONCE))
         if failure is not None:
             raise failure
 
-    async def _renew_all(self, listeners: Sequence[str], over_s: float, gives_up: bool = False) -> Exception | None:
+    async def _renew_all(self, parts: AsyncGenerator[Sequence[str], None], gives_up: bool = False) -> Exception | None:
         """The first failure. `gives_up`: when so many parts in a row have failed that the store is away."""
-        parts = [listeners[first : first + RENEWED_AT_ONCE] for first in range(0, len(listeners), RENEWED_AT_ONCE)]
-        under_way_max = max(PARTS_UNDER_WAY_MIN, len(self._held) // (RENEWED_AT_ONCE * PARTS_PER_PLACE))
+        under_way_max = max(PARTS_UNDER_WAY_MIN, self._turns.parts_in_a_round(RENEWED_AT_ONCE) // PARTS_PER_PLACE)
         tries, room = _Tries(), asyncio.Semaphore(under_way_max)
-        now_s = asyncio.get_running_loop().time
-        every_s, due_s = over_s / max(1, len(parts)), now_s()
-        async with asyncio.TaskGroup() as under_way:
-            for part in parts or [()]:
-                due_s += every_s
-                await asyncio.sleep(max(0.0, due_s - now_s()))
+        async with asyncio.TaskGroup() as under_way, aclosing(parts):
+            async for part in parts:
                 await room.acquire()
                 # as many may fail with one wire that is lost
                 if gives_up and tries.failed_in_a_row > under_way_max:

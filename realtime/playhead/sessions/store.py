@@ -47,7 +47,11 @@ DUE_CLAIM_MS = 5_000
 DUE_SEEN_MAX = 1_000
 """What of a partition is due, the oldest first, one look sees at most when it chooses what to take."""
 LEFT_TTL_MS = SESSION_TTL_MS
-PRESENCE_LEASE_MS = 90_000
+NODE_GONE_GRACE_MS = 90_000
+"""How long a sounding device whose node has died has to come back, at least."""
+PRESENCE_RENEWAL_MS = 30_000
+"""How often a node renews each of its leases: one that it leaves behind may be as old."""
+PRESENCE_LEASE_MS = NODE_GONE_GRACE_MS + PRESENCE_RENEWAL_MS
 """A connection whose node has not renewed it for so long is gone."""
 LEASE_ENDED_MS = 1
 """The end of a lease that a node ended itself, past by everybody's clock. Such a connection counts for nobody any more,
