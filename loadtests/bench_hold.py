@@ -21,7 +21,7 @@ import psutil
 
 from loadtests import ending
 from loadtests.holding.crowd import REPORT_EVERY_S
-from loadtests.holding.figures import COMMANDS, Asked, Held, figures_of, goals_of, rows_of
+from loadtests.holding.figures import COMMANDS, Asked, Held, figures_of, goals_of, rows_of, table
 from loadtests.holding.files import RESERVED, raise_file_limit
 from loadtests.holding.fleet import FLUSHER, POSTGRES, SERVER, VALKEY, Fleet, running
 from loadtests.holding.loads import Loads, loading
@@ -202,8 +202,7 @@ def main() -> None:
     figures = figures_of(found, (SERVER, VALKEY, POSTGRES, FLUSHER, LOAD))
     result = Result(name, figures, goals_of(figures, asked))
     rows = rows_of(found)
-    for row in rows:
-        say(f"{row.name:<45} {row.count:>8} {row.failed:>6} {row.p50_ms:>9g} {row.p95_ms:>9g} {row.p99_ms:>9g} ms")
+    say(table(rows))
     for note in notes:
         say(note)
     if options.keep:

@@ -224,3 +224,13 @@ def row(name: str, times_ms: Sequence[float], failed: int, seconds: float) -> La
         p95_ms=p95_ms,
         p99_ms=p99_ms,
     )
+
+
+def table(rows: Iterable[Latency]) -> str:
+    """Rows for somebody who reads."""
+    lines = [f"{'':<45} {'count':>8} {'failed':>6} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9}"]
+    lines += [
+        f"{row.name:<45} {row.count:>8} {row.failed:>6} {row.p50_ms:>9g} {row.p95_ms:>9g} {row.p99_ms:>9g}"
+        for row in rows
+    ]
+    return "\n".join(lines)

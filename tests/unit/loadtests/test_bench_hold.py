@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from loadtests.bench_hold import SOCKETS_A_SERVER, affordable, server_processes
-from loadtests.bench_storm import BACK_TIMEOUT_S, Storm
+from loadtests.bench_storm import AFTER_S, BACK_TIMEOUT_S, KILL, ROLLING, Storm, looked_until_s, not_run
 from loadtests.bench_storm import figures_of as storm_figures
 from loadtests.bench_storm import goals_of as storm_goals
+from loadtests.bench_storm import rows_of as storm_rows
 from loadtests.holding.device import Device, refusal
-from loadtests.holding.figures import Asked, Held, figures_of, goals_of, rows_of
+from loadtests.holding.figures import Asked, Held, figures_of, goals_of, rows_of, table
 from loadtests.holding.files import RESERVED, SOCKETS_A_PROCESS_MAX, sockets_a_process
 from loadtests.holding.loads import Loads
 from loadtests.holding.pair import Pair
@@ -208,6 +209,31 @@ def test_a_storm_whose_clients_do_not_all_come_back_misses_its_goals() -> None:
     assert figures["kill_all_back_s"] == BACK_TIMEOUT_S
     goals = storm_goals(figures)
     assert len(goals) == 6 and not any(goal.met for goal in goals.values())
+
+
+@pytest.mark.parametrize(("took_s", "looked_s"), [(20.0, 130.0), (105.0, 130.0), (106.0, 106.0 + AFTER_S)])
+def test_after_a_kill_one_looks_until_the_last_lease_of_before_has_run_out(took_s: float, looked_s: float) -> None:
+    assert looked_until_s(KILL, 50.0, 50.0 + took_s) == 50.0 + looked_s
+    assert looked_until_s(ROLLING, 50.0, 50.0 + took_s) == 50.0 + took_s + AFTER_S
+
+
+@pytest.mark.parametrize(
+    ("order", "notes"),
+    [
+        ([KILL, ROLLING], []),
+        ([KILL], ["The rolling restart was not run."]),
+        ([ROLLING], ["The kill of all servers at once was not run."]),
+    ],
+)
+def test_what_was_not_run_is_said(order: list[str], notes: list[str]) -> None:
+    assert not_run(order) == notes
+
+
+def test_a_table_has_a_line_a_row() -> None:
+    head, line = table(storm_rows([storm()])).splitlines()
+    assert head.split() == ["count", "failed", "p50", "ms", "p95", "ms", "p99", "ms"]
+    assert line.split()[-5:] == ["3", "0", "2000", "20000", "20000"]
+    assert len(line) == len(head)
 
 
 # what a client does
