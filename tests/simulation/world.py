@@ -9,6 +9,7 @@ quiet    nothing goes wrong any more; afterwards everything that must hold in th
 from typing import Any
 
 from playhead.playback.history import Move
+from playhead.sessions.store import PRESENCE_LEASE_MS
 from tests.simulation.calamities import Calamities
 from tests.simulation.chance import Chance
 from tests.simulation.device import Device, DeviceClock, Pressed
@@ -30,8 +31,8 @@ from tests.support.sessions import make_script
 BASE_MS = 1_767_225_600_000
 """Server time at the beginning."""
 QUIET_STEP_MS = 1_000
-QUIET_STEPS_MAX = 120
-"""A minute would do, but for leases of connections that nobody holds and that count at a limit."""
+QUIET_STEPS_MAX = PRESENCE_LEASE_MS // QUIET_STEP_MS + 30
+"""Half a minute would do, but for leases of connections that nobody holds and that count at a limit."""
 END_MS = 3 * HOUR_MS
 
 
