@@ -11,12 +11,14 @@
 import Hls, { type ErrorData } from "hls.js/light";
 
 import { BELIEVED_MS, correction, jumped, lagMs, REANCHOR_MS, UNHEARD_MS } from "./drift.ts";
-import { firstLevel, HLS_CONFIG } from "./hls_settings.ts";
+import { firstLevel, hlsConfig } from "./hls_settings.ts";
 import { volumeFor } from "./loudness.ts";
 import { mediaVersionOf, StreamAddress } from "./media_urls.ts";
 import { Quality, type SoundFigures } from "./quality.ts";
 import { endReached, foldingLoop, positionAt, type Playhead } from "./playhead.ts";
+import { Retries } from "./retries.ts";
 import { SeekDelay } from "./seek_delay.ts";
+import type { SoundEvents } from "./sound_events.ts";
 
 const TICK_MS = 100;
 /** How long a late start may wait for the playhead to come back to it before the element gives way. */
@@ -31,26 +33,9 @@ const SLEPT_MS = 1_500;
 const FOLD_AHEAD_MS = 350;
 const FOLD_EARLY_MS = 12;
 const RELOAD_DELAY_MS = 2_000;
-
-export interface SoundEvents {
-  /** Sound began to move after a start, a seek or a stall: this is where. */
-  started(): void;
-  /** Whether a report is not answered yet: it may bring the playhead back. */
-  asking(): boolean;
-  /** Whether nobody hears of this sound for now: there is no line. */
-  alone(): boolean;
-  /** The browser wants a tap before it lets this page sound. */
-  blocked(): void;
-  ended(): void;
-  /** Somebody outside the page (media key, headphones, system) stopped or started the element. */
-  stoppedOutside(): void;
-  startedOutside(): void;
-  /** The stream's address is no longer honoured. */
-  expired(): void;
-  failed(message: string): void;
-  /** Nothing will come out of this stream, and nothing more is tried by itself. */
-  gaveUp(message: string): void;
-}
+/** MediaError.MEDIA_ERR_DECODE */
+const UNDECODABLE = 3;
+const TRYING_AGAIN = "The audio does not load. Trying again.";
 
 export class Sound {
   readonly audio: HTMLAudioElement;
@@ -60,8 +45,8 @@ export class Sound {
   readonly #stream = new StreamAddress();
   readonly #quality = new Quality();
   readonly #seekDelay = new SeekDelay();
-  /** The browser's own player has failed, and nothing has sounded since. */
-  #failed = false;
+  readonly #retries = new Retries();
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #parsed = false;
   #loading = false;
   #target: Playhead | null = null;
@@ -130,12 +115,13 @@ export class Sound {
 
   unload(): void {
     this.#tearDown();
-    this.#failed = false;
+    this.#retries.reset();
     this.audio.volume = volumeFor(null);
     this.#stream.clear();
   }
 
   #tearDown(): void {
+    clearTimeout(this.#retryTimer);
     this.#hls?.destroy();
     this.#hls = null;
     this.#parsed = false;
@@ -262,7 +248,7 @@ export class Sound {
       return;
     }
     this.#quality.sounds(performance.now());
-    this.#failed = false;
+    this.#retries.reset();
     this.#folding = false;
     this.#stillAtS = null;
     const nowMs = this.#serverNowMs();
@@ -329,24 +315,25 @@ export class Sound {
     audio.addEventListener("error", () => this.#elementFailed());
     audio.addEventListener("ended", () => this.#elementEnded());
     audio.addEventListener("pause", () => {
-      if (audio.paused && !audio.ended && this.#target?.playing) this.#events.stoppedOutside();
+      // An element that fails pauses by itself.
+      if (audio.paused && !audio.ended && !audio.error && this.#target?.playing) this.#events.stoppedOutside();
     });
     audio.addEventListener("play", () => {
       if (!audio.paused && this.#target?.playing !== true) this.#events.startedOutside();
     });
   }
 
-  /** The browser's own player does not say why it failed: it may be the address, so another one is tried, once. */
+  /** The browser's own player does not say why it failed: it may be the address, so another one is tried, and at once. */
   #elementFailed(): void {
     if (this.#hls || this.#stream.url === null) return;
     const newer = this.#stream.refuse();
-    if (this.#failed) {
-      this.#events.gaveUp("The audio cannot be played here. Press play to try again.");
-      return;
-    }
-    this.#failed = true;
-    if (newer) this.load(newer);
-    else this.#events.expired();
+    const waitMs = this.#retries.next(this.audio.error?.code === UNDECODABLE);
+    if (waitMs === null) return this.#events.gaveUp("The audio cannot be played here. Press play to try again.");
+    if (this.#retries.telling) this.#events.failed(TRYING_AGAIN);
+    const again = (): void => (newer ? this.load(newer) : this.#events.expired());
+    clearTimeout(this.#retryTimer);
+    if (waitMs === 0) again();
+    else this.#retryTimer = setTimeout(again, waitMs);
   }
 
   #startLoading(placeMs: number): void {
@@ -358,7 +345,7 @@ export class Sound {
   }
 
   #loadWithHls(url: string): void {
-    const hls = new Hls(HLS_CONFIG);
+    const hls = new Hls(hlsConfig(() => hls === this.#hls && this.#events.failed(TRYING_AGAIN)));
     this.#hls = hls;
     hls.on(Hls.Events.MANIFEST_PARSED, () => {
       this.#parsed = true;
@@ -383,7 +370,7 @@ export class Sound {
       if (newer) this.load(newer);
       else this.#events.expired();
     } else {
-      this.#events.failed("The audio does not load. Trying again.");
+      this.#events.failed(TRYING_AGAIN);
       setTimeout(() => hls === this.#hls && this.#reload(hls), RELOAD_DELAY_MS);
     }
   }

@@ -9,6 +9,7 @@ export class SilentAudio extends EventTarget {
   ended = false;
   seeking = false;
   readyState = 0;
+  error: { code: number } | null = null;
   #currentTime = 0;
 
   get currentTime(): number {

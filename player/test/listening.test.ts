@@ -288,6 +288,7 @@ test("a pause that another device did not hear of is taken back: it sounds on th
 
 test("what cannot be played here stops where it is, instead of running on in silence", () => {
   openPlaying({ position: 20 });
+  audio.error = { code: 3 };
   audio.dispatchEvent(new Event("error"));
   assert.deepEqual([sent, problems], [[], []], "another address is asked for first");
   audio.dispatchEvent(new Event("error"));

@@ -71,15 +71,65 @@ function runs(playedMs: number): void {
 
 afterEach(() => mock.timers.reset());
 
-test("a stream that the browser cannot play is renewed once, and then given up", () => {
+/** One failure after the other, each once the address that it led to is loaded: the waits until that is asked for. */
+function failsOn(times: number): number[] {
+  return Array.from({ length: times }, (_, index) => {
+    const asked = said.filter((word) => word === "expired").length;
+    let waitedMs = 0;
+    fail();
+    for (; said.filter((word) => word === "expired").length === asked && waitedMs < 10_000; waitedMs += 500) {
+      mock.timers.tick(500);
+    }
+    sound.load(address(`token-${index}`));
+    return waitedMs;
+  });
+}
+
+test("a stream that the browser's own player cannot get is renewed at once, and then in growing waits", () => {
+  assert.deepEqual(failsOn(3), [0, 1_000, 2_000]);
+  assert.deepEqual(said, ["expired", "expired", "expired"]);
+  assert.deepEqual(failsOn(2), [2_000, 2_000]);
+  assert.deepEqual(said.filter((word) => word !== "expired"), ["failed"], "the listener is told once");
+});
+
+test("after a minute it is given up, and the next press tries again, as often", () => {
+  failsOn(32);
+  said = [];
+  fail();
+  assert.deepEqual(said, ["gave up"]);
+  sound.load(address("third"));
+  assert.equal(audio.src, address("third"));
+  assert.deepEqual(failsOn(2), [0, 1_000]);
+});
+
+test("a stream that the browser cannot decode is renewed once, and then given up", () => {
+  audio.error = { code: 3 };
   fail();
   assert.deepEqual(said, ["expired"]);
   sound.load(address("second"));
   assert.equal(audio.src, address("second"));
   fail();
   assert.deepEqual(said, ["expired", "gave up"]);
-  sound.load(address("third"));
-  assert.equal(audio.src, address("third"), "the next press tries again");
+});
+
+test("an element that pauses as it fails was not stopped by anybody", () => {
+  audio.dispatchEvent(new Event("pause"));
+  assert.deepEqual(said, [], "it plays");
+  audio.error = { code: 4 };
+  audio.paused = true;
+  audio.dispatchEvent(new Event("pause"));
+  assert.deepEqual(said, []);
+  audio.error = null;
+  audio.dispatchEvent(new Event("pause"));
+  assert.deepEqual(said, ["stopped"]);
+});
+
+test("a retry that waits is left with the stream", () => {
+  failsOn(1);
+  fail();
+  sound.unload();
+  mock.timers.tick(10_000);
+  assert.deepEqual(said, ["expired"]);
 });
 
 test("a newer address that is at hand is tried before another one is asked for", () => {
@@ -88,7 +138,8 @@ test("a newer address that is at hand is tried before another one is asked for",
   fail();
   assert.deepEqual([audio.src, said], [address("second"), []]);
   fail();
-  assert.deepEqual(said, ["gave up"]);
+  mock.timers.tick(1_000);
+  assert.deepEqual(said, ["expired"]);
 });
 
 test("a stream that has sounded meanwhile is renewed again", () => {
