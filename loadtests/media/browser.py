@@ -17,17 +17,18 @@ from playwright.async_api import Error as PlaywrightError
 from loadtests.media.listener import SEGMENT_S, NotPlayed
 from loadtests.media.place import API, Place
 from playhead.app.embedded.errors import EmbeddedError
-from playhead.app.player_build import PlayerBuildError, find_node, install, source_folder
+from playhead.app.player_build import PlayerBuildError, run_script, source_folder
 from tests.support.chromium import CURE, chromium_path
 
 PAGE = Path(__file__).with_name("page.js")
-HLS = Path("node_modules", "hls.js", "dist", "hls.light.min.js")
+PLAYER = Path("node_modules", ".cache", "playhead-bench", "player.js")
+"""What `npm run bench` makes: hls.js and what the player page tells it."""
 INTO_SEGMENT_S = 1.0
 """Where in a segment a seek leads: its rest is enough to begin with."""
 
 
 class NoBrowser(Exception):
-    """There is no Chromium, or no hls.js. The text says what to do."""
+    """There is no Chromium, or no player. The text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,10 @@ class BrowserPlayer:
 
 @dataclass(frozen=True, slots=True)
 class Chromium:
-    """A browser that runs, and the hls.js that its pages get."""
+    """A browser that runs, and the player that its pages get."""
 
     browser: Browser
-    hls: Path
+    player_script: Path
     place: Place
 
     @asynccontextmanager
@@ -72,7 +73,7 @@ class Chromium:
         try:
             page = await context.new_page()
             await page.goto(f"{self.place.url}/healthz")
-            for script in (self.hls, PAGE):
+            for script in (self.player_script, PAGE):
                 await page.add_script_tag(path=script)
             yield BrowserPlayer(page, self.place.listener_token())
         finally:
@@ -82,7 +83,7 @@ class Chromium:
 @asynccontextmanager
 async def chromium(place: Place) -> AsyncIterator[Chromium]:
     """Chromium before the server. Raises NoBrowser."""
-    hls = await asyncio.to_thread(installed_hls)
+    player_script = await asyncio.to_thread(made_player)
     async with async_playwright() as playwright:
         path = chromium_path(playwright)
         if path is None:
@@ -92,18 +93,18 @@ async def chromium(place: Place) -> AsyncIterator[Chromium]:
         except PlaywrightError as error:
             raise NoBrowser(f"Chromium does not start: {error.message.splitlines()[0]}") from None
         try:
-            yield Chromium(browser, hls, place)
+            yield Chromium(browser, player_script, place)
         finally:
             await browser.close()
 
 
-def installed_hls() -> Path:
-    """The player page's hls.js, installed if it is not there. Raises NoBrowser."""
+def made_player() -> Path:
+    """hls.js with the player page's settings, made anew. Raises NoBrowser."""
     folder = source_folder("player")
     if folder is None:
         raise NoBrowser("needs player/ of the repository, for its hls.js")
     try:
-        install(folder, find_node())
+        run_script(folder, "bench")
     except (PlayerBuildError, EmbeddedError) as error:
         raise NoBrowser(str(error)) from None
-    return folder / HLS
+    return folder / PLAYER

@@ -1,20 +1,11 @@
-// A player in a page of its own, with hls.js as the player page has it: when does sound move?
+// A player in a page of its own, with hls.js as the player page has it (`Player`): when does sound move?
 // The sound moves once the element plays, has what comes next, and is MOVED_S behind the place where it began.
 window.bench = (() => {
   const MOVED_S = 0.02;
   const LOOK_MS = 4;
   const PATIENCE_MS = 20_000;
   const SETTLED_S = 25;
-  const FIRST_RUNG_BITS_MAX = 160_000;
-  const CONFIG = {
-    autoStartLoad: false,
-    startFragPrefetch: true,
-    testBandwidth: false,
-    maxBufferLength: 30,
-    backBufferLength: 30,
-    abrEwmaDefaultEstimate: 1_000_000,
-    enableWorker: false,
-  };
+  const { Hls, firstLevel, hlsConfig } = Player;
   const audio = document.body.appendChild(document.createElement("audio"));
   let broken = null;
 
@@ -52,14 +43,13 @@ window.bench = (() => {
       const answer = await fetch(streamPath, { headers: { Authorization: `Bearer ${token}` } });
       if (!answer.ok) throw new Error(`GET ${streamPath}: ${answer.status}`);
       const { stream_url } = await answer.json();
-      const hls = new Hls(CONFIG);
+      const hls = new Hls(hlsConfig(() => undefined));
       hls.on(Hls.Events.ERROR, (_event, data) => {
         if (data.fatal) broken = data.details;
       });
       hls.on(Hls.Events.MANIFEST_PARSED, () => {
-        const rungs = hls.levels.map((level, index) => ({ bits: level.bitrate, index }));
-        const fitting = rungs.filter((rung) => rung.bits <= FIRST_RUNG_BITS_MAX).sort((a, b) => b.bits - a.bits)[0];
-        if (fitting) hls.startLevel = fitting.index;
+        const first = firstLevel(hls.levels);
+        if (first !== undefined) hls.startLevel = first;
         hls.startLoad(0);
         audio.play().catch((error) => (broken = String(error)));
       });
