@@ -99,5 +99,5 @@ async def test_the_browser_s_own_player_plays_on_where_it_was_once_a_segment_tha
         await tab.playing()
         await tab.sounding()
     assert (await tab.page.evaluate("playhead.audio.src")).endswith("/master.m3u8")
-    assert [wait_s >= least_s for wait_s, least_s in zip(server.waits_s, (0, 1, 2), strict=True)] == [True] * 3
+    assert server.holds_s == [], "it was put off as often as it was meant to be"
     assert await tab.page.evaluate("troubles") == []
