@@ -13,7 +13,9 @@ export function hlsConfig(busy: () => void): Partial<HlsConfig> {
     autoStartLoad: false,
     startFragPrefetch: true,
     testBandwidth: false,
+    // hls.js takes the first for the least that it fetches ahead, and of sound all that fits into 60 MB.
     maxBufferLength: 30,
+    maxMaxBufferLength: 30,
     backBufferLength: 30,
     abrEwmaDefaultEstimate: 1_000_000,
     // Nothing is transmuxed, so a worker would only cost a `worker-src` in the page's policy.
