@@ -4,6 +4,7 @@
 starts its own with `start_postgres` or `start_valkey`. Folders and sockets are unique to the run, so runs do not meet.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -24,12 +25,16 @@ from tests.support.clusters import Cluster, cluster_in
 from tests.support.postgres import Databases
 
 PORTS_IN_A_ROW_MAX = 8
+GC_THRESHOLDS = (50_000, 20, 100)
+"""A worker holds some hundred thousand objects that stay: thousands of tests, and all that they import. To look through
+them as often as Python does by itself was a twentieth of all CPU of a run."""
 
 pytest_plugins = ["tests.support.skips", "tests.support.examples", "tests.support.running", "tests.support.systems"]
 
 
 def pytest_configure() -> None:
     """Tracebacks in the log without the values of variables: structlog's own take a third of a second each."""
+    gc.set_threshold(*GC_THRESHOLDS)
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
