@@ -105,6 +105,7 @@ def storms() -> str:
     rows = [
         [
             f"{run['figures']['sockets']:,.0f}",
+            f"{run['arguments']['report_every_s']:g}",
             {"kill": "all killed at once", "rolling": "one process after the other"}[kind],
             *(
                 f"{run['figures'][f'{kind}_{name}']:,.12g}"
@@ -115,7 +116,7 @@ def storms() -> str:
         for kind in ("kill", "rolling")
         if f"{kind}_all_back_s" in run["figures"]
     ]
-    head = ["sockets", "restart", "all back (s)", "a client away, p50 (s)", "p95 (s)"]
+    head = ["sockets", "a report every (s)", "restart", "all back (s)", "a client away, p50 (s)", "p95 (s)"]
     return f"{seen(runs)}\n\n{markdown([*head, 'acked and lost', 'paused', 'gave up'], rows)}"
 
 
