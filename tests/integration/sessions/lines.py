@@ -14,7 +14,7 @@ from tests.integration.sessions.memory_process import memory_process
 
 ARRIVAL_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
-"""A server that writes to a slow disk what a test before has left answers nobody meanwhile, longer than a store waits."""
+"""A server that writes to a slow disk what a test before has left answers nobody meanwhile; a store waits 2 s."""
 NOBODY = "99999999-9999-4999-8999-999999999999"
 
 

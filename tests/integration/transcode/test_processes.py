@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from playhead.transcode import Programs
-from playhead.transcode.processes import ERRORS_BYTES_MAX, OutputTooLong, run
+from playhead.transcode.processes import AUTOGROUP_SETTING, ERRORS_BYTES_MAX, OutputTooLong, run, started
 from playhead.transcode.programs import Limits
 
 ENDLESS = ["sh", "-c", "while :; do echo endless; done"]
@@ -94,6 +94,14 @@ def test_ffmpeg_dies_with_the_process_that_started_it(programs: Programs) -> Non
         parent.wait()
         parent.stdout.close()
     wait_until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize(("niceness", "gives_way"), [(0, False), (10, True)])
+async def test_what_nobody_waits_for_gives_way_at_once(niceness: int, gives_way: bool) -> None:
+    """But where this kernel does not share its cores among sessions."""
+    shares = AUTOGROUP_SETTING.exists() and AUTOGROUP_SETTING.read_text().strip() == "1"
+    async with started(["sleep", "30"], niceness=niceness) as process:
+        assert (os.sched_getscheduler(process.pid) == os.SCHED_IDLE) is (gives_way and shares)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -17,6 +17,7 @@ ERRORS_BYTES_MAX = 16 * 1024
 _READ_BYTES = 64 * 1024
 WEIGH_ATTEMPTS = 4
 WEIGH_RETRY_S = 0.11
+AUTOGROUP_SETTING = Path("/proc/sys/kernel/sched_autogroup_enabled")
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """Environment variables that programs get: what finds them and their libraries, and how they write."""
 
@@ -99,7 +100,16 @@ async def _weigh_session(pid: int, niceness: int) -> None:
         except OSError:
             return
         else:
+            _give_way(pid)
             return
+
+
+def _give_way(pid: int) -> None:
+    """Lets whoever wakes up run at once before this one (SCHED_IDLE). Its share of the cores is that of its session, so
+    that it is not starved; where sessions have none it would be."""
+    with suppress(OSError):
+        if AUTOGROUP_SETTING.read_text().strip() == "1":
+            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
 
 
 async def read_errors(process: asyncio.subprocess.Process) -> str:
