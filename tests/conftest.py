@@ -26,8 +26,8 @@ from tests.support.postgres import Databases
 
 PORTS_IN_A_ROW_MAX = 8
 GC_THRESHOLDS = (50_000, 20, 100)
-"""A worker holds some hundred thousand objects that stay: thousands of tests, and all that they import. To look through
-them as often as Python does by itself was a twentieth of all CPU of a run."""
+"""A worker holds some hundred thousand objects that stay: thousands of tests, and all that they import. Looking
+through objects for cycles was a twentieth of all CPU of a run, servers included."""
 
 pytest_plugins = ["tests.support.skips", "tests.support.examples", "tests.support.running", "tests.support.systems"]
 

@@ -44,11 +44,6 @@ from playhead.sessions.announcements import Announcements
 from playhead.storage import Storage
 from playhead.transcode import Ingest, PrepareQueue, ProbeFailed, Refusal
 
-GC_ALLOCATIONS = 50_000
-"""Sockets and sessions are hundreds of thousands of objects that stay, and what a command makes is in no cycle. To look
-for cycles after each 700 objects, as Python does by itself, was a tenth of a profile with 10,000
-sockets, and holds everybody up."""
-
 log = structlog.get_logger(__name__)
 
 
@@ -84,7 +79,6 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
         try:
             sites = await _listen(runner, settings, place, parts.realtime)
             gc.freeze()
-            gc.set_threshold(GC_ALLOCATIONS)
             log.info("Serving.", action="serving", host=settings.host, port=settings.port)
             async with _reported(place, services.readiness):
                 await _first(stop, parts.stores.lost)
