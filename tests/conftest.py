@@ -70,7 +70,7 @@ def postgres_url(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def valkey_server(run_folder: Path) -> Iterator[EmbeddedValkey]:
-    with EmbeddedValkey(run_folder / "valkey") as server:
+    with EmbeddedValkey(run_folder / "valkey", append_sync="no") as server:
         yield server
 
 

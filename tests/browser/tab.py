@@ -78,8 +78,11 @@ class Tab:
         await self.page.goto(f"{base_url}/#{fragment}")
         await self.in_sync()
 
-    async def in_sync(self) -> None:
+    async def connected(self) -> None:
         await self.page.locator('[data-testid="connection"][data-state="connected"]').wait_for()
+
+    async def in_sync(self) -> None:
+        await self.connected()
         await self.page.get_by_test_id("play-toggle").wait_for()
 
     async def press(self, test_id: str) -> None:

@@ -94,6 +94,7 @@ async def test_who_signs_out_and_in_again_finds_paused_what_sounded_in_the_tab(o
     await desk.press("sign-out")
     await desk.page.get_by_test_id("token").fill(token)
     await desk.page.get_by_test_id("sign-in-form").evaluate("form => form.requestSubmit()")
+    await desk.connected()
     await phone.paused()
 
 

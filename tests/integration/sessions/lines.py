@@ -9,13 +9,10 @@ from playhead.db import Logins, open_database
 from playhead.runtime.clock import Clock
 from playhead.sessions.redis_bus import RedisBus
 from playhead.sessions.redis_store import RedisStore
-from playhead.sessions.store import Bus, SessionStore, StoreUnavailable
+from playhead.sessions.store import Bus, SessionStore
 from tests.integration.sessions.memory_process import memory_process
 
 ARRIVAL_TIMEOUT_S = 5.0
-ANSWER_TIMEOUT_S = 30.0
-"""A server that writes to a slow disk what a test before has left answers nobody meanwhile; a store waits 2 s."""
-NOBODY = "99999999-9999-4999-8999-999999999999"
 
 
 @dataclass(slots=True)
@@ -66,7 +63,6 @@ async def redis_line(url: str, clock: Clock) -> AsyncIterator[Line]:
     line = Line(store, bus)
     bus.start()
     try:
-        await eventually(lambda: _answers(store), ANSWER_TIMEOUT_S)
         yield line
     finally:
         await bus.stop()
@@ -81,14 +77,6 @@ async def durable_line(logins: Logins, clock: Clock) -> AsyncIterator[Line]:
         memory_process(database, clock) as process,
     ):
         yield Line(process.store, process.store, packets=process.sent)
-
-
-async def _answers(store: RedisStore) -> bool:
-    try:
-        await store.left_at_ms(NOBODY)
-    except StoreUnavailable:
-        return False
-    return True
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], timeout_s: float = ARRIVAL_TIMEOUT_S) -> None:

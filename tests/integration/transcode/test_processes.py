@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from playhead.transcode import Programs
-from playhead.transcode.processes import AUTOGROUP_SETTING, ERRORS_BYTES_MAX, OutputTooLong, run, started
+from playhead.transcode.processes import (
+    AUTOGROUP_SETTING,
+    ERRORS_BYTES_MAX,
+    OutputTooLong,
+    run,
+    sessions_share_cores,
+    started,
+)
 from playhead.transcode.programs import Limits
 
 ENDLESS = ["sh", "-c", "while :; do echo endless; done"]
@@ -99,9 +106,35 @@ def test_ffmpeg_dies_with_the_process_that_started_it(programs: Programs) -> Non
 @pytest.mark.parametrize(("niceness", "gives_way"), [(0, False), (10, True)])
 async def test_what_nobody_waits_for_gives_way_at_once(niceness: int, gives_way: bool) -> None:
     """But where this kernel does not share its cores among sessions."""
-    shares = AUTOGROUP_SETTING.exists() and AUTOGROUP_SETTING.read_text().strip() == "1"
+    shares = AUTOGROUP_SETTING.exists() and sessions_share_cores()
     async with started(["sleep", "30"], niceness=niceness) as process:
         assert (os.sched_getscheduler(process.pid) == os.SCHED_IDLE) is (gives_way and shares)
+
+
+@pytest.mark.parametrize(
+    ("autogroups", "own", "weighed", "shares"),
+    [
+        ("1", "0::/\n", (), True),
+        ("0", "0::/\n", (), False),
+        ("1", "3:cpuset:/app\n2:cpuacct:/\n1:cpu:/\n0::/\n", (), True),
+        ("1", "4:cpu,cpuacct:/docker/1f\n0::/\n", (), False),
+        ("1", "0::/\n", (".",), False),
+        ("1", "0::/user.slice/session-1.scope\n", (), True),
+        ("1", "0::/user.slice/session-1.scope\n", ("user.slice",), False),
+        ("1", "0::/user.slice/session-1.scope\n", ("system.slice",), True),
+        ("1", "0::/system.slice/playhead.service\n", ("system.slice", "system.slice/playhead.service"), False),
+    ],
+)
+def test_sessions_have_shares_where_no_cgroup_divides_the_cores(
+    tmp_path: Path, autogroups: str, own: str, weighed: tuple[str, ...], shares: bool
+) -> None:
+    setting, own_cgroups, root = tmp_path / "setting", tmp_path / "own", tmp_path / "root"
+    setting.write_text(f"{autogroups}\n")
+    own_cgroups.write_text(own)
+    for folder in weighed:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder / "cpu.weight").write_text("100\n")
+    assert sessions_share_cores(setting, own_cgroups, root) is shares
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -18,6 +18,8 @@ _READ_BYTES = 64 * 1024
 WEIGH_ATTEMPTS = 4
 WEIGH_RETRY_S = 0.11
 AUTOGROUP_SETTING = Path("/proc/sys/kernel/sched_autogroup_enabled")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """Environment variables that programs get: what finds them and their libraries, and how they write."""
 
@@ -108,8 +110,32 @@ def _give_way(pid: int) -> None:
     """Lets whoever wakes up run at once before this one (SCHED_IDLE). Its share of the cores is that of its session, so
     that it is not starved; where sessions have none it would be."""
     with suppress(OSError):
-        if AUTOGROUP_SETTING.read_text().strip() == "1":
+        if sessions_share_cores():
             os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+
+
+def sessions_share_cores(
+    setting: Path = AUTOGROUP_SETTING, own_cgroups: Path = OWN_CGROUPS, cgroup_root: Path = CGROUP_ROOT
+) -> bool:
+    """Whether the kernel gives each session a share of its own: autogroups are on, and no cgroup, as of a container,
+    divides the cores instead (sched(7): autogroups are of the root CPU cgroup alone). Raises OSError."""
+    if setting.read_text().strip() != "1":
+        return False
+    for row in own_cgroups.read_text().splitlines():
+        _, controllers, path = row.split(":", 2)
+        if "cpu" in controllers.split(",") and path != "/":
+            return False
+        # its own folder may be hidden: in a container's view it is the root, which alone has no such file
+        folders = [cgroup_root, *(cgroup_root / part for part in _folders(path))]
+        if not controllers and any((folder / "cpu.weight").exists() for folder in folders):
+            return False
+    return True
+
+
+def _folders(path: str) -> list[str]:
+    """Those of a cgroup and of all above it: `/a/b` is `a` and `a/b`."""
+    parts = path.strip("/").split("/")
+    return ["/".join(parts[: number + 1]) for number in range(len(parts))]
 
 
 async def read_errors(process: asyncio.subprocess.Process) -> str:
