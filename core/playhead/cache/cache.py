@@ -55,7 +55,7 @@ class Cache:
         return self._away
 
     async def get(self, key: str) -> bytes | None:
-        own = await self._own.get(key)
+        own = self._own.at_once(key)
         if self._alone or (own is not None and not self._away):
             return own
         assert self._shared is not None
@@ -94,6 +94,9 @@ class Cache:
 
     async def get_or_make(self, key: str, ttl_s: float, make: Callable[[], Awaitable[bytes]]) -> Kept:
         """The value that is kept, else what `make` answers, kept from now on. What `make` raises is not kept."""
+        own = self._own.at_once(key)
+        if own is not None and (self._alone or not self._away):
+            return Kept(own, cached=True)
 
         async def find() -> Kept:
             kept = await self.get(key)

@@ -147,10 +147,10 @@ async def decode(request: web.Request, model: type[Model], *, has_body: bool) ->
     fields = await _body_fields(request) if has_body else _query_fields(request)
     if isinstance(fields, Problem):
         return fields
-    doubled = sorted(fields.keys() & request.match_info.keys())
-    if doubled:
+    in_path = request.match_info
+    if fields and (doubled := sorted(fields.keys() & in_path.keys())):
         return problem(Code.INVALID, f"{doubled[0]}: stands in the path already")
-    return validate(model, {**fields, **request.match_info})
+    return validate(model, {**fields, **in_path})
 
 
 def validate(model: type[Model], fields: dict[str, Any]) -> Model | Problem:
@@ -176,6 +176,8 @@ async def _body_fields(request: web.Request) -> dict[str, Any] | Problem:
 
 
 def _query_fields(request: web.Request) -> dict[str, Any] | Problem:
+    if not request.query_string:
+        return {}
     fields = dict(request.query)
     if len(fields) < len(request.query):
         return problem(Code.INVALID, "A query parameter is given twice.")

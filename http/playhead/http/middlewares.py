@@ -3,6 +3,7 @@
 Paths of others on the same application (Socket.IO) pass through: they measure and open themselves.
 """
 
+import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -42,6 +43,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def observing(metrics: Metrics, routes: Mapping[str, Route]) -> Middleware:
     """Counts and times requests by route; commands by result too. `routes`: by name."""
+    tallies = metrics.tallies
+    requests = functools.cache(lambda *labels: tallies.count(metrics.requests.labels(*labels)))
+    request_seconds = functools.cache(lambda path: tallies.distribution(metrics.request_seconds.labels(path)))
+    commands = functools.cache(lambda *labels: tallies.count(metrics.commands.labels("rest", *labels)))
+    ack_seconds = tallies.distribution(metrics.ack_seconds.labels("rest"))
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -53,11 +59,11 @@ def observing(metrics: Metrics, routes: Mapping[str, Route]) -> Middleware:
         took_s = time.perf_counter() - started_s
         path = UNMATCHED if route is None else route.path
         method = request.method if request.method in METHODS else "other"
-        metrics.requests.labels(method, path, str(response.status)).inc()
-        metrics.request_seconds.labels(path).observe(took_s)
+        requests(method, path, str(response.status)).inc()
+        request_seconds(path).observe(took_s)
         if route is not None and route.command:
-            metrics.commands.labels("rest", route.name, response.get(PROBLEM_CODE, "ok")).inc()
-            metrics.ack_seconds.labels("rest").observe(took_s)
+            commands(route.name, response.get(PROBLEM_CODE, "ok")).inc()
+            ack_seconds.observe(took_s)
         return response
 
     return observe

@@ -9,6 +9,7 @@ How far a script is, and how loud, comes from the row that the visibility check 
 older.
 """
 
+import functools
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,8 @@ from playhead.sessions.streams import StreamLink
 
 STREAM_TTL_S = 24 * 3_600.0
 PREPARE_TTL_S = 5 * 60.0
+DECODED_MAX = 1_000
+"""Of the cached values that were asked for last; some 1 MB."""
 ASKED = b"asked"
 CANCELLED = "Its owner has cancelled it, and can go on where it was with `prepare`."
 FAILED_LATELY = "The script has failed a moment ago. Try again in 5 minutes."
@@ -123,6 +126,7 @@ async def _unsigned(services: Services, found: Script, quality: str) -> tuple[Un
     return _describe(found, quality), False
 
 
+@functools.lru_cache(DECODED_MAX)
 def _decoded(value: bytes) -> Unsigned | None:
     try:
         return Unsigned(**json.loads(value))

@@ -33,7 +33,7 @@ def read(server: EmbeddedValkey, key: str) -> object:
     ("name", "value"),
     [
         ("appendonly", "yes"),
-        ("appendfsync", "everysec"),
+        ("appendfsync", "no"),  # as the tests' server was told
         ("auto-aof-rewrite-percentage", "400"),
         ("auto-aof-rewrite-min-size", str(256 * 1024**2)),
         ("maxmemory-policy", "noeviction"),
@@ -43,6 +43,10 @@ def read(server: EmbeddedValkey, key: str) -> object:
 )
 def test_it_keeps_what_it_was_told(valkey_server: EmbeddedValkey, name: str, value: str) -> None:
     assert config(valkey_server, name) == value
+
+
+def test_what_it_has_written_is_synced_every_second_where_nothing_else_was_said(start_valkey: StartValkey) -> None:
+    assert config(start_valkey(), "appendfsync") == "everysec"
 
 
 def test_slow_subscribers_are_cut_off_at_a_limit(valkey_server: EmbeddedValkey) -> None:

@@ -15,6 +15,7 @@ from playhead.http.route import API
 from playhead.http.upload_bodies import FIELD_BYTES_MAX
 from tests.integration.http.uploading import AUDIO, DEADLINE_S, Interrupted, files, form_of, until
 from tests.integration.http.world import UPLOAD_BYTES_MAX, World
+from tests.support.counted import requests_counted
 
 PART_BYTES = 2_000_000
 """So much that the storage has begun to write it down."""
@@ -88,11 +89,10 @@ async def test_a_client_that_goes_away_amid_its_upload_leaves_nothing(
 ) -> None:
     anna = world.listener()
     part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"x" * PART_BYTES
-    counted = world.services.metrics.requests.labels("POST", f"{API}/scripts", "408")
     writer = await Interrupted(world, anna).send(content_type, UPLOAD_BYTES_MAX, part)
     await until(lambda: files(media_folder))
     writer.close()
-    await until(lambda: counted._value.get() == 1)
+    await until(lambda: requests_counted(world.services.metrics, "POST", f"{API}/scripts", "408") == 1)
     assert files(media_folder) == []
     assert not [row for row in (await anna.get("/scripts")).json["scripts"] if row["owned"]]
 

@@ -93,6 +93,7 @@ async def test_what_is_refused_changes_nothing_and_is_counted(world: World, hand
     refused = await anna.post("/seek", {"session_id": session_id, "position": 60})
     assert refused.code == "too_fast"
     metrics = world.services.metrics
+    metrics.tallies.flush()
     assert metrics.requests_limited._value.get() == 1
     assert metrics.commands.labels("rest", "seek", "too_fast")._value.get() == 1
     hand.now_ns += 1_000_000_000

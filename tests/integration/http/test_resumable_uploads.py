@@ -30,6 +30,7 @@ from tests.integration.http.resuming import (
 )
 from tests.integration.http.uploading import AUDIO, BYTES, until
 from tests.integration.http.world import Caller, World, new_id
+from tests.support.counted import requests_counted
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -86,12 +87,12 @@ class TestBrokenOff:
     ) -> None:
         anna = world.listener()
         upload_id = await begun(anna, mp3)
-        counted = world.services.metrics.requests.labels("PUT", f"{API}/uploads/{{upload_id}}", "408")
+        place = f"{API}/uploads/{{upload_id}}"
         sender = Sender(world, anna, upload_id, mp3)
         await sender.begin(2 * BLOCK_BYTES + 1_000)
         await until(lambda: len(stored(media_folder)) == 3)
         sender.break_off()
-        await until(lambda: counted._value.get() == 1)
+        await until(lambda: requests_counted(world.services.metrics, "PUT", place, "408") == 1)
         assert await offset(anna, upload_id) == 2 * BLOCK_BYTES
         assert (await put(anna, upload_id, mp3, 2 * BLOCK_BYTES)).status == 201
 

@@ -19,6 +19,7 @@ from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.service import SessionService
 from tests.integration.http.world import Caller, World, new_id
 from tests.support.clocks import SystemClock
+from tests.support.counted import requests_counted
 
 FRIEND, STRANGER = "https://app.example.org", "https://elsewhere.example"
 
@@ -71,8 +72,9 @@ class TestMetrics:
         anna = world.listener()
         for _ in range(3):
             await anna.get(f"/scripts/{new_id()}")
-        requests = world.services.metrics.requests
-        assert requests.labels("GET", f"{API}/scripts/{{script_id}}", "404")._value.get() == 3
+        metrics = world.services.metrics
+        assert requests_counted(metrics, "GET", f"{API}/scripts/{{script_id}}", "404") == 3
+        requests = metrics.requests
         labels = {sample.labels["route"] for metric in requests.collect() for sample in metric.samples}
         assert labels == {f"{API}/scripts/{{script_id}}"}
 
@@ -81,9 +83,9 @@ class TestMetrics:
         await anna.get("/nothing/one")
         await anna.get("/nothing/two")
         await anna.call("PROPFIND", "/scripts")
-        requests = world.services.metrics.requests
-        assert requests.labels("GET", "unmatched", "404")._value.get() == 2
-        assert requests.labels("other", "unmatched", "405")._value.get() == 1
+        metrics = world.services.metrics
+        assert requests_counted(metrics, "GET", "unmatched", "404") == 2
+        assert requests_counted(metrics, "other", "unmatched", "405") == 1
 
     async def test_commands_are_counted_with_their_result(self, world: World) -> None:
         anna = world.listener()
@@ -92,6 +94,7 @@ class TestMetrics:
         await anna.post("/seek", {"session_id": session_id, "position": 9_999})
         await anna.post("/seek", {"session_id": session_id, "position": -1})
         await anna.get(f"/session/{session_id}")
+        world.services.metrics.tallies.flush()
         commands = world.services.metrics.commands
         counted = {
             (sample.labels["surface"], sample.labels["command"], sample.labels["result"]): sample.value
@@ -116,6 +119,7 @@ class TestMetrics:
         async with TestClient(TestServer(app)) as client:
             reply = await client.get("/socket.io/")
             assert (reply.status, await reply.text()) == (200, "theirs")
+        services.metrics.tallies.flush()
         assert not [sample for metric in services.metrics.requests.collect() for sample in metric.samples]
 
 

@@ -20,6 +20,7 @@ from playhead.storage import DISK_RESERVE_BYTES
 from tests.integration.http.resuming import another_server, begun, put
 from tests.integration.http.uploading import AUDIO, DEADLINE_S, Disk, Interrupted, files, form_of
 from tests.integration.http.world import UPLOAD_BYTES_MAX, Caller, World, new_id
+from tests.support.counted import requests_counted
 
 FORM_HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 ENCODINGS = ["gzip", "deflate", "br", "zstd", "GZIP", "nonsense"]
@@ -139,11 +140,14 @@ class TestPace:
         self, services: Services, media_folder: Path, content_type: str, head: bytes
     ) -> None:
         slow = await surface(services, Pace(grace_s=0.3, bytes_per_s=10_000_000))
-        counted = services.metrics.requests.labels("POST", "/api/v1/audio/scripts", "408")
-        before = counted._value.get()
+
+        def counted() -> float:
+            return requests_counted(services.metrics, "POST", "/api/v1/audio/scripts", "408")
+
+        before = counted()
         writer = await Interrupted(slow, slow.listener()).send(content_type, UPLOAD_BYTES_MAX, head + b"x" * 1_500_000)
         async with asyncio.timeout(DEADLINE_S):
-            while counted._value.get() == before:
+            while counted() == before:
                 writer.write(b"x")  # so that no single wait is ever long
                 await asyncio.sleep(0.02)
         assert files(media_folder) == []
