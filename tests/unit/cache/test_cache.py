@@ -173,6 +173,21 @@ async def test_also_a_process_that_asks_for_one_value_alone_finds_out_that_redis
     assert await cache.get("key") is None
 
 
+async def test_when_redis_may_be_back_it_is_asked_before_anything_is_made_or_answered_from_memory(
+    cache: Cache, shared: Shared, clock: Clock
+) -> None:
+    shared.away = True
+    await cache.put("key", b"old", TTL_S)
+    shared.away = False
+    await shared.put("key", b"new", TTL_S)
+    clock.now_s += AWAY_S
+
+    async def make() -> bytes:
+        raise AssertionError("it is in Redis")
+
+    assert (await cache.get_or_make("key", TTL_S, make)).value == b"new"
+
+
 async def test_dropping_while_redis_is_away_forgets_what_memory_has(cache: Cache, shared: Shared) -> None:
     shared.away = True
     await cache.put("key", b"value", TTL_S)
