@@ -20,7 +20,7 @@ from playhead.media import FIRST_RUNG, LADDER, Rung
 from playhead.runtime.metrics import Metrics, create_metrics
 from playhead.storage import LocalStorage, StorageFailed
 from playhead.transcode import Demand, Encoder, EncoderSource, Programs, SegmentNotNow
-from playhead.transcode.demand import FAILED_RETRY_S, UNREAD_BYTES_MAX
+from playhead.transcode.demand import BUSY_RETRY_S, KILLED, UNREAD_BYTES_MAX
 from playhead.transcode.demand_run import AHEAD_SEGMENTS
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.demanding import (
@@ -130,17 +130,16 @@ async def test_what_cannot_be_stored_is_heard_all_the_same(
 async def test_who_waits_for_an_encoder_that_is_killed_is_told_when_to_ask_again_and_then_gets_it_whole(
     programs: Programs, storage: LocalStorage, script: Script, metrics: Metrics, source: SourceMaker, tmp_path: Path
 ) -> None:
-    now_s, faulty = [1_000.0], Faulty(programs, tmp_path, SLOWLY)
+    faulty = Faulty(programs, tmp_path, SLOWLY)
     encoder = Encoder(faulty.programs, unread_bytes_max=UNREAD_BYTES_MAX, coder="fast")
-    demand = Demand(encoder, storage, OwnClaims(), metrics, slots=1, wait_s=ENDED_S, now_s=lambda: now_s[0])
+    demand = Demand(encoder, storage, OwnClaims(), metrics, slots=1, wait_s=ENDED_S)
     asked = asyncio.ensure_future(demand.segment(script, FIRST_RUNG, 0))
     os.kill(await an_encoder(), signal.SIGKILL)
-    with pytest.raises(SegmentNotNow) as told:
+    with pytest.raises(SegmentNotNow, match=KILLED) as told:
         await asyncio.wait_for(asked, ENDED_S / 2)
-    assert told.value.retry_after_s == FAILED_RETRY_S and ended(metrics, "failed") == 1
+    assert told.value.retry_after_s <= max(BUSY_RETRY_S) and ended(metrics, "killed") == 1
     assert media_files(tmp_path / "media") == [script.source_key], "no half of it"
     faulty.mend()
-    now_s[0] += FAILED_RETRY_S
     assert await demand.segment(script, FIRST_RUNG, 0) == await whole(programs, source(SOURCE, DURATION_S), 0)
     await demand.stop()
 
@@ -148,15 +147,13 @@ async def test_who_waits_for_an_encoder_that_is_killed_is_told_when_to_ask_again
 async def test_an_encoder_that_is_killed_while_it_stands_still_is_started_anew(
     programs: Programs, storage: LocalStorage, script: Script, metrics: Metrics, source: SourceMaker
 ) -> None:
-    now_s = [1_000.0]
     encoder = Encoder(programs, unread_bytes_max=UNREAD_BYTES_MAX, coder="fast")
-    demand = Demand(encoder, storage, OwnClaims(), metrics, slots=1, wait_s=ENDED_S, now_s=lambda: now_s[0])
+    demand = Demand(encoder, storage, OwnClaims(), metrics, slots=1, wait_s=ENDED_S)
     await demand.segment(script, FIRST_RUNG, 0)
     await until_stored(storage, script, AHEAD_SEGMENTS - 1)
     os.kill(await an_encoder(), signal.SIGKILL)
     with suppress(SegmentNotNow):
         await asyncio.wait_for(demand.segment(script, FIRST_RUNG, AHEAD_SEGMENTS), ENDED_S / 2)
-    now_s[0] += FAILED_RETRY_S
     made = await demand.segment(script, FIRST_RUNG, AHEAD_SEGMENTS)
     assert made == await whole(programs, source(SOURCE, DURATION_S), AHEAD_SEGMENTS)
     await demand.stop()

@@ -6,16 +6,28 @@ from pathlib import Path
 import pytest
 
 from playhead.db import Source
+from playhead.media import cover_key
 from playhead.storage import LocalStorage
-from playhead.transcode import Ingest, ProbeFailed, Programs, Refusal, RefusalKind, ingest, probe, tries
-from playhead.transcode.processes import Finished
+from playhead.transcode import (
+    Ingest,
+    ProbeFailed,
+    Programs,
+    Refusal,
+    RefusalKind,
+    covers,
+    ingest,
+    metadata,
+    probe,
+    tries,
+)
 from playhead.transcode.programs import Limits
-from playhead.transcode.tries import CAUGHT, TRIES_MAX, ended_by_others, run_on_file
+from playhead.transcode.tries import CAUGHT, TRIES_MAX, EndedByOthers, ended_by_others, run_on_file
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_ingest import KEY, MP3, VERSION, WEBM, upload
 from tests.support.audio import Kind
 from tests.support.ended_programs import FOR_EVER, EndedPrograms
 from tests.support.media_files import media_files
+from tests.support.tags import apic, id3, png, text
 
 KINDS = {"ffprobe": MP3, "ffmpeg": WEBM}
 """ffmpeg decodes the second, which ffprobe cannot measure."""
@@ -75,6 +87,55 @@ async def test_an_end_at_the_edges_is_no_reason_to_decode_the_file(
     with pytest.raises(ProbeFailed):
         await Ingest(EndedPrograms(tmp_path / "programs", "ffprobe", edges, FOR_EVER).make(), storage)(KEY, VERSION)
     assert stored() == [KEY]
+
+
+SAYING = {"ffprobe": "format_tags", "ffmpeg": "image2pipe"}
+"""By what in its arguments a run is known that reads tags, or the picture."""
+
+
+@pytest.fixture
+async def covered(storage: LocalStorage, source: SourceMaker, tmp_path: Path) -> bytes:
+    """An upload with a title and a picture, which lies in the storage."""
+    content = id3(text("TIT2", b"The Book"), apic(png())) + source(MP3, 12.0).read_bytes()
+    (tmp_path / "covered.mp3").write_bytes(content)
+    await upload(storage, tmp_path / "covered.mp3")
+    return content
+
+
+@pytest.mark.parametrize(("program", "saying"), SAYING.items())
+async def test_what_a_file_says_of_itself_is_read_again_where_others_ended_that(
+    program: str, saying: str, covered: bytes, storage: LocalStorage, tmp_path: Path
+) -> None:
+    once = f'case "$*" in *{saying}*) mkdir {tmp_path}/once 2>/dev/null && kill -KILL $$;; esac'
+    taken = await Ingest(EndedPrograms(tmp_path / "programs", program, once, FOR_EVER).make(), storage)(KEY, VERSION)
+    assert (tmp_path / "once").exists() and isinstance(taken, Source)
+    assert (taken.tags.title, taken.tags.cover_key) == ("The Book", cover_key(KEY, "png"))
+
+
+@pytest.mark.parametrize(("program", "saying"), SAYING.items())
+async def test_what_others_keep_from_being_read_is_not_taken_for_missing(
+    program: str, saying: str, covered: bytes, storage: LocalStorage, tmp_path: Path, stored: Callable[[], list[str]]
+) -> None:
+    ending = f'case "$*" in *{saying}*) kill -KILL $$;; esac'
+    with pytest.raises(EndedByOthers, match=program):
+        await Ingest(EndedPrograms(tmp_path / "programs", program, ending, FOR_EVER).make(), storage)(KEY, VERSION)
+    assert stored() == [KEY]
+
+
+@pytest.mark.parametrize(("program", "saying"), SAYING.items())
+async def test_what_a_file_says_of_itself_costs_it_nothing_where_reading_that_hangs(
+    program: str,
+    saying: str,
+    covered: bytes,
+    storage: LocalStorage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metadata, "METADATA_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(covers, "COVER_TIMEOUT_S", 0.2)
+    hanging = f'case "$*" in *{saying}*) {WEDGED};; esac'
+    taken = await Ingest(EndedPrograms(tmp_path / "programs", program, hanging, FOR_EVER).make(), storage)(KEY, VERSION)
+    assert isinstance(taken, Source) and taken.tags.cover_key is None
 
 
 @pytest.mark.parametrize(("program", "kind", "tried"), [("ffprobe", MP3, TRIES_MAX), ("ffmpeg", WEBM, 1)])
@@ -139,4 +200,4 @@ async def test_an_ffmpeg_past_its_seconds_of_cpu_ends_by_the_files_doing(program
 )
 def test_whose_doing_an_end_is(code: int, lasted_s: float, others: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tries, "usable_cores", lambda: 2)
-    assert ended_by_others(Finished(code=code, output=b"", errors=""), lasted_s, Limits(cpu_s=100)) is others
+    assert ended_by_others(code, lasted_s, Limits(cpu_s=100)) is others

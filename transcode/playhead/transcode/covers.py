@@ -13,8 +13,9 @@ from pathlib import Path
 import structlog
 
 from playhead.transcode.arguments import cover_arguments
-from playhead.transcode.processes import OutputTooLong, run
+from playhead.transcode.processes import OutputTooLong
 from playhead.transcode.programs import Limits, Programs
+from playhead.transcode.tries import EndedByOthers, ProbeFailed, run_on_file
 
 COVER_BYTES_MAX = 2 * 1024 * 1024
 COVER_PIXELS_MAX = 4_096 * 4_096
@@ -48,12 +49,16 @@ class Cover:
 
 
 async def read_cover(programs: Programs, path: Path, track: int) -> Cover | None:
-    """The picture in that track; None when it is broken, too large or of another kind."""
+    """The picture in that track; None when it is broken, too large or of another kind. Raises EndedByOthers."""
+    arguments, limits = cover_arguments(programs.ffmpeg, path, track), COVER_RUN_LIMITS
     try:
-        command = programs.command(cover_arguments(programs.ffmpeg, path, track), COVER_RUN_LIMITS)
-        done = await run(command, timeout_s=COVER_TIMEOUT_S, output_bytes_max=COVER_BYTES_MAX)
+        done = await run_on_file(
+            programs, arguments, limits, timeout_s=COVER_TIMEOUT_S, output_bytes_max=COVER_BYTES_MAX, timeouts=1
+        )
         return picture(done.output)
-    except (OSError, OutputTooLong, NotShown) as error:
+    except EndedByOthers:
+        raise
+    except (ProbeFailed, OutputTooLong, NotShown) as error:
         log.info("A file's cover was left out.", action="cover_left_out", reason=f"{type(error).__name__}: {error}")
         return None
 

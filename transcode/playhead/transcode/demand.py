@@ -24,7 +24,7 @@ from playhead.storage import ObjectMissing, Storage, StorageFailed
 from playhead.transcode.demand_making import Making
 from playhead.transcode.demand_run import RUN_SEGMENTS, DemandRun, Wanted
 from playhead.transcode.demand_turns import Need, Ticket
-from playhead.transcode.encoder import EncodeFailed, Encoder
+from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderKilled
 
 DEMAND_WAIT_S = 4.0
 """How long an asker is kept waiting."""
@@ -45,6 +45,8 @@ RETURNING_S = 2.0
 """So much later than they were told, askers are expected back; their turn is used for them until then."""
 FAILED_RETRY_S = 10
 """For so long a place that could not be encoded is not tried again."""
+BUSY = "The server is encoding for others. Ask again in a moment."
+KILLED = "Something on the server ended the encoder. Ask again in a moment."
 SOURCE_GONE = "The script's source is gone."
 UNEXPECTED = "The server could not encode this place."
 FAILED_MAX = 10_000
@@ -191,6 +193,10 @@ class Demand:
         ended, key = "cancelled", run.key(run.next)
         try:
             ended = await self._making.carry_out(run)
+        except EncoderKilled as error:
+            ended = "killed"
+            log.warning("An encoder was ended from outside.", action="demand_killed", key=key, detail=error.detail)
+            run.failed(_busy(KILLED))
         except EncodeFailed as error:
             ended = "failed"
             log.warning("A place could not be encoded.", action="demand_failed", key=key, detail=error.detail)
@@ -230,5 +236,5 @@ def _track(script: Script, rung: Rung) -> _Track:
     return script.script_id, script.media_version, rung.name
 
 
-def _busy() -> SegmentNotNow:
-    return SegmentNotNow("The server is encoding for others. Ask again in a moment.", random.randint(*BUSY_RETRY_S))
+def _busy(reason: str = BUSY) -> SegmentNotNow:
+    return SegmentNotNow(reason, random.randint(*BUSY_RETRY_S))

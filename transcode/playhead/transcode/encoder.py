@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from playhead.media import (
 from playhead.transcode.arguments import Coder, chunk_arguments
 from playhead.transcode.processes import read_errors, started
 from playhead.transcode.programs import Limits, Programs
+from playhead.transcode.tries import ended_by_others
 
 CHUNK_TIMEOUT_S = 300.0
 """For the next segment of a run: ten take about 2 s on an idle core."""
@@ -48,6 +50,10 @@ class EncodeFailed(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.detail = detail
+
+
+class EncoderKilled(EncodeFailed):
+    """Something ended ffmpeg from outside: the source is not to blame, and the same may succeed in a moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,7 @@ class Encoder:
         limit = asyncio.timeout(self._chunk_timeout_s)
         sink = _untimed(sink, limit, self._chunk_timeout_s)
         collectors = [_Collector(plan, source.grid, rung, sink) for rung in rungs]
+        began_s = time.monotonic()
         try:
             async with limit:
                 code, errors = await self._run(source, plan, rungs, collectors, niceness)
@@ -101,7 +108,10 @@ class Encoder:
                 raise
             raise EncodeFailed(f"{_place(plan)} took longer than {self._chunk_timeout_s:g} s to encode.") from None
         if code != 0 or not all(collector.complete for collector in collectors):
-            raise EncodeFailed(f"{_place(plan)} could not be decoded.", f"ffmpeg ended with {code}: {errors.strip()}")
+            detail = f"ffmpeg ended with {code}: {errors.strip()}"
+            if ended_by_others(code, time.monotonic() - began_s, CHUNK_LIMITS):
+                raise EncoderKilled(f"{_place(plan)} could not be encoded: something on the server ended it.", detail)
+            raise EncodeFailed(f"{_place(plan)} could not be decoded.", detail)
 
     async def _run(
         self,

@@ -18,8 +18,8 @@ from playhead.db import Source, Tags
 from playhead.media import Grid, cover_key
 from playhead.storage import DISK_RESERVE_BYTES, Storage, StorageFailed
 from playhead.transcode.arguments import conform_arguments
-from playhead.transcode.covers import read_cover
-from playhead.transcode.metadata import marks, read_metadata
+from playhead.transcode.covers import Cover, read_cover
+from playhead.transcode.metadata import Metadata, marks, read_metadata
 from playhead.transcode.probe import (
     SOURCE_DURATION_S_MAX,
     Measures,
@@ -68,31 +68,41 @@ class Ingest:
 
         `Source.source_key` may be another one than was given. Raises ObjectMissing, StorageFailed and ProbeFailed.
         """
-        key = source_key
         async with self._storage.local_file(source_key) as path:
-            size_bytes = (await asyncio.to_thread(path.stat)).st_size
-            measured: Measures | Refusal = await measure(self._programs, path)
-            if isinstance(measured, Measures) and (refusal := await refused_on_trial(self._programs, path, measured)):
-                measured = refusal
-            start_s = measured.start_s if isinstance(measured, Measures) else 0.0
-            if isinstance(measured, Measures) and measured.samples is None:
-                key = source_key + CONFORMED_SUFFIX
-                measured = await self._conform(path, key, measured)
-            taken = (
-                measured
-                if isinstance(measured, Refusal)
-                else await self._described(path, start_s, source_key, _source(measured, key, size_bytes, media_version))
-            )
-        if key != source_key or isinstance(taken, Refusal):
+            taken = await self._taken(path, source_key, media_version)
+        if isinstance(taken, Refusal) or taken.source_key != source_key:
             await self._storage.delete_prefix(source_key)
         if isinstance(taken, Refusal):
             log.info("An upload was refused.", action="upload_refused", kind=taken.kind, source_key=source_key)
         return taken
 
-    async def _described(self, path: Path, start_s: float, upload_key: str, source: Source) -> Source:
-        """`source` with what the file says of itself; its picture is stored. Raises StorageFailed."""
+    async def _taken(self, path: Path, source_key: str, media_version: str) -> Source | Refusal:
+        """What takes long, and what is stored, comes last: whoever has to send it again loses little."""
+        size_bytes = (await asyncio.to_thread(path.stat)).st_size
+        measured = await measure(self._programs, path)
+        if isinstance(measured, Refusal):
+            return measured
+        if refusal := await refused_on_trial(self._programs, path, measured):
+            return refusal
+        said, start_s, key = await self._said(path), measured.start_s, source_key
+        if measured.samples is None:
+            key = source_key + CONFORMED_SUFFIX
+            conformed = await self._conform(path, key, measured)
+            if isinstance(conformed, Refusal):
+                return conformed
+            measured = conformed
+        return await self._described(said, start_s, source_key, _source(measured, key, size_bytes, media_version))
+
+    async def _said(self, path: Path) -> tuple[Metadata, Cover | None]:
+        """What the file says of itself, and its picture. Raises EndedByOthers."""
         told = await read_metadata(self._programs, path)
-        cover = None if told.cover_track is None else await read_cover(self._programs, path, told.cover_track)
+        return told, None if told.cover_track is None else await read_cover(self._programs, path, told.cover_track)
+
+    async def _described(
+        self, said: tuple[Metadata, Cover | None], start_s: float, upload_key: str, source: Source
+    ) -> Source:
+        """`source` with what its file has said of itself; the picture is stored. Raises StorageFailed."""
+        told, cover = said
         key = None if cover is None else cover_key(upload_key, cover.suffix)
         if cover is not None and key is not None:
             await self._storage.put(key, cover.body)

@@ -22,7 +22,7 @@ from playhead.media import Loudness, bounded_loudness
 from playhead.runtime.tasks import cancelled
 from playhead.storage import ObjectMissing, Storage, StorageFailed
 from playhead.transcode.arguments import filter_help_arguments, loudness_arguments
-from playhead.transcode.processes import OutputTooLong, run
+from playhead.transcode.processes import NICENESS, OutputTooLong, run
 from playhead.transcode.programs import Limits, Programs
 
 POLL_S = 2.0
@@ -32,8 +32,6 @@ REFUSED_HOLD_S = 60.0
 """How long a script is left alone whose source the storage did not give; others are tried meanwhile."""
 HOLDS_AHEAD = 3
 """How often a hold is renewed before it would run out."""
-NICENESS = 10
-"""A tenth of the weight of what listeners wait for, and a third of that of the encoding behind them."""
 MEASURE_TIMEOUT_S = 7_200.0
 """A day of sound takes 6 minutes of a core that does nothing else."""
 MEASURE_LIMITS = Limits(cpu_s=3_600)

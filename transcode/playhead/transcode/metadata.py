@@ -1,6 +1,7 @@
 """What a file says of itself: title, artist, chapters, which of its tracks is its cover. Strangers' text, so bounded.
 
-A file is never refused for it: what cannot be read, or makes no sense, is left out, and what is left is taken.
+A file is never refused for it: what cannot be read, or makes no sense, is left out, and what is left is taken. But what
+others have kept from being read is not taken for missing: it would stay so for good.
 
     text       no control characters, none that turn the direction of what follows; spaces joined; cut at its limit
     chapters   in seconds of the file, moved to where its sound begins; outside the sound and double ones dropped
@@ -20,8 +21,9 @@ from pydantic import BaseModel, Field, ValidationError
 from playhead.db import Mark
 from playhead.db.limits import ARTIST_CHARS_MAX, MARKS_MAX, TITLE_CHARS_MAX
 from playhead.transcode.arguments import chapters_arguments, tags_arguments
-from playhead.transcode.processes import OutputTooLong, run
+from playhead.transcode.processes import OutputTooLong
 from playhead.transcode.programs import Limits, Programs
+from playhead.transcode.tries import EndedByOthers, ProbeFailed, run_on_file
 
 METADATA_TIMEOUT_S = 20.0
 METADATA_RUN_LIMITS = Limits(cpu_s=20)
@@ -93,7 +95,10 @@ class Metadata:
 
 
 async def read_metadata(programs: Programs, path: Path) -> Metadata:
-    """Two short runs of ffprobe at once, so that one which describes too many chapters still has a title."""
+    """Two short runs of ffprobe at once, so that one which describes too many chapters still has a title.
+
+    Raises EndedByOthers.
+    """
     told, chapters = await asyncio.gather(
         _asked(programs, tags_arguments(programs.ffprobe, path), TAGS_BYTES_MAX, _Told),
         _asked(programs, chapters_arguments(programs.ffprobe, path), CHAPTERS_BYTES_MAX, _Chapters),
@@ -109,12 +114,16 @@ async def read_metadata(programs: Programs, path: Path) -> Metadata:
 
 
 async def _asked(programs: Programs, arguments: list[str], bytes_max: int, model: type[_Model]) -> _Model:
-    """What ffprobe tells; nothing where it cannot."""
+    """What ffprobe tells; nothing where it cannot. Raises EndedByOthers."""
+    limits = METADATA_RUN_LIMITS
     try:
-        command = programs.command(arguments, METADATA_RUN_LIMITS)
-        done = await run(command, timeout_s=METADATA_TIMEOUT_S, output_bytes_max=bytes_max)
+        done = await run_on_file(
+            programs, arguments, limits, timeout_s=METADATA_TIMEOUT_S, output_bytes_max=bytes_max, timeouts=1
+        )
         return model.model_validate_json(done.output.decode(errors="replace"))
-    except (OSError, OutputTooLong, ValidationError) as error:
+    except EndedByOthers:
+        raise
+    except (ProbeFailed, OutputTooLong, ValidationError) as error:
         log.warning("A file's tags could not be read.", action="metadata_unread", error=type(error).__name__)
         return model()
 

@@ -19,6 +19,7 @@ from playhead.media import LADDER, Grid, Rung, segment_key
 from playhead.runtime.metrics import Metrics
 from playhead.storage import Storage, has_content
 from playhead.transcode.encoder import Encoder, EncoderSource
+from playhead.transcode.processes import NICENESS
 
 EAGER_SEGMENTS = 3
 """17 s of audio, encoded before anything else: what a listener hears first."""
@@ -27,8 +28,6 @@ CHUNK_SEGMENTS = 10
 RUN_SEGMENTS_MAX = 60
 """Rate control starts anew in each run. That costs quality (29.9 dB in one run, 29.2 in four segments, 27.6 in one),
 and CPU until it has found its pace."""
-BULK_NICENESS = 19
-"""A seventieth of the weight of what listeners wait for."""
 
 Progress = Callable[[float], Awaitable[None]]
 """Is told the share of segments that are there, 0 to 1, after each chunk; what it raises ends the work."""
@@ -92,7 +91,7 @@ class Preparation:
 
         async def work(todo: Iterator[range]) -> None:
             for run in todo:
-                await self._make(target, chunks(run), told, BULK_NICENESS)
+                await self._make(target, chunks(run), told, NICENESS)
 
         await self._make(target, [beginning(grid)], told, 0)
         shared = iter(runs(grid, self._slots))

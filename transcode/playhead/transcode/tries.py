@@ -45,6 +45,10 @@ class ProbeFailed(Exception):
     """A program could not be run on the file, or not to its end. The file is not to blame."""
 
 
+class EndedByOthers(ProbeFailed):
+    """Something ended it from outside each time: the same may succeed in a moment."""
+
+
 async def run_on_file(
     programs: Programs, arguments: list[str], limits: Limits, *, timeout_s: float, output_bytes_max: int, timeouts: int
 ) -> Finished:
@@ -52,6 +56,7 @@ async def run_on_file(
 
     Raises OutputTooLong, and ProbeFailed when that is not to be had here and now.
     """
+    failure: type[ProbeFailed]
     for tried in range(1, TRIES_MAX + 1):
         began_s = time.monotonic()
         try:
@@ -59,22 +64,22 @@ async def run_on_file(
                 programs.command(arguments, limits), timeout_s=timeout_s, output_bytes_max=output_bytes_max
             )
         except TimeoutError:
-            problem, last = f"did not end within {timeout_s:g} s", tried >= timeouts
+            problem, last, failure = f"did not end within {timeout_s:g} s", tried >= timeouts, ProbeFailed
         except OSError as error:
             raise ProbeFailed(f"{arguments[0]} cannot be run: {error}") from error
         else:
-            if not ended_by_others(done, time.monotonic() - began_s, limits):
+            if not ended_by_others(done.code, time.monotonic() - began_s, limits):
                 return done
-            problem, last = f"was ended from outside ({done.code})", tried >= TRIES_MAX
+            problem, last, failure = f"was ended from outside ({done.code})", tried >= TRIES_MAX, EndedByOthers
         if last:
             break
         log.warning("A program on an upload is run again.", action="probe_again", program=arguments[0], problem=problem)
         await asyncio.sleep(AGAIN_S)
-    raise ProbeFailed(f"{arguments[0]} {problem}, at try {tried}")
+    raise failure(f"{arguments[0]} {problem}, at try {tried}")
 
 
-def ended_by_others(done: Finished, lasted_s: float, limits: Limits) -> bool:
-    """Whether the end of a program that ran so long says nothing about the file."""
-    if done.code in CAUGHT:  # it does not say which; SIGXCPU is none where there was not nearly time for so much CPU
+def ended_by_others(code: int, lasted_s: float, limits: Limits) -> bool:
+    """Whether the end of a program that ran so long says nothing about the file. `code`: as of `Finished`."""
+    if code in CAUGHT:  # it does not say which; SIGXCPU is none where there was not nearly time for so much CPU
         return 2 * lasted_s * usable_cores() < limits.cpu_s
-    return done.code < 0 and -done.code not in FILES_DOING
+    return code < 0 and -code not in FILES_DOING
