@@ -10,7 +10,6 @@ import pytest
 
 from playhead.db.migrate import owner_connection
 from playhead.media import FIRST_RUNG
-from playhead.transcode.queue import HEARTBEAT_TIMEOUT_S
 from tests.support.audio import Kind, Samples, error, heard, make, reference
 from tests.support.sockets import Client
 from tests.support.system import RunningSystem
@@ -23,8 +22,6 @@ SAME_MAX = 0.005
 """Share of the energy that AAC changes (see integration/transcode)."""
 ASKED_MAX = 60
 TIMEOUT_S = 30.0
-READY_S = HEARTBEAT_TIMEOUT_S + TIMEOUT_S
-"""The worker may have been at the former file; then its job is taken again when that heartbeat is over."""
 
 
 @pytest.fixture
@@ -148,7 +145,7 @@ async def test_who_listens_goes_on_with_the_former_file_and_after_play_hears_the
         assert error(await listener.whole(again["stream_url"]), reference(newer)) < SAME_MAX
         report = {"session_id": session_id, "position": 30.5, "revision": state["revision"], "seq": 1}
         assert (await phone.call("progress", report))["ok"]
-        async with asyncio.timeout(READY_S):
+        async with asyncio.timeout(TIMEOUT_S):
             while (row := await listener.get(f"/scripts/{script_id}"))["status"] != "ready":
                 await asyncio.sleep(0.1)
         assert row["media_version"] == new

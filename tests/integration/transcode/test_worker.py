@@ -301,14 +301,43 @@ async def test_a_script_that_gets_another_file_is_left_in_the_midst_of_a_chunk(
     bench: Bench, source: SourceMaker
 ) -> None:
     script = await bench.upload(source(SPEECH, LONG_S))
+    """And begun with that file at once, though the heartbeat of its job is not over for long."""
     encoder, metrics = Scripted(bench.programs), create_metrics(CollectorRegistry())
     encoder.hold_from = 3
-    async with working(bench.worker(encoder=encoder, metrics=metrics)):
+    async with working(bench.worker(encoder=encoder, metrics=metrics, heartbeat_timeout_s=3_600.0)):
         await asyncio.wait_for(encoder.held.wait(), 30)
-        await bench.replace(script, source(SPEECH, SHORT_S))
+        other = await bench.replace(script, source(SPEECH, SHORT_S))
         await bench.until(script, lambda _: metrics.jobs.labels("overtaken")._value.get() == 1)
         assert not encoder.released.is_set()
         encoder.released.set()
+        await bench.until(script, lambda row: row.status == "ready")
+    assert await bench.has_all_segments(other)
+
+
+async def test_a_script_that_is_wanted_again_after_it_was_cancelled_is_gone_on_with_at_once(
+    bench: Bench, source: SourceMaker
+) -> None:
+    script = await bench.upload(source(SPEECH, LONG_S))
+    encoder, metrics = Scripted(bench.programs), create_metrics(CollectorRegistry())
+    encoder.hold_from = 3
+    async with working(bench.worker(encoder=encoder, metrics=metrics, heartbeat_timeout_s=3_600.0)):
+        await asyncio.wait_for(encoder.held.wait(), 30)
+        assert await bench.scripts.failed(script.script_id, "Cancelled.")
+        assert await bench.scripts.requeue(script.script_id, unfinished_max=10) is not None
+        assert not await bench.queue().enqueue(script.script_id), "the job is there still"
+        encoder.released.set()
+        await bench.until(script, lambda row: row.status == "ready")
+
+
+async def test_a_worker_that_was_overtaken_takes_no_job_from_who_has_it(bench: Bench, source: SourceMaker) -> None:
+    await bench.upload(source(SPEECH, SHORT_S))
+    queue, other = bench.queue(3_600.0), bench.queue(0.0)
+    job, theirs = await queue.take(), await other.take()
+    assert job is not None and theirs is not None and job.script_id == theirs.script_id
+    await queue.let_go(job)
+    assert await queue.take() is None
+    await other.let_go(theirs)
+    assert await queue.take() is not None
 
 
 @pytest.mark.parametrize("failures", [[], [EncodeFailed("late")]], ids=["and goes on", "and fails"])
@@ -323,6 +352,7 @@ async def test_a_worker_that_wakes_up_after_the_script_got_another_file_says_not
     async with working(bench.worker(encoder=encoder, metrics=metrics, attempts_max=1)):
         await asyncio.wait_for(encoder.held.wait(), 30)
         other = await bench.replace(script, source(SPEECH, SHORT_S))
+        await bench.hand_over()
         claimed = await bench.scripts.claim(script.script_id)
         assert claimed is not None and claimed.attempts == await bench.attempts(script) == 1
         encoder.failures = failures

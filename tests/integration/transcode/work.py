@@ -38,14 +38,19 @@ class Bench:
     def scripts(self) -> ScriptRepository:
         return ScriptRepository(self.database)
 
-    def queue(self) -> PrepareQueue:
-        return PrepareQueue(self.database.jobs(), HEARTBEAT_TIMEOUT_S)
+    def queue(self, heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S) -> PrepareQueue:
+        return PrepareQueue(self.database.jobs(), heartbeat_timeout_s)
 
     def worker(
-        self, *, attempts_max: int = 3, metrics: Metrics | None = None, encoder: Encoder | None = None
+        self,
+        *,
+        attempts_max: int = 3,
+        metrics: Metrics | None = None,
+        encoder: Encoder | None = None,
+        heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S,
     ) -> Worker:
         return Worker(
-            queue=self.queue(),
+            queue=self.queue(heartbeat_timeout_s),
             scripts=self.scripts,
             storage=self.storage,
             encoder=encoder or Encoder(self.programs),
@@ -79,6 +84,12 @@ class Bench:
         assert created.outcome is Creation.REPLACED and created.script is not None
         await self.queue().enqueue(script.script_id)
         return created.script
+
+    async def hand_over(self) -> None:
+        """What is in work is so with another worker from now on, of which nothing is heard."""
+        jobs = self.database.jobs()
+        table = jobs.qbq.qualified.queue_table
+        await jobs.driver.execute(f"update {table} set queue_manager_id = gen_random_uuid() where status = 'picked'")
 
     async def source(self, path: Path, script_id: str) -> Source:
         """An upload of that script, stored and measured."""

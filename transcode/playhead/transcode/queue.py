@@ -31,6 +31,10 @@ select exists (
     select from {table} where status = 'queued' and priority >= $1 and execute_after <= now()
 ) as waits
 """
+LET_GO = """
+update {table} set status = 'queued', execute_after = now(), updated = now(), queue_manager_id = null
+where id = $1 and status = 'picked' and queue_manager_id = $2
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,9 @@ class PrepareQueue:
         from pgqueuer.domain.types import QueueManagerId
 
         self._jobs = jobs
-        self._fresh_waits = FRESH_WAITS.format(table=jobs.qbq.qualified.queue_table)
+        self._fresh_waits, self._let_go = (
+            statement.format(table=jobs.qbq.qualified.queue_table) for statement in (FRESH_WAITS, LET_GO)
+        )
         self._worker_id = QueueManagerId(uuid.uuid4())
         self.heartbeat_timeout_s = heartbeat_timeout_s
 
@@ -116,6 +122,11 @@ class PrepareQueue:
         """Lets another worker, or this one, take it again after `delay_s`."""
         with translated():
             await self._jobs.retry_job(job.record, timedelta(seconds=delay_s), None)
+
+    async def let_go(self, job: TakenJob) -> None:
+        """Lets another worker, or this one, take it again at once, unless another one has it already."""
+        with translated():
+            await self._jobs.driver.execute(self._let_go, job.record.id, self._worker_id)
 
     async def put_behind(self, job: TakenJob) -> None:
         """Gives the job back behind all that are fresh."""

@@ -173,7 +173,7 @@ class Worker:
             finished = await _unless(stop.wait(), self._prepare(job, script, attempt))
             await (self._queue.done(job) if finished else self._give_back(job, script, attempt))
         except _Overtaken:
-            self._overtaken()
+            await self._overtaken(job)
         except _Interrupted:
             log.info("The script waits for a fresh one.", action="job_put_behind")
             await self._uncounted(script, attempt)
@@ -251,7 +251,7 @@ class Worker:
             log.warning("The storage fails; scripts wait until it is back.", action="storage_away", error=str(error))
         self._count("storage_failed")
         if not await self._uncounted(script, attempt):
-            self._overtaken()  # and the job is not ours to give back
+            await self._overtaken(job)
             return
         delay_s = RETRY_DELAY_S * 2 ** min(job.given_back, DOUBLINGS_MAX)
         await self._queue.give_back(job, min(delay_s, STORAGE_DELAY_S_MAX))
@@ -263,7 +263,7 @@ class Worker:
         """
         version = script.media_version
         if not await self._scripts.failed(script.script_id, reason, attempt=attempt, media_version=version):
-            self._overtaken()  # and the job is not ours to end
+            await self._overtaken(job)
             return
         self._count("failed")
         try:
@@ -294,9 +294,11 @@ class Worker:
         except DatabaseUnavailable as error:
             log.warning("A heartbeat was lost.", action="heartbeat_lost", error=str(error))
 
-    def _overtaken(self) -> None:
+    async def _overtaken(self, job: TakenJob) -> None:
+        """What has become of the script decides whoever takes the job next; at once, if nobody has it by now."""
         self._count("overtaken")
         log.warning("The script is another worker's now, has another file, or was cancelled.", action="job_overtaken")
+        await self._queue.let_go(job)
 
     def _count(self, result: str) -> None:
         self._metrics.jobs.labels(result).inc()
