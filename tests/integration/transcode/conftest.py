@@ -13,6 +13,7 @@ from playhead.runtime.metrics import Metrics, create_metrics
 from playhead.storage import LocalStorage
 from playhead.transcode import Encoder, Programs, find_programs
 from tests.integration.transcode.demanding import DURATION_S, SOURCE, stored_script
+from tests.integration.transcode.work import Bench
 from tests.support.audio import FFMPEG, FFPROBE, Kind, make
 from tests.support.postgres import Databases
 
@@ -88,3 +89,8 @@ async def database(logins: Logins) -> AsyncIterator[Database]:
 @pytest.fixture
 def scripts(database: Database) -> ScriptRepository:
     return ScriptRepository(database)
+
+
+@pytest.fixture
+def bench(database: Database, storage: LocalStorage, programs: Programs) -> Bench:
+    return Bench(database, storage, programs)

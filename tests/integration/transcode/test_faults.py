@@ -33,8 +33,7 @@ from tests.integration.transcode.demanding import (
     until_ended,
     until_stored,
 )
-from tests.integration.transcode.test_worker import working
-from tests.integration.transcode.work import LONG_S, SPEECH, Bench, segment_keys
+from tests.integration.transcode.work import LONG_S, SPEECH, Bench, segment_keys, working
 from tests.support import boxes
 from tests.support.audio import FFMPEG
 from tests.support.media_files import media_files

@@ -13,11 +13,8 @@ from playhead.db.logins import Logins
 from playhead.runtime.metrics import create_metrics
 from playhead.transcode import PrepareQueue, Worker
 from tests.integration.transcode.conftest import SourceMaker
-from tests.integration.transcode.test_worker import Scripted, bench, working
-from tests.integration.transcode.work import POLL_S, SHORT_S, SPEECH, Bench
+from tests.integration.transcode.work import POLL_S, SHORT_S, SPEECH, Bench, Scripted, working
 from tests.support.proxies import Proxy, proxying
-
-__all__ = ["bench"]
 
 HUNG_S, TIMEOUT_S = 2.0, 1.5
 

@@ -11,10 +11,7 @@ from playhead.transcode import EncodeFailed, Encoder, PrepareQueue, Programs, Wo
 from playhead.transcode.queue import TakenJob
 from playhead.transcode.worker import RETRY_DELAY_S, STORAGE_DELAY_S_MAX
 from tests.integration.transcode.conftest import SourceMaker
-from tests.integration.transcode.test_worker import Scripted, bench, working
-from tests.integration.transcode.work import LONG_S, SHORT_S, SPEECH, Bench, segment_keys
-
-__all__ = ["bench"]
+from tests.integration.transcode.work import LONG_S, SHORT_S, SPEECH, Bench, Scripted, segment_keys, working
 
 OUTAGES = 7
 """More than a script has attempts."""

@@ -3,18 +3,19 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from playhead.db import CreatedScript, Creation, Database, DatabaseUnavailable, Script, ScriptRepository, Source
-from playhead.media import LADDER, media_version, segment_key, source_key
+from playhead.media import LADDER, Rung, media_version, segment_key, source_key
 from playhead.runtime.metrics import Metrics, create_metrics
 from playhead.storage import LocalStorage
-from playhead.transcode import Encoder, Ingest, PrepareQueue, Programs, Worker
+from playhead.transcode import Encoder, EncoderSource, Ingest, PrepareQueue, Programs, Worker
+from playhead.transcode.encoder import Sink
 from tests.support.audio import Kind
 
 WAIT_S = 30.0
@@ -142,3 +143,45 @@ def segment_keys(script: Script) -> list[str]:
         for rung in LADDER
         for segment in segments
     ]
+
+
+@asynccontextmanager
+async def working(worker: Worker) -> AsyncIterator[asyncio.Event]:
+    """`worker` at work until the block ends; answers the event that stops it."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(worker.run(stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await running
+
+
+class Scripted(Encoder):
+    """A real encoder that first does what a test wants: fails, waits, or looks who is asking."""
+
+    def __init__(self, programs: Programs) -> None:
+        super().__init__(programs)
+        self.runs: list[tuple[Path, range]] = []
+        self.failures: list[Exception] = []
+        self.held = asyncio.Event()
+        self.released = asyncio.Event()
+        self.hold_from: int | None = None
+
+    async def encode(
+        self,
+        source: EncoderSource,
+        first_segment: int,
+        end_segment: int,
+        rungs: Sequence[Rung],
+        sink: Sink,
+        *,
+        niceness: int = 0,
+    ) -> None:
+        self.runs.append((source.path, range(first_segment, end_segment)))
+        if self.hold_from is not None and first_segment >= self.hold_from:
+            self.held.set()
+            await self.released.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        await super().encode(source, first_segment, end_segment, rungs, sink, niceness=niceness)
