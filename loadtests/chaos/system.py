@@ -23,6 +23,12 @@ from playhead.db import ScriptRepository, Source, open_database, stored_logins
 from tests.support.media_files import begin_media
 from tests.support.system import Process, RunningSystem
 
+PREPARED = """
+set session_replication_role = replica;
+update audio_scripts set status = 'ready', progress = 1, updated_at = now() - interval '2 hours'
+"""
+"""As what people listen to mostly is: prepared long ago, so that nobody follows how far it is, and no `play` or `seek`
+looks whether there is something to encode."""
 START_TIMEOUT_S = 60.0
 POLL_S = 0.01
 SOURCE = Source(
@@ -99,22 +105,12 @@ class System:
         self.flusher = self._process("flusher", "flush", 0, ports[4])
         for process in (*self.servers, self.flusher):
             process.start()
-        self.script_id = await self._uploaded()
+        self.script_id = await uploaded(self.postgres.url(), self.folder, self.processes.listener_id)
         await asyncio.gather(*(self.ready(number) for number in range(len(self.servers))))
 
     def _process(self, name: str, command: str, port: int = 0, metrics_port: int = 0) -> Process:
         environment = self.processes.environment(port, metrics_port)
         return Process(name, (command,), environment, self.folder / f"{name}.log")
-
-    async def _uploaded(self) -> str:
-        logins = stored_logins(self.postgres.url(), self.folder)
-        listener = {"sub": self.processes.listener_id, "role": "authenticated"}
-        async with open_database(logins.app_url, logins.service_url, connections_max=1) as opened:
-            created = await ScriptRepository(opened).create(
-                listener, script_id=str(uuid.uuid4()), title="An hour", visibility="listeners", source=SOURCE
-            )
-        assert created.script is not None
-        return created.script.script_id
 
     async def ready(self, number: int) -> None:
         """Returns when server `number` answers `/readyz` with 200."""
@@ -192,6 +188,23 @@ async def running(
         yield system
     finally:
         await system.stop()
+
+
+async def uploaded(database_url: str, folder: Path, listener_id: str) -> str:
+    """The id of an hour of sound that every listener may hear. There are neither its source nor its media."""
+    logins = stored_logins(database_url, folder)
+    listener = {"sub": listener_id, "role": "authenticated"}
+    async with open_database(logins.app_url, logins.service_url, connections_max=1) as opened:
+        created = await ScriptRepository(opened).create(
+            listener, script_id=str(uuid.uuid4()), title="An hour", visibility="listeners", source=SOURCE
+        )
+    assert created.script is not None
+    owner = await asyncpg.connect(database_url)
+    try:
+        await owner.execute(PREPARED)
+    finally:
+        await owner.close()
+    return created.script.script_id
 
 
 def free_ports(count: int) -> tuple[int, ...]:

@@ -19,10 +19,9 @@ import asyncpg
 import psutil
 import redis.asyncio as redis
 
-from loadtests.chaos.system import SOURCE, free_ports
+from loadtests.chaos.system import free_ports, uploaded
 from loadtests.holding.usage import family
 from playhead.app.embedded import EmbeddedPostgres, EmbeddedValkey
-from playhead.db import ScriptRepository, open_database, stored_logins
 from tests.support.media_files import begin_media
 from tests.support.system import Process, RunningSystem
 
@@ -41,11 +40,6 @@ SETTINGS = {
     "PLAYHEAD_DRAIN_S": "10",
     "PLAYHEAD_SHUTDOWN_GRACE_S": "15",
 }
-PREPARED = """
-set session_replication_role = replica;
-update audio_scripts set status = 'ready', progress = 1, updated_at = now() - interval '2 hours'
-"""
-"""As what people listen to mostly is: prepared long ago, so that nobody follows how far it is."""
 ROWS_WRITTEN = """
 select tup_inserted + tup_updated + tup_deleted from pg_stat_database where datname = current_database()
 """
@@ -109,19 +103,7 @@ class Fleet:
 
     async def _upload(self) -> None:
         begin_media(self.folder)
-        logins = stored_logins(self._postgres.url(), self.folder)
-        listener = {"sub": str(uuid.uuid4()), "role": "authenticated"}
-        async with open_database(logins.app_url, logins.service_url, connections_max=1) as opened:
-            created = await ScriptRepository(opened).create(
-                listener, script_id=str(uuid.uuid4()), title="An hour", visibility="listeners", source=SOURCE
-            )
-        assert created.script is not None
-        self.script_id = created.script.script_id
-        owner = await asyncpg.connect(self._postgres.url())
-        try:
-            await owner.execute(PREPARED)
-        finally:
-            await owner.close()
+        self.script_id = await uploaded(self._postgres.url(), self.folder, str(uuid.uuid4()))
 
     async def ready(self) -> None:
         """Returns when there are as many server processes as there should be, and one of them says that it is ready."""
