@@ -108,8 +108,9 @@ def draw(found: Sequence[Bar], title: str, target: Path) -> None:
         if bar.width >= NAMED_MIN:
             shown = bar.name.partition(" (")[0][: int(bar.width * CHARS_PER_SHARE)]
             axes.text(bar.start + 0.001, bar.depth, shown, va="center", fontsize=6)
-    handles = [pyplot.Rectangle((0, 0), 1, 1, color=each) for each in COLOURS.values()]
-    axes.legend(handles, COLOURS, loc="upper right", fontsize=7, frameon=False)
+    for whose, colour in COLOURS.items():
+        axes.barh(0, 0, color=colour, label=whose)
+    axes.legend(loc="upper right", fontsize=7, frameon=False)
     axes.set(title=title, xlim=(0, 1), ylim=(-0.6, deepest + 0.6), yticks=[], xticks=[])
     axes.set_frame_on(False)
     figure.tight_layout()
