@@ -63,7 +63,7 @@ class Front(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._head += data
-        if END in self._head:
+        if 0 <= self._head.find(END) <= HEAD_BYTES_MAX:
             transport = self._done()
             peer = transport.get_extra_info("peername")
             head = read_head(self._head, peer[0] if isinstance(peer, tuple) else "")

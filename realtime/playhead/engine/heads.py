@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 HEAD_BYTES_MAX = 16_384
+"""Without its END. A socket's head is kept as long as the socket."""
 HEADERS_MAX = 100
 END = b"\r\n\r\n"
 WEBSOCKET_VERSION = "13"
@@ -35,6 +36,12 @@ class Head:
     def header(self, name: str) -> str:
         """All of that name, joined as HTTP allows; "" where there is none."""
         return ",".join(value for found, value in self.headers if found == name)
+
+    @property
+    def size_bytes(self) -> int:
+        """As it is commonly written, one space after each colon."""
+        first = len("GET  HTTP/1.1") + len(self.target)
+        return first + sum(len("\r\n: ") + len(name) + len(value) for name, value in self.headers)
 
     @property
     def query(self) -> Mapping[str, str]:

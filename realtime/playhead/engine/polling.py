@@ -22,7 +22,7 @@ from aiohttp import web
 
 from playhead.engine.admission import Refusal
 from playhead.engine.endings import Ending
-from playhead.engine.heads import Head
+from playhead.engine.heads import HEAD_BYTES_MAX, Head
 from playhead.engine.packets import Unreadable, payload_packets
 from playhead.engine.sessions import Session, reason
 
@@ -32,12 +32,15 @@ if TYPE_CHECKING:
 BODY_TIMEOUT_S = 10.0
 ROOM_POLL_S = 0.02
 INVALID_METHOD = "Invalid method"
+HEAD_TOO_LARGE = "The request's head is too large"
 UNREADABLE = "This is no packet of Engine.IO. Connect again."
 
 
 async def handle(server: "EngineServer", request: web.Request) -> web.StreamResponse:
     """Any request to the path of the sockets."""
     head = head_of(request)
+    if head.size_bytes > HEAD_BYTES_MAX:
+        return _refused(server, _environ(request, head), HEAD_TOO_LARGE)
     if head.asks_for_websocket and request.method == "GET":
         return _upgrade(server, request, head)
     environ, query = _environ(request, head), head.query

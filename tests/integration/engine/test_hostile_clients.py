@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from playhead.engine import front, websockets
+from playhead.engine.heads import END, HEAD_BYTES_MAX
 from playhead.engine.sessions import USELESS_MAX
 from playhead.engine.turns import WAITING_CUT, WAITING_MAX
 from tests.integration.engine.conftest import Engine, Start
@@ -273,6 +274,24 @@ async def test_a_head_without_end_is_aiohttps_and_refused(engine: Engine) -> Non
     await loop.sock_sendall(made, b"GET /socket.io/?" + b"x" * 40_000)
     answer = await asyncio.wait_for(loop.sock_recv(made, 1_000), WAIT_S)
     assert answer.startswith(b"HTTP/1.0 400") or answer.startswith(b"HTTP/1.1 400")
+    made.close()
+
+
+@pytest.mark.parametrize(("past", "status"), [(0, b"101"), (1, b"400")])
+@pytest.mark.parametrize("before", [b"", b"POST /echo HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "later"])
+async def test_a_socket_s_head_is_taken_up_to_its_limit_wherever_it_is_read(
+    engine: Engine, before: bytes, past: int, status: bytes
+) -> None:
+    """The first one of a connection at the front, later ones by aiohttp, which would take fifty times as much."""
+    made, loop = await bare(engine)
+    if before:
+        await loop.sock_sendall(made, before)
+        await loop.sock_recv(made, 1_000)
+    missing = HEAD_BYTES_MAX + len(END) + past - len(HEAD) - 2 * len(b"A: \r\n")
+    fillers = b"".join(b"A: %s\r\n" % (b"x" * size) for size in (missing // 2, missing - missing // 2))
+    await loop.sock_sendall(made, HEAD[:-2] + fillers + b"\r\n")
+    answer = await asyncio.wait_for(loop.sock_recv(made, 1_000), WAIT_S)
+    assert answer.split()[1] == status
     made.close()
 
 
