@@ -3,7 +3,9 @@
 import asyncio
 import json
 import time
+import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from playhead.runtime.limits import COMMAND_RATE
 from tests.integration.realtime.raw import RawSocket, open_raw
+from tests.support.bare_http import READABLE, SECRET, UNREADABLE, bare_http
 from tests.support.sockets import Client
 from tests.support.system import RunningSystem
 from tests.support.systems import StartSystem
@@ -22,6 +25,7 @@ GROWTH_BYTES_MAX = 16 * 1024**2
 UNREAD_MAX = 2_000_000
 """Events after which a socket that reads nothing must have been cut, whatever the kernel's buffers hold."""
 RECEIVE_BUFFER_BYTES = 4_096
+COUNTED_S = 10.0
 
 
 @pytest.fixture
@@ -111,6 +115,33 @@ async def test_how_fast_a_listener_may_ask_over_rest_is_what_the_settings_say(ma
         await asyncio.sleep(float(answer.headers["Retry-After"]))
         async with session.get(url) as answer:
             assert answer.status == 200
+
+
+def exported(system: RunningSystem) -> list[str]:
+    """The rows of `/metrics`."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{system.metrics_ports[0]}/metrics", timeout=5) as response:
+        return list(response.read().decode().splitlines())
+
+
+async def test_a_head_that_cannot_be_read_is_refused_and_its_secrets_are_in_no_log(make_system: StartSystem) -> None:
+    system = make_system(None, helper_commands=())
+    await asyncio.to_thread(system.start)
+    for sent, status, code in UNREADABLE.values():
+        async with bare_http(system.ports[0]) as client:
+            await client.send(READABLE)
+            assert (await client.answer()).status == 200
+            await client.send(sent)
+            answer = await client.answer()
+            assert (answer.status, answer.json["code"]) == (status, code)
+            assert SECRET.encode() not in answer.body
+            assert await client.ended() == b""
+    statuses = Counter(status for _, status, _ in UNREADABLE.values())
+    row = 'playhead_http_requests_total{method="other",route="unreadable",status="%d"} %.1f'
+    async with asyncio.timeout(COUNTED_S):
+        while [one for one in statuses.items() if row % one not in await asyncio.to_thread(exported, system)]:
+            await asyncio.sleep(0.05)
+    log = system.servers[0].log_path.read_text()
+    assert SECRET not in log and "was refused; it is not shown" in log and "Traceback" not in log, log
 
 
 async def served(socket: RawSocket, event: str, payload: object) -> dict[str, Any]:

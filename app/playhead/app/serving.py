@@ -34,6 +34,7 @@ from playhead.engine.front import Site
 from playhead.http.app import create_app
 from playhead.http.health import OK, PROCESS, Check, process_check, run_checks
 from playhead.http.services import Services, Unmeasured, Unplayable
+from playhead.http.unreadable import Runner
 from playhead.realtime.server import RealtimeServer
 from playhead.realtime.websocket_only import websocket_only
 from playhead.runtime.clock import Clock
@@ -68,7 +69,7 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
         if settings.processes > 1:
             app.middlewares.append(websocket_only(parts.realtime.full))
         parts.realtime.attach(app)
-        runner = web.AppRunner(
+        runner = Runner(
             app,
             access_log=None,
             handle_signals=False,

@@ -139,7 +139,7 @@ def _http_problem(error: web.HTTPException) -> web.Response:
             raise error
 
 
-async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
+async def set_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """What every response says, whoever made it."""
     response.headers["Server"] = "playhead"
     response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -36,6 +36,9 @@ class HttpCode(StrEnum):
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     SEGMENT_NOT_READY = "segment_not_ready"
     TOO_FAST = "too_fast"
+    TARGET_TOO_LONG = "target_too_long"
+    HEADER_TOO_LARGE = "header_too_large"
+    UNREADABLE = "unreadable"
 
 
 AnyCode = Code | HttpCode
@@ -55,6 +58,15 @@ HTTP_REASONS: dict[HttpCode, Reason] = {
         "This listener asks faster than it may, and nothing was done. Send the same again after `Retry-After`.",
         429,
         True,
+    ),
+    HttpCode.TARGET_TOO_LONG: Reason(
+        "The request's path and query are longer than any that this server gives out.", 414
+    ),
+    HttpCode.HEADER_TOO_LARGE: Reason(
+        "A header is longer than this server reads. Send the request with less in it.", 431
+    ),
+    HttpCode.UNREADABLE: Reason(
+        "This is no request of HTTP/1.1, or has too many headers. Mend it and connect again.", 400
     ),
 }
 

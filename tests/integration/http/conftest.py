@@ -15,6 +15,7 @@ from playhead.auth.tokens import TokenVerifier
 from playhead.cache import Cache, OwnClaims, RedisBackend
 from playhead.db import BookmarkRepository, Database, ListeningRepository, ScriptRepository, SessionRepository, Source
 from playhead.http import Services, Unplayable, create_app, resumable, valkey_check
+from playhead.http.unreadable import Runner
 from playhead.runtime.metrics import create_metrics
 from playhead.sessions.announcements import Announcements
 from playhead.sessions.listening import Listening
@@ -124,7 +125,7 @@ class Server(TestServer):
     """A server as `playhead serve` runs it: handlers go on when their client goes away, bodies are not decoded."""
 
     async def _make_runner(self, **options: Any) -> BaseRunner:
-        return await super()._make_runner(**{**options, "handler_cancellation": False, "auto_decompress": False})
+        return Runner(self.app, **{**options, "handler_cancellation": False, "auto_decompress": False})
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ TOKEN = b"Authorization: Bearer " + SECRET.encode()
 UNREADABLE = {
     "a control character in a header": b"GET /bug HTTP/1.1\r\n" + HEAD + TOKEN + b"\x00x\r\n\r\n",
     "a control character in a path": b"GET /media/\x01" + SECRET.encode() + b" HTTP/1.1\r\n" + HEAD + b"\r\n",
+    "a path that is too long": b"GET /p/" + SECRET.encode() * 1_000 + b" HTTP/1.1\r\n" + HEAD + b"\r\n",
     "a header that is too long": b"GET /bug HTTP/1.1\r\n" + HEAD + TOKEN + b"x" * 20_000 + b"\r\n\r\n",
     "a length that is none": b"POST /body HTTP/1.1\r\n" + HEAD + b"Content-Length: " + SECRET.encode() + b"\r\n\r\n",
     "a body that is not chunked as it says": b"POST /body HTTP/1.1\r\n"

@@ -14,6 +14,7 @@ from playhead.http.resumable import OPEN_MAX
 from playhead.http.route import API, Route
 from playhead.http.routes import ROUTES
 from playhead.http.scripts import PREPARE_TTL_S, STREAM_TTL_S
+from playhead.http.unreadable import HEADER_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX
 from playhead.http.upload_bodies import FIELD_BYTES_MAX, FORM_PARTS_MAX
 
 PAGE = Path(__file__).parents[3] / "docs" / "rest.md"
@@ -69,6 +70,8 @@ def limits() -> str:
             ("uploads of a listener that are not whole", f"{OPEN_MAX}, together as large as one file may be"),
             ("rows in a page", PAGE_SIZE_MAX),
             ("bookmarks of a listener in a script", f"{BOOKMARKS_MAX:,}"),
+            ("path and query of a request", f"{TARGET_BYTES_MAX:,} bytes"),
+            ("value of a header", f"{HEADER_BYTES_MAX:,} bytes; {HEADERS_MAX} headers"),
         ],
     )
 
