@@ -33,7 +33,7 @@ from tests.integration.transcode.demanding import (
     until_ended,
     until_stored,
 )
-from tests.integration.transcode.work import LONG_S, SPEECH, Bench, segment_keys, working
+from tests.integration.transcode.work import LONG_S, SHORT_S, SPEECH, Bench, segment_keys, working
 from tests.support import boxes
 from tests.support.audio import FFMPEG
 from tests.support.media_files import media_files
@@ -42,6 +42,8 @@ HANGS_S = 0.3
 SLOWLY = f'exec {FFMPEG} -readrate 4 "$@"'
 """A segment takes 1.4 s, of which a third has passed when the first bytes of it come."""
 HANGING = "exec sleep 60"
+STOPPED = "kill -STOP $$"
+"""It ends by nothing but SIGKILL."""
 
 
 class Faulty:
@@ -196,3 +198,27 @@ async def test_a_worker_whose_encoder_is_killed_tries_again_until_all_is_there(
     frames = [len(script.grid.segment_frames(segment)) for segment in range(script.grid.segments)] * len(LADDER)
     made = [boxes.fragment(await storage.get(key) or b"") for key in segment_keys(script)]
     assert [len(fragment.frames) for fragment in made] == frames
+
+
+@pytest.mark.parametrize("fault", [HANGING, STOPPED], ids=["sleeps", "is stopped"])
+async def test_a_worker_whose_encoder_hangs_ends_it_each_time_and_at_last_says_that_it_took_too_long(
+    fault: str,
+    database: Database,
+    programs: Programs,
+    storage: LocalStorage,
+    source: SourceMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("playhead.transcode.worker.RETRY_DELAY_S", 0.0)
+    bench, faulty = Bench(database, storage, programs), Faulty(programs, tmp_path, fault)
+    script, told, before = await bench.upload(source(SPEECH, SHORT_S)), create_metrics(CollectorRegistry()), children()
+    encoder = Encoder(faulty.programs, chunk_timeout_s=HANGS_S)
+    async with working(bench.worker(encoder=encoder, metrics=told, attempts_max=2)):
+        failed = await bench.until(script, lambda row: row.status == "failed")
+        await bench.until_job(lambda jobs: jobs == 0)
+        assert children() == before
+    assert failed.error == "The audio from 0:00 to 0:11 took longer than 0.3 s to encode."
+    ended_so = [told.jobs.labels(result)._value.get() for result in ("retried", "failed", "ready")]
+    assert (await bench.attempts(script), ended_so) == (2, [1, 1, 0])
+    assert media_files(tmp_path / "media") == [script.source_key]
