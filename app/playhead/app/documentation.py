@@ -1,5 +1,6 @@
 """Tables of the documentation, made from the code, and the effective settings as text. Never a secret."""
 
+import re
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
@@ -7,6 +8,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from playhead.media.authoring import DELIBERATE, UNRULED
 from playhead.playback.rejections import REASONS
 from playhead.runtime.metrics import create_metrics
 from playhead.runtime.settings import Settings, environment_name
@@ -72,3 +74,12 @@ def metrics_markdown() -> str:
 
 def _exported(family: Metric) -> str:
     return f"{family.name}_total" if family.type == "counter" else family.name
+
+
+def clauses_markdown() -> str:
+    """The clauses of HLS authoring that are not met, by their numbers, as docs/media.md shows them."""
+    clauses = [(rule.clause, rule.text, why) for rule, why in DELIBERATE.items()]
+    clauses += [(unruled.clause, unruled.text, unruled.instead) for unruled in UNRULED]
+    clauses.sort(key=lambda row: [int(number) for number in re.findall(r"\d+", row[0])])
+    rows = [f"| {' | '.join(row)} |" for row in clauses]
+    return "\n".join(["| clause | asks that | instead |", "| --- | --- | --- |", *rows])

@@ -1,6 +1,7 @@
 """What the origin serves, as validators read it: our own check-hls, hls-parser in strict mode, m3u8, ffprobe."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -97,6 +98,35 @@ async def test_what_is_served_breaks_no_rule(served: Served, capsys: pytest.Capt
     assert [line.split()[3] for line in on_purpose] == ["2.9", "2.19", "1.27"]
     assert "high/init.mp4" not in on_purpose[1] and "medium/init.mp4 and 2 more" in on_purpose[1]
     assert sum_up == f"0 rules are broken in 3 media playlists and {3 * GRID.segments} of {3 * GRID.segments} segments."
+
+
+async def command(*arguments: str) -> tuple[int | None, str, str]:
+    """`playhead check-hls`: its exit code, and what it says on its two outputs."""
+    pipe = asyncio.subprocess.PIPE
+    program = (sys.executable, "-m", "playhead.app", "check-hls", *arguments)
+    process = await asyncio.create_subprocess_exec(*program, stdout=pipe, stderr=pipe)
+    said, told = await process.communicate()
+    return process.returncode, said.decode(), told.decode()
+
+
+async def test_the_command_ends_with_0_for_what_breaks_no_rule_and_with_1_for_what_does(
+    served: Served, encoded: Encoded
+) -> None:
+    everything = 3 * GRID.segments
+    code, said, told = await command(served.url, "--all")
+    *on_purpose, sum_up = said.splitlines()
+    assert (code, told) == (0, "") and all(line.startswith("on purpose: Apple ") for line in on_purpose)
+    assert sum_up == f"0 rules are broken in 3 media playlists and {everything} of {everything} segments."
+    await served.world.services.storage.delete_prefix(served.key("low", 1))
+    await served.world.services.storage.put(served.key("low", 1), encoded.segments["low", 2])
+    code, said, told = await command(served.url, "--segments", "2")
+    first, second, *_, sum_up = said.splitlines()
+    assert (code, told) == (1, "")
+    assert [line.partition(":")[0] for line in (first, second)] == [
+        "Apple 8.1 (MUST) low/index.m3u8, segment 1",
+        "Apple 7.3 (MUST) low/index.m3u8, segment 1",
+    ]
+    assert sum_up == f"2 rules are broken in 3 media playlists and 6 of {everything} segments."
 
 
 async def test_a_sample_is_of_neighbours_and_the_report_says_how_much_it_saw(

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from playhead.app.asyncapi import asyncapi
-from playhead.app.documentation import metrics_markdown, rejections_markdown, settings_markdown, settings_text
+from playhead.app.documentation import (
+    clauses_markdown,
+    metrics_markdown,
+    rejections_markdown,
+    settings_markdown,
+    settings_text,
+)
 from playhead.runtime.settings import Settings, load
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -17,6 +23,7 @@ GENERATED: list[tuple[str, str, Callable[[], str]]] = [
     ("protocol.md", "rejections", rejections_markdown),
     ("settings.md", "settings", settings_markdown),
     ("operations.md", "metrics", metrics_markdown),
+    ("media.md", "clauses", clauses_markdown),
 ]
 
 

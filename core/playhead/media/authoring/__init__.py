@@ -7,18 +7,19 @@ Pure: it is given bytes and says what is wrong with them. `playhead check-hls` f
     check_init, check_segment                  boxes → what they say, breaches
     check_timeline, check_rates                segments against their playlist
     check_playlist_delivery, check_media_delivery   HTTP
-    DELIBERATE                                 what playhead does not meet on purpose, and why
+    DELIBERATE, UNRULED                        what playhead does not meet on purpose, and why
 """
 
 from playhead.media.authoring.delivery import Delivery, check_media_delivery, check_playlist_delivery
 from playhead.media.authoring.media import Fragment, Init, check_init, check_rates, check_segment, check_timeline
 from playhead.media.authoring.mediaplaylist import MediaPlaylist, Segment, check_alike, check_media_playlist
 from playhead.media.authoring.multivariant import Multivariant, Variant, check_multivariant
-from playhead.media.authoring.rules import DELIBERATE, Breach, Demand, Rule
+from playhead.media.authoring.rules import DELIBERATE, UNRULED, Breach, Demand, Rule, Unruled
 from playhead.media.authoring.sampling import sampled
 
 __all__ = [
     "DELIBERATE",
+    "UNRULED",
     "Breach",
     "Delivery",
     "Demand",
@@ -28,6 +29,7 @@ __all__ = [
     "Multivariant",
     "Rule",
     "Segment",
+    "Unruled",
     "Variant",
     "check_alike",
     "check_init",

@@ -86,9 +86,39 @@ DELIBERATE: Mapping[Rule, str] = {
     Rule.BIT_RATES: "`high` has 256 kbit/s for those who can hear it; the two rungs below it are within the range.",
     Rule.LOUDNESS: "Segments are made and kept before the loudness is known; it is told beside the stream, as a gain.",
     Rule.AVERAGE_BELOW: "The ladder is declared before anything is encoded; silence takes less than any declaration.",
-    Rule.PEAK_BELOW: "Likewise: BANDWIDTH is a bound that holds for every script, 10 % above the bit rate.",
+    Rule.PEAK_BELOW: "BANDWIDTH is a bound that holds for every script, 10 % above the bit rate.",
 }
 """Rules that playhead does not meet on purpose, and why. `check-hls` tells when one is not met, but as no error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unruled:
+    """A clause that a look at a server's media cannot check: what it asks for, and what playhead does instead."""
+
+    clause: str
+    text: str
+    instead: str
+
+
+UNRULED = (
+    Unruled("Apple 2.18", "loudness is managed", "Players do it, by the gain that is told beside the stream."),
+    Unruled(
+        "Apple 9.13",
+        "BANDWIDTH is the peak that was measured",
+        "It is a bound that holds for every script, 10 % above the bit rate.",
+    ),
+    Unruled("Apple 9.20", "video is there for tvOS", "There is none."),
+    Unruled("Apple 10.2", "a second server is there to fail over to", "That is the CDN's."),
+    Unruled("Apple 11.1 to 11.3", "playlists and media come over TLS", "The proxy or CDN in front ends it."),
+    Unruled(
+        "Apple 12.4",
+        "addresses of segments are not static: each device has its own, or they change in time",
+        "In part. Each answer to `play` or `GET /stream` has an address that is signed anew, for that listener and, "
+        "after a `play`, for that session. It is bound to no device: whoever has it can listen until it ends, which it "
+        "does with its session, or after the script's length and 12 hours.",
+    ),
+)
+"""Clauses that playhead does not meet, or not in full or by itself, beside the rules of DELIBERATE."""
 
 
 @dataclass(frozen=True, slots=True)
