@@ -8,6 +8,8 @@ from tests.support.audio import ffmpeg
 
 UTF_8 = b"\x03"
 FRONT = b"\x03"
+VORBIS_COMMENT, CUE_SHEET, LAST_BLOCK = 4, 5, 0x80
+"""Of FLAC: kinds of blocks, and the mark of the last one before the sound."""
 
 
 def png(width: int = 3, height: int = 2, parts: int = 0) -> bytes:
@@ -67,3 +69,48 @@ def flac_picture(picture: bytes, media_type: bytes = b"image/png") -> bytes:
     """The front cover, as FLAC and Ogg hold it; its measures are left out."""
     head = struct.pack(">II", 3, len(media_type)) + media_type + struct.pack(">IIIIII", 0, 0, 0, 0, 0, len(picture))
     return head + picture
+
+
+def commented(flac: bytes, *comments: str) -> bytes:
+    """The FLAC with these Vorbis comments in the place of all that it says."""
+    texts = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in comments)
+    return _flac_saying(flac, VORBIS_COMMENT, struct.pack("<II", 0, len(comments)) + texts)
+
+
+def sheeted(flac: bytes, *tracks: tuple[int, bytes]) -> bytes:
+    """The FLAC with a cue sheet of these tracks: the sample, and the ISRC."""
+    told = [
+        struct.pack(">QB12s14xB", at, number + 1, isrc, 1) + struct.pack(">QB3x", 0, 1)
+        for number, (at, isrc) in enumerate(tracks)
+    ]
+    lead_out = struct.pack(">QB12s14xB", 0, 170, b"", 0)
+    return _flac_saying(flac, CUE_SHEET, struct.pack(">395xB", len(tracks) + 1) + b"".join(told) + lead_out)
+
+
+def _flac_saying(flac: bytes, kind: int, block: bytes) -> bytes:
+    """Its stream info, this block, and its frames."""
+    at = 42
+    last = flac[4] & LAST_BLOCK
+    while not last:
+        last = flac[at] & LAST_BLOCK
+        at += 4 + int.from_bytes(flac[at + 1 : at + 4], "big")
+    head = bytes([LAST_BLOCK | kind]) + len(block).to_bytes(3, "big")
+    return flac[:4] + b"\0" + flac[5:42] + head + block + flac[at:]
+
+
+def cued(wav: bytes, *cues: tuple[int, bytes]) -> bytes:
+    """The wav with these cue points: the sample, and the label."""
+    points = [struct.pack("<II4sIII", number, at, b"data", 0, 0, at) for number, (at, _) in enumerate(cues)]
+    labels = [_riff(b"labl", struct.pack("<I", number) + label + b"\0") for number, (_, label) in enumerate(cues)]
+    more = _riff(b"cue ", struct.pack("<I", len(cues)) + b"".join(points)) + _riff(b"LIST", b"adtl" + b"".join(labels))
+    return b"RIFF" + struct.pack("<I", len(wav) - 8 + len(more)) + wav[8:] + more
+
+
+def marked(aiff: bytes, at: int, name: bytes) -> bytes:
+    """The aiff with one marker: the sample, and a name of an odd length."""
+    chunk = struct.pack(">4sIHHIB", b"MARK", 9 + len(name), 1, 1, at, len(name)) + name
+    return b"FORM" + struct.pack(">I", len(aiff) - 8 + len(chunk)) + aiff[8:] + chunk
+
+
+def _riff(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)

@@ -17,11 +17,26 @@ from playhead.transcode.metadata import read_metadata
 from tests.integration.transcode.conftest import SourceMaker
 from tests.support.audio import Kind, ffmpeg
 from tests.support.media_files import media_files
-from tests.support.tags import apic, chap, ffmetadata, flac_picture, id3, jpeg, png, text
+from tests.support.tags import (
+    apic,
+    chap,
+    commented,
+    cued,
+    ffmetadata,
+    flac_picture,
+    id3,
+    jpeg,
+    marked,
+    png,
+    sheeted,
+    text,
+)
 
 VERSION = "0123456789abcdef"
 KEY = source_key("5f1d7a84-0c5e-4b3c-9a53-0f6c4f7f9f11", VERSION)
 SOUND = Kind("sound.wav", "-c:a pcm_s16le", rate=48_000, channels=1)
+FLAC = Kind("sound.flac", "-c:a flac", rate=48_000, channels=1)
+AIFF = Kind("sound.aiff", "-c:a pcm_s16be", rate=48_000, channels=1)
 BARE = Kind("bare.mp3", "-c:a libmp3lame -b:a 64k -id3v2_version 0 -write_id3v1 0", channels=1)
 DURATION_S = 6.0
 CHAPTERS = ((0, 2_000, "One"), (2_000, 4_400, "Zwei: ä"), (4_400, 6_000, "Three"))
@@ -53,6 +68,8 @@ def stored(storage: LocalStorage, key: str) -> bytes | None:
     [
         ("book.m4b", f"-c:a aac {COVERS}", True, True),
         ("tagged.mp3", f"-c:a libmp3lame {COVERS}", True, True),
+        ("tagged.aac", "-c:a aac -write_id3v2 1", False, True),
+        ("tagged.aiff", "-c:a pcm_s16be -write_id3v2 1", False, True),
         ("tagged.flac", f"-c:a flac {COVERS}", True, False),
         ("tagged.opus", "-c:a libopus", False, True),
         ("tagged.mka", "-c:a libopus", False, True),
@@ -94,6 +111,28 @@ def test_the_cover_of_an_ogg_file_stands_in_a_comment(
     ffmpeg("-i", str(source(SOUND, DURATION_S)), "-c:a", "libopus", "-metadata", comment, str(upload))
     assert taken(upload.read_bytes()).tags.cover_key == cover_key(KEY, "png")
     assert stored(storage, cover_key(KEY, "png")) == png()
+
+
+def test_chapters_of_a_flac_stand_in_comments_as_in_ogg(source: SourceMaker, taken: Callable[[bytes], Source]) -> None:
+    comments = ("TITLE=The Book", "CHAPTER001=00:00:00.000", "CHAPTER001NAME=One", "CHAPTER002=00:00:02.500")
+    found = taken(commented(source(FLAC, DURATION_S).read_bytes(), *comments)).tags
+    assert found == Tags(title="The Book", marks=(Mark(0, "One"), Mark(2_500, None)))
+
+
+def test_tracks_of_a_flac_s_cue_sheet_are_chapters_by_their_isrc(
+    source: SourceMaker, taken: Callable[[bytes], Source]
+) -> None:
+    upload = sheeted(source(FLAC, DURATION_S).read_bytes(), (0, b"DEAB12600001"), (120_000, b""))
+    assert taken(upload).tags == Tags(marks=(Mark(0, "DEAB12600001"), Mark(2_500, None)))
+
+
+def test_cue_points_of_a_wav_are_chapters(source: SourceMaker, taken: Callable[[bytes], Source]) -> None:
+    upload = cued(source(SOUND, DURATION_S).read_bytes(), (0, b"One"), (120_000, b"Two"))
+    assert taken(upload).tags == Tags(marks=(Mark(0, "One"), Mark(2_500, "Two")))
+
+
+def test_markers_of_an_aiff_are_not_read(source: SourceMaker, taken: Callable[[bytes], Source]) -> None:
+    assert taken(marked(source(AIFF, DURATION_S).read_bytes(), 48_000, b"One")).tags == Tags()
 
 
 def test_a_file_that_says_nothing_has_no_tags(source: SourceMaker, taken: Callable[[bytes], Source]) -> None:
