@@ -29,7 +29,13 @@ GC_THRESHOLDS = (50_000, 20, 100)
 """A worker holds some hundred thousand objects that stay: thousands of tests, and all that they import. Looking
 through objects for cycles was a twentieth of all CPU of a run, servers included."""
 
-pytest_plugins = ["tests.support.skips", "tests.support.examples", "tests.support.running", "tests.support.systems"]
+pytest_plugins = [
+    "tests.support.skips",
+    "tests.support.examples",
+    "tests.support.running",
+    "tests.support.systems",
+    "tests.support.buckets",
+]
 
 
 def pytest_configure() -> None:

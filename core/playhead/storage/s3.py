@@ -43,9 +43,13 @@ PARTS_AT_ONCE = 2
 """So an upload holds at most 15 MiB: two parts on their way, one that fills."""
 MISSING_BUCKET = "NoSuchBucket"
 NOT_IMPLEMENTED = "NotImplemented"
+CONFLICT = "ConditionalRequestConflict"
+"""Another write, or a deletion, of the same object is under way."""
 _WORD = re.compile(r"<Code>(\w{1,64})</Code>")
 _REFUSED = re.compile(r"status code: 40[13]\b")
 """Listings have no error of their own for it."""
+_REPEATED = re.compile(r"after (\d+) retries, ")
+"""How obstore says how often it has repeated a request."""
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][a-z]")
 
 
@@ -134,16 +138,19 @@ class S3Storage(ObjectStorage):
         await obstore.put_async(self._s3, key, body, use_multipart=False)
 
     async def _create_repeated(self, key: str, body: bytes) -> None:
-        """obstore repeats no conditional write whose connection broke, as its outcome is not known. Here that does no
-        harm: at most a repetition finds the object that the try before has made."""
+        """obstore repeats no conditional write whose connection broke, as its outcome is not known, and takes one that
+        met another under way for one that came too late. Here a repetition does no harm: at most it finds the object
+        that the try before has made."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.retry_timeout_s
         for attempt in count():
             try:
                 return await super()._create(key, body)
-            except GenericError:
-                if attempt >= self._limits.retries_max or loop.time() > deadline:
+            except (GenericError, AlreadyExistsError) as error:
+                if not _is_open(error, self._limits.retries_max):
                     raise
+                if attempt >= self._limits.retries_max or loop.time() > deadline:
+                    raise self._failure(key, error) from None
             await asyncio.sleep(self._limits.pause_s(attempt) * random.uniform(0.5, 1))
 
     @property
@@ -168,6 +175,15 @@ class S3Storage(ObjectStorage):
         if NOT_IMPLEMENTED in told:
             return StorageRefused(f"{what}{where}: the server cannot write conditionally. Set that off for it.")
         return StorageFailed(f"{what}{where}: {_reason(error)}")
+
+
+def _is_open(error: Exception, retries_max: int) -> bool:
+    """Whether it is not known what became of a conditional write, and obstore has not repeated it in vain itself."""
+    told = str(error)
+    if isinstance(error, AlreadyExistsError):
+        return CONFLICT in told
+    repeated = _REPEATED.search(told)
+    return _STATUS.search(told) is None and (repeated is None or int(repeated[1]) < retries_max)
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from playhead.storage import PRESIGNED_S_MAX, S3Bucket, S3Limits, S3Storage, StorageFailed, StorageRefused
-from tests.integration.storage.conftest import MakeS3
+from tests.support.buckets import MakeS3
 from tests.support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
 
 SHORT = S3Limits(

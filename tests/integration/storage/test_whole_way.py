@@ -32,8 +32,8 @@ from tests.integration.http.conftest import (
 from tests.integration.http.resuming import BLOCK_BYTES, asked, begun, put
 from tests.integration.http.uploading import AUDIO
 from tests.integration.http.world import World
-from tests.integration.storage.conftest import MakeS3
 from tests.support.audio import wheel_programs
+from tests.support.buckets import MakeS3
 
 __all__ = [
     "database",
