@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from playhead.db import Script
 from playhead.media import FIRST_RUNG, LADDER, Grid, segment_key
 from playhead.runtime.metrics import Metrics
-from playhead.storage import LocalStorage
+from playhead.storage import Storage
 from tests.support.audio import Kind
 
 DURATION_S = 70.0
@@ -42,7 +42,7 @@ def script_of(source_key: str) -> Script:
     )
 
 
-async def stored_script(storage: LocalStorage, content: bytes) -> Script:
+async def stored_script(storage: Storage, content: bytes) -> Script:
     script = script_of(f"sources/{uuid.uuid4()}/upload")
     assert script.source_key is not None
     async with storage.upload(script.source_key) as upload:
@@ -60,11 +60,11 @@ async def until_ended(metrics: Metrics, how: str, runs: float) -> None:
             await asyncio.sleep(0.01)
 
 
-async def stored(storage: LocalStorage, script: Script, segment: int) -> bytes | None:
+async def stored(storage: Storage, script: Script, segment: int) -> bytes | None:
     return await storage.get(segment_key(script.script_id, VERSION, FIRST_RUNG.name, segment))
 
 
-async def until_stored(storage: LocalStorage, script: Script, segment: int) -> bytes:
+async def until_stored(storage: Storage, script: Script, segment: int) -> bytes:
     async with asyncio.timeout(ENDED_S):
         while (body := await stored(storage, script, segment)) is None:
             await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ from playhead.db import Creation, Database, DatabaseUnavailable, Script, ScriptR
 from playhead.db.script_rows import NO_TAGS, SOURCE_COLUMNS
 from playhead.media import cover_key, media_prefix, segment_key, source_key, uploaded_key, uploads_prefix
 from playhead.runtime.metrics import create_metrics
-from playhead.storage import UNFINISHED_KEPT_S, LocalStorage
+from playhead.storage import UNFINISHED_KEPT_S, LocalStorage, Storage
 from playhead.transcode import Collector, Garbage, collect_regularly
 from playhead.transcode.garbage import GRACE_S
 
@@ -49,7 +49,7 @@ async def script_of(scripts: ScriptRepository, script_id: str, upload: str = "up
     return created.script
 
 
-async def fill(storage: LocalStorage, script_id: str, version: str = VERSION, upload: str = "upload") -> list[str]:
+async def fill(storage: Storage, script_id: str, version: str = VERSION, upload: str = "upload") -> list[str]:
     """Two segments of that version, and a source; answers their keys."""
     keys = [*(segment_key(script_id, version, "low", n) for n in range(2)), source_key(script_id, upload)]
     for key in keys:
@@ -57,7 +57,7 @@ async def fill(storage: LocalStorage, script_id: str, version: str = VERSION, up
     return keys
 
 
-async def fill_needed(storage: LocalStorage, scripts: ScriptRepository, count: int = 1) -> set[str]:
+async def fill_needed(storage: Storage, scripts: ScriptRepository, count: int = 1) -> set[str]:
     """Scripts with rows and what these name, as there are beside garbage; answers their keys."""
     kept = []
     for _ in range(count):
@@ -67,7 +67,7 @@ async def fill_needed(storage: LocalStorage, scripts: ScriptRepository, count: i
     return set(kept)
 
 
-async def left(storage: LocalStorage) -> set[str]:
+async def left(storage: Storage) -> set[str]:
     return {found.key for part in ("media", "sources") async for found in storage.list(part)}
 
 
@@ -76,31 +76,31 @@ async def collected(collector: Collector, scripts_max: int | None = None, *, dry
 
 
 async def test_older_versions_and_sources_go_and_what_the_row_names_stays(
-    storage: LocalStorage, scripts: ScriptRepository
+    any_storage: Storage, scripts: ScriptRepository
 ) -> None:
     script_id = new_id()
     await script_of(scripts, script_id)
-    kept = await fill(storage, script_id)
-    await fill(storage, script_id, OLDER, "older")
-    found = await collected(Collector(storage, scripts, now_s=later))
+    kept = await fill(any_storage, script_id)
+    await fill(any_storage, script_id, OLDER, "older")
+    found = await collected(Collector(any_storage, scripts, now_s=later))
     assert [(each.kind, each.key, each.objects, each.size_bytes) for each in found] == [
         ("version", media_prefix(script_id, OLDER), 2, 20),
         ("source", source_key(script_id, "older"), 1, 10),
     ]
-    assert await left(storage) == set(kept)
+    assert await left(any_storage) == set(kept)
 
 
 async def test_a_former_version_stays_with_its_source_until_its_time_has_come(
-    storage: LocalStorage, scripts: ScriptRepository, database: Database
+    any_storage: Storage, scripts: ScriptRepository, database: Database
 ) -> None:
     script_id = new_id()
     await script_of(scripts, script_id)
-    former = await fill(storage, script_id)
+    former = await fill(any_storage, script_id)
     await another_file(scripts, script_id)
-    present = await fill(storage, script_id, NEWER, "newer")
-    collector = Collector(storage, scripts, now_s=later)
+    present = await fill(any_storage, script_id, NEWER, "newer")
+    collector = Collector(any_storage, scripts, now_s=later)
     assert await collected(collector) == []
-    assert await left(storage) == {*former, *present}
+    assert await left(any_storage) == {*former, *present}
     async with database.as_service_at_once() as connection:
         await connection.execute(AGED, script_id)
     dry = await collected(collector, dry_run=True)
@@ -109,7 +109,7 @@ async def test_a_former_version_stays_with_its_source_until_its_time_has_come(
         ("version", media_prefix(script_id, VERSION)),
         ("source", source_key(script_id, "upload")),
     ]
-    assert await left(storage) == set(present)
+    assert await left(any_storage) == set(present)
     assert await scripts.forget_former() == 0, "its row has gone with it"
 
 
@@ -140,21 +140,21 @@ async def another_file(scripts: ScriptRepository, script_id: str) -> None:
     assert made.outcome is Creation.REPLACED
 
 
-async def test_what_has_no_row_goes(storage: LocalStorage, scripts: ScriptRepository) -> None:
-    kept = await fill_needed(storage, scripts)
-    await fill(storage, new_id())
-    assert len(await collected(Collector(storage, scripts, now_s=later))) == 2
-    assert await left(storage) == kept
+async def test_what_has_no_row_goes(any_storage: Storage, scripts: ScriptRepository) -> None:
+    kept = await fill_needed(any_storage, scripts)
+    await fill(any_storage, new_id())
+    assert len(await collected(Collector(any_storage, scripts, now_s=later))) == 2
+    assert await left(any_storage) == kept
 
 
 @pytest.mark.parametrize(("age_s", "stays"), [(GRACE_S - 30, True), (GRACE_S + 30, False)])
 async def test_what_is_younger_than_a_day_stays(
-    storage: LocalStorage, scripts: ScriptRepository, age_s: float, stays: bool
+    any_storage: Storage, scripts: ScriptRepository, age_s: float, stays: bool
 ) -> None:
-    kept = await fill_needed(storage, scripts)
-    keys = await fill(storage, new_id())
-    await collected(Collector(storage, scripts, now_s=lambda: time.time() + age_s))
-    assert await left(storage) == (kept | set(keys) if stays else kept)
+    kept = await fill_needed(any_storage, scripts)
+    keys = await fill(any_storage, new_id())
+    await collected(Collector(any_storage, scripts, now_s=lambda: time.time() + age_s))
+    assert await left(any_storage) == (kept | set(keys) if stays else kept)
 
 
 async def test_a_version_of_which_anything_is_young_stays_whole(
@@ -179,12 +179,12 @@ async def test_a_dry_run_tells_the_same_and_removes_nothing(storage: LocalStorag
     assert len(dry) == 2
 
 
-async def test_names_that_are_none_of_ours_are_left_alone(storage: LocalStorage, scripts: ScriptRepository) -> None:
+async def test_names_that_are_none_of_ours_are_left_alone(any_storage: Storage, scripts: ScriptRepository) -> None:
     others = {"media/readme/v/a", f"media/{str(uuid.uuid4()).upper()}/v/a", "sources/notes/a", "media/a"}
     for key in others:
-        await storage.put(key, b"x")
-    assert await collected(Collector(storage, scripts, now_s=later)) == []
-    assert await left(storage) == others
+        await any_storage.put(key, b"x")
+    assert await collected(Collector(any_storage, scripts, now_s=later)) == []
+    assert await left(any_storage) == others
 
 
 class Appearing:
@@ -283,30 +283,30 @@ async def test_the_regular_rounds_count_what_they_remove_and_outlive_a_failure(
     assert registry.get_sample_value("playhead_garbage_bytes_total", {"kind": "version"}) == 20
 
 
-async def test_a_cover_stays_as_long_as_its_script_names_it(storage: LocalStorage, scripts: ScriptRepository) -> None:
+async def test_a_cover_stays_as_long_as_its_script_names_it(any_storage: Storage, scripts: ScriptRepository) -> None:
     script_id = new_id()
     covers = [cover_key(source_key(script_id, upload), "jpg") for upload in ("upload", "older")]
     await script_of(scripts, script_id, tags=Tags(cover_key=covers[0]))
-    kept = [*await fill(storage, script_id), covers[0]]
+    kept = [*await fill(any_storage, script_id), covers[0]]
     for key in covers:
-        await storage.put(key, b"a picture")
-    found = await collected(Collector(storage, scripts, now_s=later))
+        await any_storage.put(key, b"a picture")
+    found = await collected(Collector(any_storage, scripts, now_s=later))
     assert [(each.kind, each.key) for each in found] == [("source", covers[1])]
-    assert await left(storage) == set(kept)
+    assert await left(any_storage) == set(kept)
 
 
 class TestUploadsInParts:
     @pytest.mark.parametrize(("age_s", "stays"), [(UNFINISHED_KEPT_S, True), (UNFINISHED_KEPT_S + 1_800, False)])
     async def test_what_nobody_went_on_with_for_a_day_goes_and_so_does_what_became_of_others(
-        self, storage: LocalStorage, scripts: ScriptRepository, age_s: float, stays: bool
+        self, any_storage: Storage, scripts: ScriptRepository, age_s: float, stays: bool
     ) -> None:
         owner, upload = new_id(), new_id()
         prefix, finished = uploads_prefix(owner, upload), uploaded_key(owner, new_id())
         keys = {f"{prefix}/declared", f"{prefix}/blocks/000000", f"{prefix}/blocks/000001", finished}
         for key in keys:
-            await storage.put(key, b"0123456789")
-        found = await collected(Collector(storage, scripts, now_s=lambda: time.time() + age_s))
-        there = {stored.key for part in ("uploads", "uploaded") async for stored in storage.list(part)}
+            await any_storage.put(key, b"0123456789")
+        found = await collected(Collector(any_storage, scripts, now_s=lambda: time.time() + age_s))
+        there = {stored.key for part in ("uploads", "uploaded") async for stored in any_storage.list(part)}
         assert there == (keys if stays else set())
         sums = [(each.kind, each.key, each.objects, each.size_bytes) for each in found]
         assert sums == ([] if stays else [("upload", prefix, 3, 30), ("upload", finished, 1, 10)])

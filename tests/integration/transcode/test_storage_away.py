@@ -48,10 +48,10 @@ def worker_of(bench: Bench, queue: PrepareQueue, encoder: Encoder, registry: Col
 
 
 async def test_a_disk_that_takes_nothing_fails_no_script_however_long_and_is_told_once(
-    bench: Bench, source: SourceMaker
+    bench: Bench, storage: LocalStorage, source: SourceMaker
 ) -> None:
     script = await bench.upload(source(SPEECH, SHORT_S))
-    in_the_way = bench.storage._root / "media"
+    in_the_way = storage._root / "media"
     in_the_way.touch()
     queue, registry = Impatient(bench.database), CollectorRegistry()
     with structlog.testing.capture_logs() as logs:

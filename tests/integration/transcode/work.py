@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from playhead.db import CreatedScript, Creation, Database, DatabaseUnavailable, Script, ScriptRepository, Source
 from playhead.media import LADDER, Rung, media_version, segment_key, source_key
 from playhead.runtime.metrics import Metrics, create_metrics
-from playhead.storage import LocalStorage
+from playhead.storage import Storage
 from playhead.transcode import Encoder, EncoderSource, Ingest, PrepareQueue, Programs, Worker
 from playhead.transcode.encoder import Sink
 from tests.support.audio import Kind
@@ -32,7 +32,7 @@ class Bench:
     """One database and one storage, and what stands on them."""
 
     database: Database
-    storage: LocalStorage
+    storage: Storage
     programs: Programs
 
     @property
