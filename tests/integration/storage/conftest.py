@@ -3,6 +3,9 @@
 import pytest
 
 from playhead.storage import Storage
+from tests.support.encoders import encoders_weigh_as_much_as_others
+
+__all__ = ["encoders_weigh_as_much_as_others"]
 
 
 @pytest.fixture

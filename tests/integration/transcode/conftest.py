@@ -15,7 +15,10 @@ from playhead.transcode import Encoder, Programs, find_programs
 from tests.integration.transcode.demanding import DURATION_S, SOURCE, stored_script
 from tests.integration.transcode.work import Bench
 from tests.support.audio import FFMPEG, FFPROBE, Kind, make
+from tests.support.encoders import encoders_weigh_as_much_as_others
 from tests.support.postgres import Databases
+
+__all__ = ["encoders_weigh_as_much_as_others"]
 
 SourceMaker = Callable[[Kind, float], Path]
 

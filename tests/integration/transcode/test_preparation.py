@@ -24,6 +24,7 @@ class Noting(Encoder):
     def __init__(self, programs: Programs) -> None:
         super().__init__(programs)
         self.runs: list[tuple[range, tuple[str, ...]]] = []
+        self.nicenesses: list[int] = []
 
     async def encode(
         self,
@@ -36,6 +37,7 @@ class Noting(Encoder):
         niceness: int = 0,
     ) -> None:
         self.runs.append((range(first_segment, end_segment), tuple(rung.name for rung in rungs)))
+        self.nicenesses.append(niceness)
         await super().encode(source, first_segment, end_segment, rungs, sink, niceness=niceness)
 
 
@@ -79,6 +81,18 @@ async def test_one_encoder_makes_all_chunks_of_a_run_and_tells_of_each_when_it_i
     assert noting.runs == [(range(3), ("low", "medium", "high")), (range(3, 7), ("low", "medium", "high"))]
     assert told == [number / SEGMENTS for number in (3, 4, 5, 6, 7)]
     assert await missing(storage, target) == []
+
+
+async def test_what_nobody_waits_for_has_the_least_weight_but_not_the_beginning(
+    preparation: Preparation, noting: Noting, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("playhead.transcode.preparation.NICENESS", 3)
+
+    async def progress(_fraction: float) -> None:
+        """Of no interest."""
+
+    await preparation.run(target, progress)
+    assert noting.nicenesses == [0, 3]
 
 
 async def test_chunks_that_are_there_are_told_of_and_not_made_again(

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from playhead.db import ScriptRepository, open_database
 from playhead.runtime.metrics import create_metrics
 from playhead.storage import LocalStorage
-from playhead.transcode import Encoder, PrepareQueue, Worker, find_programs
+from playhead.transcode import Encoder, PrepareQueue, Worker, find_programs, loudness, preparation
 from tests.integration.transcode.work import HEARTBEAT_TIMEOUT_S
 from tests.support.audio import FFMPEG, FFPROBE
 
@@ -45,4 +45,6 @@ async def main(app_url: str, service_url: str, media_folder: str, poison: str = 
 
 
 if __name__ == "__main__":
+    # as encoders_weigh_as_much_as_others of tests/support/encoders.py
+    loudness.NICENESS = preparation.NICENESS = 0
     asyncio.run(main(*sys.argv[1:]))
