@@ -46,5 +46,6 @@ async def main(app_url: str, service_url: str, media_folder: str, poison: str = 
 
 if __name__ == "__main__":
     # as encoders_weigh_as_much_as_others of tests/support/encoders.py
-    loudness.NICENESS = preparation.NICENESS = 0
+    for module in (loudness, preparation):
+        vars(module).update(NICENESS=0)
     asyncio.run(main(*sys.argv[1:]))
