@@ -27,6 +27,8 @@ from tests.support.sentinels import guarded
 from tests.support.sockets import CONNECT_TIMEOUT_S
 
 ARRIVAL_TIMEOUT_S = 5.0
+OF_ALL = ("", "")
+"""The gap of the channel that reaches every node."""
 FAILOVER_TIMEOUT_S = 60.0
 
 
@@ -328,7 +330,7 @@ async def test_on_a_cluster_a_room_is_at_its_slot_and_has_a_gap_when_that_moves(
         await one.server.emit("said", number, room=str(number))
         await there.expect("said", number)
         await here.expect("said", number)
-    assert two.gaps.empty(), "to enter is no gap"
+    assert gaps_of_rooms(two) == [], "to enter is no gap"
     slot = slot_of(two.manager._room("/", "5"))
     old = cluster.primary_of(slot)
     new = (old + 1) % PRIMARIES
@@ -336,12 +338,21 @@ async def test_on_a_cluster_a_room_is_at_its_slot_and_has_a_gap_when_that_moves(
     cluster.end_move(slot, new)
     for node in (one, two):
         async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
-            assert await node.gaps.get() == ("/", "5")
+            while (gap := await node.gaps.get()) == OF_ALL:
+                pass
+            assert gap == ("/", "5")
     await two.server.emit("all")
     await one.server.emit("again", room="5")
     for socket in (here, there):
         assert {await socket.events.get() for _ in range(2)} == {("all",), ("again",)}
-    assert one.gaps.empty() and two.gaps.empty()
+    assert gaps_of_rooms(one) == gaps_of_rooms(two) == []
+
+
+def gaps_of_rooms(node: Node) -> list[tuple[str, str]]:
+    """Those that nobody has looked at. Of the channel for all there may be one: where a server of the cluster answers
+    late what was asked of another one first, it is asked again, and a second answer counts as a gap."""
+    found = [node.gaps.get_nowait() for _ in range(node.gaps.qsize())]
+    return [gap for gap in found if gap != OF_ALL]
 
 
 async def test_who_takes_too_many_requests_of_others_waits_for_them(
