@@ -11,6 +11,7 @@ are of an hour, in five formats. Measured in this order:
 | ladder | ten minutes of mp3 prepared by the worker, and by one bare ffmpeg with its own HLS muxer, in turn |
 | first sound, seek; the worker busy elsewhere | over HTTP, while the worker prepares the five hours |
 | first sound, seek; cold and warm, no worker | over HTTP: until the last byte; in Chromium: until the sound moves |
+| | by socket: `play` or `seek` to its ack, and then the same as over HTTP |
 | demand | 2, 4, 8 clients who ask for random places that nobody has encoded, one after the other |
 | crowd | 40 and 100 listeners who come within 10 s, each to a random place of a script of its own, and listen on |
 
@@ -38,10 +39,11 @@ from loadtests.media.browser import NoBrowser, chromium
 from loadtests.media.crowd import ARRIVE_S, LISTEN_S, crowd
 from loadtests.media.demand import loop
 from loadtests.media.figures import FEW, MANY, Measured, figures_of, goals_of, rows_of, stream_figures
-from loadtests.media.firsts import CHROMIUM, HTTP, OpenPlayer, Sampler, http_player
+from loadtests.media.firsts import CHROMIUM, HTTP, SOCKET, OpenPlayer, Sampler, http_player
 from loadtests.media.ladder import compare
 from loadtests.media.pictures import draw_media
 from loadtests.media.place import Place, running
+from loadtests.media.socket_player import socket_player
 from loadtests.media.sources import KINDS, Maker, SourceFile
 from loadtests.media.watching import Others, Watch, watching
 from playhead.transcode import find_programs
@@ -105,6 +107,7 @@ class Bench:
 
     async def firsts(self) -> None:
         await self._samples(HTTP, partial(http_player, self._place), HTTP_SECONDS_MAX)
+        await self._samples(SOCKET, partial(socket_player, self._place), HTTP_SECONDS_MAX)
         try:
             async with chromium(self._place) as browser:
                 await self._samples(CHROMIUM, browser.player, BROWSER_SECONDS_MAX)

@@ -19,6 +19,7 @@ from loadtests.media.firsts import (
     SEEK_BUSY,
     SEEK_COLD,
     SEEK_WARM,
+    SOCKET,
     Samples,
 )
 from loadtests.media.ladder import Round
@@ -32,7 +33,7 @@ WHATS = {
     FIRST_WARM: "first sound, warm",
     SEEK_WARM: "seek, warm",
 }
-CLIENTS = {HTTP: "over HTTP", CHROMIUM: "in Chromium"}
+CLIENTS = {HTTP: "over HTTP", SOCKET: "by socket", CHROMIUM: "in Chromium"}
 P95_GOALS_MS = {FIRST_COLD: 600, FIRST_BUSY: 600, SEEK_COLD: 400, SEEK_BUSY: 400, FIRST_WARM: 150, SEEK_WARM: 150}
 LADDER_GOAL = 0.95
 CACHED_GOAL = 0.6

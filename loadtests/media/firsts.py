@@ -20,7 +20,7 @@ from playhead.media import SEGMENT_SAMPLES
 
 FIRST_COLD, FIRST_WARM, SEEK_COLD, SEEK_WARM = "first_cold", "first_warm", "seek_cold", "seek_warm"
 FIRST_BUSY, SEEK_BUSY = "first_cold_busy", "seek_cold_busy"
-HTTP, CHROMIUM = "http", "chromium"
+HTTP, SOCKET, CHROMIUM = "http", "socket", "chromium"
 FAILURES_MAX = 3
 """So many samples one after the other without sound, and the rest is not tried."""
 SEEK_FIRST_SEGMENT = 20

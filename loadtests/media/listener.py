@@ -56,7 +56,13 @@ class Listener:
 
     async def first_sound(self, script_id: str, segment: int = 0) -> Playlist:
         """All that a player fetches until it can sound from `segment` on. Raises NotPlayed."""
-        playlist = await self.tune_in(script_id)
+        return await self._first_sound(await self.tune_in(script_id), segment)
+
+    async def first_sound_of(self, master_url: str) -> Playlist:
+        """The same with an address that is known. Raises NotPlayed."""
+        return await self._first_sound(await self._tuned(master_url), 0)
+
+    async def _first_sound(self, playlist: Playlist, segment: int) -> Playlist:
         await asyncio.gather(self._bytes(playlist.init), self.segment(playlist, segment))
         return playlist
 
@@ -66,7 +72,9 @@ class Listener:
         async with self._http.get(f"{self._url}{API}/stream/{script_id}?quality=auto", headers=headers) as answer:
             if answer.status != 200:
                 raise NotPlayed(f"GET /stream: {answer.status}")
-            master_url = str((await answer.json())["stream_url"])
+            return await self._tuned(str((await answer.json())["stream_url"]))
+
+    async def _tuned(self, master_url: str) -> Playlist:
         (first, *_others) = addresses(await self._text(master_url))
         media_url = urljoin(master_url, first)
         return parsed(media_url, await self._text(media_url))

@@ -8,7 +8,8 @@ from loadtests.keeping import percentile
 from loadtests.media.figures import CLIENTS, P95_GOALS_MS, WHATS, Measured
 from loadtests.media.firsts import FIRST_COLD, SEEK_COLD
 
-COLORS = {"http": "tab:blue", "chromium": "tab:orange"}
+COLORS = {"http": "tab:blue", "socket": "tab:green", "chromium": "tab:orange"}
+SHIFTS = {"http": 0.2, "socket": 0.0, "chromium": -0.2}
 STYLES = {FIRST_COLD: "-", SEEK_COLD: "--"}
 
 
@@ -36,7 +37,7 @@ def _draw_samples(measured: Measured, axes: Any) -> None:
     """Every sample a dot, its p95 a line, and a cross where it should be below."""
     shown = [what for what in WHATS if any(measured.samples.of(what, client) for client in CLIENTS)][::-1]
     for client, label in CLIENTS.items():
-        shift = 0.15 if client == "http" else -0.15
+        shift = SHIFTS[client]
         for level, what in enumerate(shown):
             times_ms = sorted(measured.samples.of(what, client))
             if times_ms:

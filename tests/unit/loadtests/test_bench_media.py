@@ -16,7 +16,7 @@ from loadtests.media.cached import Asking, CachedRound, Pace
 from loadtests.media.crowd import BUFFER_S, Buffer, Crowd
 from loadtests.media.demand import APART_SEGMENTS, Loop, places
 from loadtests.media.figures import Measured, figures_of, goals_of, rows_of, stream_figures
-from loadtests.media.firsts import FIRST_COLD, HTTP, SEEK_COLD, SEEK_FIRST_SEGMENT, random_segment
+from loadtests.media.firsts import FIRST_COLD, HTTP, SEEK_COLD, SEEK_FIRST_SEGMENT, SOCKET, random_segment
 from loadtests.media.ladder import Round, Run, bare_arguments
 from loadtests.media.listener import SEGMENT_S, Answers, parsed
 from loadtests.media.pictures import draw_media
@@ -88,6 +88,14 @@ def test_rows_tell_what_is_cold_by_the_kind_of_source(measured: Measured) -> Non
     assert rows["first sound, cold, over HTTP: flac"] == (1, 0, 200.0)
     assert rows["seek, cold, over HTTP"] == (1, 1, 400.0)
     assert rows["100 come: a segment"] == (3, 7, 19_000.0)
+
+
+def test_each_client_has_figures_and_goals_of_its_own(measured: Measured) -> None:
+    measured.samples.times_ms[FIRST_COLD, SOCKET, MP3] = [600.0]
+    figures = figures_of(measured)
+    assert (figures["first_cold_socket_p95_ms"], figures["first_cold_http_p95_ms"]) == (600.0, 599.9)
+    assert not goals_of(figures)["first_cold_socket_p95_ms"].met
+    assert {row.name: row.count for row in rows_of(measured)}["first sound, cold, by socket"] == 1
 
 
 def test_what_was_not_measured_has_neither_figure_nor_goal() -> None:
