@@ -33,7 +33,7 @@ class SocketPlayer:
     async def first_sound(self, script_id: str) -> float:
         began_s = time.perf_counter()
         ack = await self._answered("play", {"script_id": script_id, "position": 0.0})
-        self._session_id = ack["session_id"]
+        self._session_id = ack["state"]["session_id"]
         self._playlist = await self._listener.first_sound_of(ack["stream_url"])
         return (time.perf_counter() - began_s) * 1_000
 
