@@ -4,6 +4,7 @@
     python -m loadtests.flames stacks.txt "a server's commands" loadtests/results/flame.svg
 
 Each row is a function, called by the one below it; as wide as it was on the stack. Threads that wait are left out.
+py-spy draws flames by itself, with a script of its own in the picture; this one holds nothing but shapes and words.
 """
 
 import re

@@ -14,7 +14,7 @@ from typing import Any
 from playwright.async_api import Browser, Page, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
-from loadtests.media.listener import SEGMENT_S, NotPlayed
+from loadtests.media.listener import INTO_SEGMENT_S, SEGMENT_S, NotPlayed
 from loadtests.media.place import API, Place
 from playhead.app.embedded.errors import EmbeddedError
 from playhead.app.player_build import PlayerBuildError, run_script, source_folder
@@ -23,8 +23,6 @@ from tests.support.chromium import CURE, chromium_path
 PAGE = Path(__file__).with_name("page.js")
 PLAYER = Path("node_modules", ".cache", "playhead-bench", "player.js")
 """What `npm run bench` makes: hls.js and what the player page tells it."""
-INTO_SEGMENT_S = 1.0
-"""Where in a segment a seek leads: its rest is enough to begin with."""
 
 
 class NoBrowser(Exception):

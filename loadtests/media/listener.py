@@ -17,6 +17,8 @@ from loadtests.media.place import API, Place
 from playhead.media import OUTPUT_RATE_HZ, SEGMENT_SAMPLES
 
 SEGMENT_S = SEGMENT_SAMPLES / OUTPUT_RATE_HZ
+INTO_SEGMENT_S = 1.0
+"""Where in a segment a player's seek leads: its rest is enough to begin with."""
 PATIENCE_S = 20.0
 """How long a listener tries to get one segment."""
 ANSWER_TIMEOUT_S = 30.0

@@ -4,7 +4,6 @@ first sound    `play` → its ack with the address → playlists, init section, 
 seek           `seek` → its ack → the segment there
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,12 +12,9 @@ from typing import Any
 from socketio.exceptions import SocketIOError
 
 from loadtests.media.firsts import Player
-from loadtests.media.listener import SEGMENT_S, Listener, NotPlayed, Playlist, listening
+from loadtests.media.listener import INTO_SEGMENT_S, SEGMENT_S, Listener, NotPlayed, Playlist, listening
 from loadtests.media.place import Place
 from tests.support.sockets import Client
-
-INTO_SEGMENT_S = 1.0
-"""Where in a segment a seek leads, as that of the browser does."""
 
 
 class SocketPlayer:
@@ -70,4 +66,4 @@ async def socket_player(place: Place) -> AsyncIterator[Player]:
         async with listening(place) as listener:
             yield SocketPlayer(client, listener)
     finally:
-        await asyncio.wait_for(client.abandon(), 10)
+        await client.abandon()

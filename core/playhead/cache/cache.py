@@ -56,7 +56,7 @@ class Cache:
 
     async def get(self, key: str) -> bytes | None:
         own = self._own.at_once(key)
-        if self._alone or (own is not None and not self._away):
+        if self._alone or (own is not None and self._may_answer_alone):
             return own
         assert self._shared is not None
         try:
@@ -95,7 +95,7 @@ class Cache:
     async def get_or_make(self, key: str, ttl_s: float, make: Callable[[], Awaitable[bytes]]) -> Kept:
         """The value that is kept, else what `make` answers, kept from now on. What `make` raises is not kept."""
         own = self._own.at_once(key)
-        if own is not None and (self._alone or not self._away):
+        if own is not None and self._may_answer_alone:
             return Kept(own, cached=True)
 
         async def find() -> Kept:
@@ -112,6 +112,11 @@ class Cache:
     def _alone(self) -> bool:
         """Whether memory is all there is at this moment."""
         return self._shared is None or (self._away and self._now_s() < self._ask_again_s)
+
+    @property
+    def _may_answer_alone(self) -> bool:
+        """Whether an own copy will do. A Redis that was away is asked before, when that is due."""
+        return self._alone or not self._away
 
     def _lost(self, error: CacheUnavailable) -> None:
         self._ask_again_s = self._now_s() + AWAY_S

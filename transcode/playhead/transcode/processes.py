@@ -16,8 +16,8 @@ ERRORS_BYTES_MAX = 16 * 1024
 """What is kept of standard error; the rest is read and dropped, so that the program never waits for us."""
 _READ_BYTES = 64 * 1024
 NICENESS = 12
-"""Of what nobody waits for: a fifteenth of the weight of what listeners wait for. With less it comes to a stop beside
-neighbours that never rest."""
+"""Of what nobody waits for: a fifteenth of the weight of what listeners wait for. With a seventieth, the least, it gets
+too little beside neighbours that never rest (docs/decisions/0021-on-demand.md)."""
 WEIGH_ATTEMPTS = 4
 WEIGH_RETRY_S = 0.11
 AUTOGROUP_SETTING = Path("/proc/sys/kernel/sched_autogroup_enabled")
