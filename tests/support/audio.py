@@ -46,12 +46,14 @@ def make(folder: Path, kind: Kind, duration_s: float) -> Path:
 
     The right channel is a second sweep, half as loud. Below 4 kHz, so that every rate and codec can carry it.
     """
-    left = f"0.4*sin(2*PI*(200*t+{1_400 / duration_s:.6f}*t*t))"
-    right = f"0.2*sin(2*PI*(3000*t-{1_000 / duration_s:.6f}*t*t))"
-    expressions = left if kind.channels == 1 else "|".join([left, right, *["0"] * (kind.channels - 2)])
-    source = f"aevalsrc='{expressions}':s={kind.rate}:d={duration_s}"
+    t = np.arange(round(kind.rate * duration_s)) / kind.rate
+    sound = np.zeros((len(t), kind.channels))
+    sound[:, 0] = 0.4 * np.sin(2 * np.pi * (200 * t + 1_400 / duration_s * t * t))
+    if kind.channels > 1:
+        sound[:, 1] = 0.2 * np.sin(2 * np.pi * (3_000 * t - 1_000 / duration_s * t * t))
     path = folder / kind.name
-    ffmpeg("-f", "lavfi", "-i", source, *kind.encoding.split(), str(path))
+    raw = ("-f", "f64le", "-ar", str(kind.rate), "-ac", str(kind.channels), "-i", "pipe:0")
+    ffmpeg(*raw, *kind.encoding.split(), str(path), input_bytes=sound.tobytes())
     return path
 
 
