@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,8 +14,9 @@ import aiohttp
 import pytest
 
 from playhead.media import FIRST_RUNG, SEGMENT_SAMPLES
+from playhead.transcode import Precedence
 from tests.support.audio import Kind, error, heard, make, reference
-from tests.support.system import RunningSystem
+from tests.support.system import Process, RunningSystem, metric_at
 from tests.support.systems import StartSystem
 
 API = "/api/v1/audio"
@@ -21,6 +24,7 @@ SOURCE = Kind("long.mp3", "-c:a libmp3lame -b:a 128k")
 SOURCE_S = 180.0
 LISTENERS, HEARD = 12, 3
 ASKED_MAX = 60
+STILL_TIMEOUT_S = 30.0
 SAME_MAX, SHIFTED_MIN = 0.005, 0.03
 """Shares of the energy: what AAC changes, and what a shift by a sample does (see integration/transcode)."""
 
@@ -56,7 +60,7 @@ async def stream(http: aiohttp.ClientSession, system: RunningSystem, script_id: 
 
 
 async def test_listeners_at_random_places_of_a_fresh_upload_hear_what_was_uploaded(
-    system: RunningSystem, http: aiohttp.ClientSession, tmp_path: Path
+    system: RunningSystem, http: aiohttp.ClientSession, tmp_path: Path, free_port: int
 ) -> None:
     source = make(tmp_path, SOURCE, SOURCE_S)
     token = system.token(str(uuid.uuid4()), scopes=("scripts:write",))
@@ -77,7 +81,40 @@ async def test_listeners_at_random_places_of_a_fresh_upload_hear_what_was_upload
         for segment in range(first, first + HEARD):
             await got(http, f"{server}{path}/{FIRST_RUNG.name}/{segment}.m4s")
 
+    precedence, seen = Precedence(system.folder / "media"), asyncio.create_task(claimed(system.folder / "media"))
     await asyncio.gather(*(listen(system.base_urls[n % 2]) for n in range(LISTENERS)))
+    async with asyncio.timeout(STILL_TIMEOUT_S):
+        await seen
     whole = await asyncio.to_thread(heard, f"{system.base_urls[0]}{path}/{FIRST_RUNG.name}/index.m3u8")
     assert error(whole, expected) < SAME_MAX
     assert error(whole[1:], expected) > SHIFTED_MIN
+    await asyncio.to_thread(stands_still, system, precedence, free_port)
+
+
+async def claimed(media: Path) -> None:
+    """Returns when somebody encodes on demand."""
+    while not Precedence(media).is_claimed:
+        await asyncio.sleep(0.005)
+
+
+def stands_still(system: RunningSystem, precedence: Precedence, metrics_port: int) -> None:
+    """A worker that takes the script does so while somebody else has precedence."""
+    environment = system.environment(metrics_port=metrics_port)
+    worker = Process("worker", ("worker",), environment, system.folder / "worker.log")
+    precedence.claim()
+    worker.start()
+    try:
+        deadline_s = time.monotonic() + STILL_TIMEOUT_S
+        while not stood_s(metrics_port):
+            assert time.monotonic() < deadline_s, worker.log()
+            time.sleep(0.1)
+    finally:
+        precedence.give_up()
+        worker.stop()
+
+
+def stood_s(metrics_port: int) -> float:
+    """Nothing while it does not listen yet."""
+    with suppress(OSError):
+        return metric_at(metrics_port, "playhead_demand_gave_way_seconds_total")
+    return 0.0

@@ -83,6 +83,13 @@ class Process:
         return self.log_path.read_text(errors="replace")[-6000:]
 
 
+def metric_at(port: int, name: str) -> float:
+    """The value of a metric without labels. Raises OSError while nobody listens there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+        rows = [line.decode().split() for line in response]
+    return next(float(row[1]) for row in rows if row[0] == name)
+
+
 @dataclass
 class RunningSystem:
     """Server processes on ports of their own, a flusher and a worker, on one PostgreSQL and one Valkey.
@@ -180,9 +187,7 @@ class RunningSystem:
 
     def metric(self, name: str, number: int = 0) -> float:
         """The value of a metric without labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_ports[number]}/metrics", timeout=5) as response:
-            rows = [line.decode().split() for line in response]
-        return next(float(row[1]) for row in rows if row[0] == name)
+        return metric_at(self.metrics_ports[number], name)
 
     def wait_ready(self, number: int) -> None:
         """Returns when server `number` answers `/readyz` with 200."""

@@ -6,6 +6,7 @@ And what it may use of it: file descriptors, of which every connection takes one
 import os
 import resource
 from functools import lru_cache
+from pathlib import Path
 
 import structlog
 
@@ -25,7 +26,7 @@ from playhead.storage import (
     StorageFailed,
     StorageRefused,
 )
-from playhead.transcode import Ingest, Programs, ProgramsMissing, find_programs
+from playhead.transcode import Ingest, Precedence, Programs, ProgramsMissing, find_programs
 
 log = structlog.get_logger(__name__)
 
@@ -183,17 +184,26 @@ def _programs(*values: str | None) -> Programs:
     return find_programs({name: value for name, value in named if value is not None})
 
 
+def precedence(settings: Settings) -> Precedence:
+    """Of encoders that somebody waits for, among processes that have their media, or copies of them, in one folder."""
+    return Precedence(_disk_folder(settings))
+
+
 def upload_ingest(settings: Settings, storage: Storage) -> Ingest:
     """What measures uploads. It decodes on the disk of the media, whose space is watched, and not in the system's /tmp.
 
     The folder's name begins with a dot: no object can be called that. Raises SettingsError.
     """
-    local = settings.storage_url is None
-    folder = settings.media_path if local else settings.data_dir
+    folder = _disk_folder(settings)
     try:
         scratch = folder / SCRATCH_NAME
         scratch.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        name = environment_name("media_dir" if local else "data_dir")
+        name = environment_name("media_dir" if settings.storage_url is None else "data_dir")
         raise SettingsError(f"The folder {folder} cannot be used: {error}. Set {name}.") from None
     return Ingest(programs(), storage, scratch)
+
+
+def _disk_folder(settings: Settings) -> Path:
+    """Of this machine, with room for whole files."""
+    return settings.media_path if settings.storage_url is None else settings.data_dir

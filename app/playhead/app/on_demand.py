@@ -17,7 +17,7 @@ from playhead.runtime.metrics import Metrics
 from playhead.runtime.settings import Settings
 from playhead.runtime.tasks import cancelled
 from playhead.storage import Storage, StorageFailed, has_content
-from playhead.transcode import DEMAND_TIMEOUT_S, UNREAD_BYTES_MAX, Demand, Encoder, SegmentNotNow
+from playhead.transcode import DEMAND_TIMEOUT_S, UNREAD_BYTES_MAX, Demand, Encoder, Precedence, SegmentNotNow
 
 WANTED_MAX = 64
 """Places that sessions went to and that were not looked at yet; more are not worth the while."""
@@ -53,10 +53,12 @@ class OnDemand:
         self._hurried: BoundedMap[str, float] = BoundedMap(KNOWN_MAX, 0, lambda _until_s: 0)
 
     @asynccontextmanager
-    async def running(self, slots: int, claims: Claims, metrics: Metrics) -> AsyncIterator[None]:
+    async def running(
+        self, slots: int, claims: Claims, metrics: Metrics, precedence: Precedence | None = None
+    ) -> AsyncIterator[None]:
         """Encodes in the block, `slots` at once. Raises SettingsError where there is no ffmpeg."""
         encoder = Encoder(programs(), chunk_timeout_s=DEMAND_TIMEOUT_S, unread_bytes_max=UNREAD_BYTES_MAX, coder="fast")
-        self._demand = Demand(encoder, self._storage, claims, metrics, slots)
+        self._demand = Demand(encoder, self._storage, claims, metrics, slots, precedence=precedence)
         warming = asyncio.create_task(self._work_for_ever(), name="on-demand")
         try:
             yield

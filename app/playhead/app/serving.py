@@ -21,7 +21,7 @@ from aiohttp import web
 from playhead.app.composition import Core, command_rate, core
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
-from playhead.app.machine import check_storage, media_storage, metrics_server, own_metrics, upload_ingest
+from playhead.app.machine import check_storage, media_storage, metrics_server, own_metrics, precedence, upload_ingest
 from playhead.app.on_demand import OnDemand, demand_slots
 from playhead.app.player_build import source_folder
 from playhead.app.processes.listeners import BACKLOG_CONNECTIONS
@@ -122,7 +122,7 @@ async def _core(
     on_demand = OnDemand(ScriptRepository(opened), storage, Preparing(opened).hurry)
     async with (
         core(settings, opened, metrics, clock, on_demand.soon) as parts,
-        on_demand.running(demand_slots(settings), parts.stores.claims, metrics),
+        on_demand.running(demand_slots(settings), parts.stores.claims, metrics, precedence(settings)),
     ):
         yield parts, on_demand
 

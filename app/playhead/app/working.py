@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from playhead.app.databases import database
-from playhead.app.machine import check_storage, media_storage, metrics_server, own_metrics, programs
+from playhead.app.machine import check_storage, media_storage, metrics_server, own_metrics, precedence, programs
 from playhead.app.signals import stop_requested
 from playhead.db import Database, LoudnessRepository, ScriptRepository
 from playhead.runtime.metrics import Metrics
@@ -15,10 +15,13 @@ from playhead.runtime.settings import Settings
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.script_news import ScriptTeller
 from playhead.transcode import (
+    BULK_UNREAD_BYTES_MAX,
     Collector,
     Encoder,
+    GivesWay,
     LoudnessMeter,
     PrepareQueue,
+    Programs,
     ScriptStatus,
     ToldStatus,
     Worker,
@@ -43,7 +46,7 @@ async def work(settings: Settings) -> int:
                 queue=PrepareQueue(opened.jobs()),
                 scripts=scripts,
                 storage=storage,
-                encoder=Encoder(found),
+                encoder=bulk_encoder(settings, found, metrics),
                 metrics=metrics,
                 slots=settings.encoder_slots,
                 attempts_max=settings.job_attempts_max,
@@ -62,6 +65,12 @@ async def work(settings: Settings) -> int:
     finally:
         await asyncio.to_thread(server.stop)
     return 0
+
+
+def bulk_encoder(settings: Settings, found: Programs, metrics: Metrics) -> Encoder:
+    """The worker's, which stands still while somebody on this machine waits for another one."""
+    give_way = GivesWay(precedence(settings), metrics.demand.gave_way_seconds.inc)
+    return Encoder(found, unread_bytes_max=BULK_UNREAD_BYTES_MAX, give_way=give_way)
 
 
 @asynccontextmanager

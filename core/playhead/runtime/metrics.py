@@ -67,6 +67,7 @@ class DemandTold:
     answers: Counter
     runs: Counter
     seconds: Histogram
+    gave_way_seconds: Counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,9 @@ def _demand(make: _Maker) -> DemandTold:
         answers=make.counter("demand_answers", "Answers to who asked for a segment that was not there.", "result"),
         runs=make.counter("demand_runs", "Encoder runs for what was asked for, by how they ended.", "ended"),
         seconds=make.histogram("demand_seconds", "From the question for such a segment to its bytes."),
+        gave_way_seconds=make.counter(
+            "demand_gave_way_seconds", "How long workers' encoders stood still for such runs."
+        ),
     )
 
 

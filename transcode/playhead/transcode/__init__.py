@@ -7,6 +7,7 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
     Encoder           any segments [a, b) of a source, any rungs at once
     PrepareQueue      jobs in PostgreSQL
     Demand            segments that are asked for and not there
+    Precedence        of those over what nobody waits for, on one machine
     Worker            takes jobs, encodes all segments of a script, writes status and progress
     LoudnessMeter     measures how loud scripts are, beside the worker
     Collector         removes from the storage what no script needs
@@ -15,10 +16,11 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
 
 from playhead.transcode.demand import DEMAND_TIMEOUT_S, UNREAD_BYTES_MAX, Demand, SegmentNotNow
 from playhead.transcode.doubt import GarbageRefused
-from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderSource
+from playhead.transcode.encoder import BULK_UNREAD_BYTES_MAX, EncodeFailed, Encoder, EncoderSource
 from playhead.transcode.garbage import Collector, Garbage, collect_regularly
 from playhead.transcode.ingest import Ingest
 from playhead.transcode.loudness import LoudnessMeter
+from playhead.transcode.precedence import GivesWay, Precedence
 from playhead.transcode.probe import Measures, Refusal, RefusalKind
 from playhead.transcode.programs import Programs, ProgramsMissing, find_programs
 from playhead.transcode.queue import PrepareQueue
@@ -27,6 +29,7 @@ from playhead.transcode.tries import ProbeFailed
 from playhead.transcode.worker import ScriptStatus, Worker
 
 __all__ = [
+    "BULK_UNREAD_BYTES_MAX",
     "DEMAND_TIMEOUT_S",
     "UNREAD_BYTES_MAX",
     "Collector",
@@ -36,9 +39,11 @@ __all__ = [
     "EncoderSource",
     "Garbage",
     "GarbageRefused",
+    "GivesWay",
     "Ingest",
     "LoudnessMeter",
     "Measures",
+    "Precedence",
     "PrepareQueue",
     "ProbeFailed",
     "Programs",

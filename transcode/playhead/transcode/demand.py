@@ -25,6 +25,7 @@ from playhead.transcode.demand_making import Making
 from playhead.transcode.demand_run import RUN_SEGMENTS, DemandRun, Wanted
 from playhead.transcode.demand_turns import Need, Ticket
 from playhead.transcode.encoder import EncodeFailed, Encoder, EncoderKilled
+from playhead.transcode.precedence import Precedence
 
 DEMAND_WAIT_S = 4.0
 """How long an asker is kept waiting."""
@@ -85,8 +86,9 @@ class Demand:
         *,
         wait_s: float = DEMAND_WAIT_S,
         now_s: Callable[[], float] = time.monotonic,
+        precedence: Precedence | None = None,
     ) -> None:
-        self._making = Making(encoder, storage, claims, metrics, slots, now_s)
+        self._making = Making(encoder, storage, claims, metrics, slots, now_s, precedence)
         self._metrics = metrics.demand
         self._runs_max = RUNS_PER_SLOT * slots
         self._script_runs_max = self._runs_max // 2

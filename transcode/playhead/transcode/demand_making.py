@@ -22,6 +22,7 @@ from playhead.transcode.demand_run import AHEAD_SEGMENTS, DemandRun
 from playhead.transcode.demand_slots import DemandSlots
 from playhead.transcode.demand_turns import Need, urgency
 from playhead.transcode.encoder import Encoder, EncoderSource
+from playhead.transcode.precedence import Precedence
 
 SEGMENT_S = SEGMENT_SAMPLES / OUTPUT_RATE_HZ
 ENCODERS_PER_SLOT = 50
@@ -55,6 +56,7 @@ class Making:
         metrics: Metrics,
         slots: int,
         now_s: Callable[[], float],
+        precedence: Precedence | None,
     ) -> None:
         self._encoder = encoder
         self._storage = storage
@@ -62,7 +64,7 @@ class Making:
         self._encoded = metrics.segments
         self._encoders_max = ENCODERS_PER_SLOT * slots
         self._now_s = now_s
-        self.slots = DemandSlots(slots)
+        self.slots = DemandSlots(slots, precedence)
         self._encoding: set[DemandRun] = set()
         self._heard: BoundedMap[_Place, float] = BoundedMap(HEARD_MAX, 0, lambda _entry: 0)
         """By the segments that come next: when a listener will have played what is there."""

@@ -3,13 +3,15 @@
 import asyncio
 
 from playhead.transcode.demand_turns import Ticket, Turns
+from playhead.transcode.precedence import Precedence
 
 
 class DemandSlots:
-    """Turns for at most `slots` runs at once."""
+    """Turns for at most `slots` runs at once. While there are any, they have precedence over work in advance."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, precedence: Precedence | None = None) -> None:
         self._turns = Turns(slots)
+        self._precedence = precedence
         self._woken: dict[Ticket, asyncio.Future[None]] = {}
 
     @property
@@ -43,6 +45,8 @@ class DemandSlots:
         self._begin()
 
     def _begin(self) -> None:
+        if self._precedence is not None:
+            (self._precedence.give_up if self.idle else self._precedence.claim)()
         for ticket in self._turns.begin():
             woken = self._woken[ticket]
             if not woken.done():  # else its task is being cancelled, and ends the turn at once

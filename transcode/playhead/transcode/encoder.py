@@ -39,7 +39,11 @@ CHUNK_LIMITS = Limits(cpu_s=300)
 _READ_BYTES = 64 * 1024
 UNREAD_BYTES_MAX = 64 * 1024
 """What ffmpeg may have written that was not taken, and once more in its pipe; then it stands still."""
+BULK_UNREAD_BYTES_MAX = 32 * 1024
+"""Of one that gives way: it goes on for 3 s of sound at most, which takes it some 50 ms of a core."""
 
+GiveWay = Callable[[], Awaitable[None]]
+"""Returns when an encoder that nobody waits for may go on."""
 Sink = Callable[[Rung, int, bytes], Awaitable[None]]
 """Takes a finished segment: rung, number, bytes. While it works the encoder waits."""
 
@@ -75,11 +79,14 @@ class Encoder:
         chunk_timeout_s: float = CHUNK_TIMEOUT_S,
         unread_bytes_max: int = UNREAD_BYTES_MAX,
         coder: Coder = "twoloop",
+        give_way: GiveWay | None = None,
     ) -> None:
+        """`give_way` is asked by those that run with a niceness, before each look at what ffmpeg has made."""
         self._programs = programs
         self._chunk_timeout_s = chunk_timeout_s
         self._unread_bytes_max = unread_bytes_max
         self._coder = coder
+        self._give_way = give_way
 
     async def encode(
         self,
@@ -98,7 +105,8 @@ class Encoder:
         plan = plan_chunk(source.grid, first_segment, end_segment)
         limit = asyncio.timeout(self._chunk_timeout_s)
         sink = _untimed(sink, limit, self._chunk_timeout_s)
-        collectors = [_Collector(plan, source.grid, rung, sink) for rung in rungs]
+        give_way = self._give_way if niceness else None
+        collectors = [_Collector(plan, source.grid, rung, sink, give_way) for rung in rungs]
         began_s = time.monotonic()
         try:
             async with limit:
@@ -136,7 +144,7 @@ class Encoder:
 class _Collector:
     """Sorts one rung's frames into segments."""
 
-    def __init__(self, plan: ChunkPlan, grid: Grid, rung: Rung, sink: Sink) -> None:
+    def __init__(self, plan: ChunkPlan, grid: Grid, rung: Rung, sink: Sink, give_way: GiveWay | None) -> None:
         self._slicer = AdtsSlicer()
         self._to_drop = plan.drop_frames
         self._segment = plan.first_segment
@@ -144,6 +152,7 @@ class _Collector:
         self._grid = grid
         self._rung = rung
         self._sink = sink
+        self._give_way = give_way
         self._frames: list[bytes] = []
 
     @property
@@ -153,9 +162,15 @@ class _Collector:
 
     async def collect(self, reader: asyncio.StreamReader) -> None:
         """Reads the pipe to its end. What an ffmpeg that died left of a frame is not looked at: frames are counted."""
-        while data := await reader.read(_READ_BYTES):
+        while data := await self._read(reader):
             for frame in self._frames_of(data):
                 await self._take(frame)
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        """While its pipe is not read, ffmpeg stands still."""
+        if self._give_way is not None:
+            await self._give_way()
+        return await reader.read(_READ_BYTES)
 
     def _frames_of(self, data: bytes) -> list[bytes]:
         try:

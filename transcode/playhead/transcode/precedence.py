@@ -1,0 +1,117 @@
+"""What somebody waits for is encoded before what nobody does, by whichever processes of a machine share a folder.
+
+    who encodes on demand    holds a shared lock on a file there meanwhile
+    who encodes in advance   stands still while anybody has one, but for a third of the time at least
+
+Niceness alone does not do: with a fifteenth of the weight two encoders still make a seek half as slow again, and with
+less they starve beside neighbours that never rest (docs/decisions/0021-on-demand.md). A lock ends with its process, so
+nobody stands still for one that was killed.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+FILE = ".on-demand"
+"""In a folder of media, where no key begins with a dot."""
+CLAIM_ATTEMPTS = 3
+"""Who looks has the file for some microseconds."""
+LOOK_S = 0.02
+STILL_S_MAX = 2.0
+"""In one go. The first sound and a seek take less; a crowd may go on for ever."""
+GOES_ON_S = 1.0
+"""For so long nobody stands still after that."""
+
+
+class Precedence:
+    """Of those who encode on demand, in `folder`. Where that cannot be written to, nobody has any."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._descriptor: int | None = None
+
+    def claim(self) -> None:
+        """For this process, until `give_up`."""
+        if self._descriptor is not None:
+            return
+        with suppress(OSError):
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if any(_locked(descriptor, fcntl.LOCK_SH) for _ in range(CLAIM_ATTEMPTS)):
+                self._descriptor = descriptor
+            else:
+                os.close(descriptor)
+
+    def give_up(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @property
+    def is_claimed(self) -> bool:
+        """By any process."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not _locked(descriptor, fcntl.LOCK_EX)
+        finally:
+            os.close(descriptor)
+
+
+class GivesWay:
+    """Stands still for others. One for all encoders of a process; `stood` is told for how many seconds they did."""
+
+    def __init__(
+        self,
+        precedence: Precedence,
+        stood: Callable[[float], None],
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._precedence = precedence
+        self._stood = stood
+        self._now_s = now_s
+        self._sleep = sleep
+        self._look_at_s = 0.0
+        """Nobody stands still before that."""
+        self._still = 0
+
+    async def __call__(self) -> None:
+        """Returns when nobody has precedence, or has had it for STILL_S_MAX. Costs little where it was just asked."""
+        if self._may_go_on(self._now_s()):
+            return
+        began_s, is_first = self._now_s(), not self._still
+        self._still += 1
+        try:
+            while not self._may_go_on(now_s := self._now_s()):
+                if now_s - began_s >= STILL_S_MAX:
+                    self._look_at_s = now_s + GOES_ON_S
+                    return
+                await self._sleep(LOOK_S)
+        finally:
+            self._still -= 1
+            if is_first:
+                self._stood(self._now_s() - began_s)
+
+    def _may_go_on(self, now_s: float) -> bool:
+        if now_s < self._look_at_s:
+            return True
+        if self._precedence.is_claimed:
+            return False
+        self._look_at_s = now_s + LOOK_S
+        return True
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    """Raises OSError where the disk knows no locks."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
