@@ -1,10 +1,12 @@
 """What nobody waits for stands still while somebody waits for something else, whichever process of the machine."""
 
 import asyncio
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,12 @@ from playhead.runtime.metrics import Metrics
 from playhead.storage import LocalStorage
 from playhead.transcode import BULK_UNREAD_BYTES_MAX, Demand, Encoder, EncoderSource, GivesWay, Precedence, Programs
 from playhead.transcode.demand import UNREAD_BYTES_MAX
-from playhead.transcode.precedence import FILE, GOES_ON_S, LOOK_S, STILL_S_MAX
+from playhead.transcode.precedence import FILE, LOOK_S
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.demanding import DURATION_S, GRID, SOURCE, stored_script
 
 ENDED_S = 60.0
+TIMEOUT_S = 4.0
 OF_BULK = 1
 """A niceness: of what nobody waits for."""
 OTHER_PROCESS = """
@@ -119,17 +122,59 @@ async def test_all_go_on_once_precedence_is_given_up_and_their_time_counts_once(
     assert waiting.stood == [pytest.approx(1.0, abs=2 * LOOK_S)]
 
 
-async def test_a_crowd_leaves_a_third_of_the_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("claimed_s", [0.1, 0.5, 1.9, 1_000.0])
+async def test_a_crowd_leaves_a_third_of_the_time_however_it_comes(claimed_s: float, tmp_path: Path) -> None:
     waiting, precedence = Waiting(), Precedence(tmp_path)
-    give_way = waiting.gives_way(precedence)
-    precedence.claim()
     went_on_s = 0.0
-    while waiting.now_s < 130.0:
+
+    async def sleep(seconds: float) -> None:
+        """Between two claims there is hardly a moment."""
+        await Waiting.sleep(waiting, seconds)
+        in_claim_s = (waiting.now_s - 100.0) % (claimed_s + LOOK_S)
+        (precedence.claim if in_claim_s < claimed_s else precedence.give_up)()
+
+    waiting.sleep = sleep  # type: ignore[method-assign]
+    give_way = waiting.gives_way(Precedence(tmp_path))
+    while waiting.now_s < 190.0:
         await give_way()
-        waiting.now_s += 0.01
+        await sleep(0.01)
         went_on_s += 0.01
-    assert went_on_s / 30.0 == pytest.approx(GOES_ON_S / (GOES_ON_S + STILL_S_MAX), rel=0.05)
-    assert sum(waiting.stood) == pytest.approx(30.0 - went_on_s, rel=0.05)
+    precedence.give_up()
+    assert 1 / 3 - 0.05 < went_on_s / 90.0 < 0.5
+    assert sum(waiting.stood) == pytest.approx(90.0 - went_on_s, rel=0.05)
+
+
+async def test_who_is_cancelled_while_standing_still_is_not_reckoned_any_more(tmp_path: Path) -> None:
+    waiting, precedence = Waiting(), Precedence(tmp_path)
+    give_way = waiting.gives_way(Precedence(tmp_path))
+    precedence.claim()
+    for _ in range(2):
+        standing = asyncio.create_task(give_way())
+        until_s = waiting.now_s + 0.5
+        while waiting.now_s < until_s:
+            await asyncio.sleep(0)
+        standing.cancel()
+        with suppress(asyncio.CancelledError):
+            await standing
+        waiting.now_s += 10.0
+    assert waiting.stood == [pytest.approx(0.5, abs=2 * LOOK_S)] * 2
+
+
+@pytest.mark.parametrize("refusal", [errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_keeps_nobody_waiting_and_takes_no_descriptors(
+    refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_descriptor: int, _kind: int) -> None:
+        raise OSError(refusal, "no locks here")
+
+    monkeypatch.setattr("playhead.transcode.precedence.fcntl.flock", refused)
+    here, there = Precedence(tmp_path), Precedence(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        here.claim()
+        assert not there.is_claimed
+        here.give_up()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_it_is_looked_for_at_most_so_often(tmp_path: Path) -> None:
@@ -165,6 +210,23 @@ async def test_an_encoder_of_bulk_stands_still_while_others_are_made_and_goes_on
     async with asyncio.timeout(ENDED_S):
         await encoding
     assert made.segments == GRID.segments * len(LADDER)
+
+
+async def test_what_it_stands_still_is_none_of_an_encoders_time(
+    tmp_path: Path, programs: Programs, source_path: Path
+) -> None:
+    stands = 0
+
+    async def stands_still_twice() -> None:
+        nonlocal stands
+        stands += 1
+        if stands <= 2:
+            await asyncio.sleep(0.6 * TIMEOUT_S)
+
+    encoder = Encoder(programs, chunk_timeout_s=TIMEOUT_S, give_way=stands_still_twice)
+    encodable, made = EncoderSource(path=source_path, grid=GRID, start_s=0.0), Counted()
+    await encoder.encode(encodable, 0, 1, [FIRST_RUNG], made, niceness=OF_BULK)
+    assert made.segments == 1 and stands > 2
 
 
 async def test_who_encodes_on_demand_has_precedence_until_nobody_needs_more(

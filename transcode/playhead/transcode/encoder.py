@@ -105,7 +105,7 @@ class Encoder:
         plan = plan_chunk(source.grid, first_segment, end_segment)
         limit = asyncio.timeout(self._chunk_timeout_s)
         sink = _untimed(sink, limit, self._chunk_timeout_s)
-        give_way = self._give_way if niceness else None
+        give_way = _untimed_standing(self._give_way, limit) if self._give_way is not None and niceness else None
         collectors = [_Collector(plan, source.grid, rung, sink, give_way) for rung in rungs]
         began_s = time.monotonic()
         try:
@@ -207,6 +207,26 @@ def _untimed(sink: Sink, limit: asyncio.Timeout, timeout_s: float) -> Sink:
                 limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
 
     return take
+
+
+def _untimed_standing(give_way: GiveWay, limit: asyncio.Timeout) -> GiveWay:
+    """Nor is the time in which it stands still for others."""
+    loop = asyncio.get_running_loop()
+    standing = 0
+
+    async def wait() -> None:
+        nonlocal standing
+        began_s, is_first = loop.time(), not standing
+        standing += 1
+        try:
+            await give_way()
+        finally:
+            standing -= 1
+        until_s = limit.when()
+        if is_first and until_s is not None and not limit.expired():
+            limit.reschedule(until_s + loop.time() - began_s)
+
+    return wait
 
 
 async def _collect(

@@ -1,7 +1,7 @@
 """What somebody waits for is encoded before what nobody does, by whichever processes of a machine share a folder.
 
     who encodes on demand    holds a shared lock on a file there meanwhile
-    who encodes in advance   stands still while anybody has one, but for a third of the time at least
+    who encodes in advance   stands still while anybody has one, two seconds of three at most
 
 Niceness alone does not do: with a fifteenth of the weight two encoders still make a seek half as slow again, and with
 less they starve beside neighbours that never rest (docs/decisions/0021-on-demand.md). A lock ends with its process, so
@@ -23,24 +23,28 @@ CLAIM_ATTEMPTS = 3
 LOOK_S = 0.02
 STILL_S_MAX = 2.0
 """In one go. The first sound and a seek take less; a crowd may go on for ever."""
-GOES_ON_S = 1.0
-"""For so long nobody stands still after that."""
+STILL_PER_S = 2.0
+"""Each second of work earns so many of standing still."""
 
 
 class Precedence:
-    """Of those who encode on demand, in `folder`. Where that cannot be written to, nobody has any."""
+    """Of those who encode on demand, in `folder`. Where that cannot be written to, or has no locks, nobody has any.
+
+    On NFS nobody sees it: to look takes a lock that it gives to no reader. So no worker waits for another machine.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._descriptor: int | None = None
+        self._of_use = True
 
     def claim(self) -> None:
         """For this process, until `give_up`."""
-        if self._descriptor is not None:
+        if self._descriptor is not None or not self._of_use:
             return
         with suppress(OSError):
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            if any(_locked(descriptor, fcntl.LOCK_SH) for _ in range(CLAIM_ATTEMPTS)):
+            if any(self._locked(descriptor, fcntl.LOCK_SH) for _ in range(CLAIM_ATTEMPTS)):
                 self._descriptor = descriptor
             else:
                 os.close(descriptor)
@@ -54,13 +58,25 @@ class Precedence:
     def is_claimed(self) -> bool:
         """By any process."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC) if self._of_use else None
         except OSError:
             return False
+        if descriptor is None:
+            return False
         try:
-            return not _locked(descriptor, fcntl.LOCK_EX)
+            return not self._locked(descriptor, fcntl.LOCK_EX) and self._of_use
         finally:
             os.close(descriptor)
+
+    def _locked(self, descriptor: int, kind: int) -> bool:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # the disk has no such locks, and will have none
+            self._of_use = False
+            return False
+        return True
 
 
 class GivesWay:
@@ -79,39 +95,44 @@ class GivesWay:
         self._now_s = now_s
         self._sleep = sleep
         self._look_at_s = 0.0
-        """Nobody stands still before that."""
         self._still = 0
+        self._credit_s = STILL_S_MAX
+        """For so long it may stand still."""
+        self._reckoned_s = now_s()
+        self._earning = False
+        """It was used up, and is to be whole again first."""
 
     async def __call__(self) -> None:
-        """Returns when nobody has precedence, or has had it for STILL_S_MAX. Costs little where it was just asked."""
+        """Returns when nobody has precedence, or too little was done meanwhile. Costs little where just asked."""
         if self._may_go_on(self._now_s()):
             return
         began_s, is_first = self._now_s(), not self._still
         self._still += 1
         try:
-            while not self._may_go_on(now_s := self._now_s()):
-                if now_s - began_s >= STILL_S_MAX:
-                    self._look_at_s = now_s + GOES_ON_S
-                    return
+            while not self._may_go_on(self._now_s()):
                 await self._sleep(LOOK_S)
         finally:
+            now_s = self._now_s()
+            self._reckon(now_s)
             self._still -= 1
             if is_first:
-                self._stood(self._now_s() - began_s)
+                self._stood(now_s - began_s)
 
     def _may_go_on(self, now_s: float) -> bool:
-        if now_s < self._look_at_s:
+        self._reckon(now_s)
+        if self._earning or now_s < self._look_at_s:
             return True
         if self._precedence.is_claimed:
             return False
         self._look_at_s = now_s + LOOK_S
         return True
 
-
-def _locked(descriptor: int, kind: int) -> bool:
-    """Raises OSError where the disk knows no locks."""
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def _reckon(self, now_s: float) -> None:
+        """What was stood still, or earned, since the last time."""
+        passed_s, self._reckoned_s = now_s - self._reckoned_s, now_s
+        if self._still:
+            self._credit_s -= passed_s
+            self._earning = self._earning or self._credit_s <= 0
+        else:
+            self._credit_s = min(STILL_S_MAX, self._credit_s + STILL_PER_S * passed_s)
+            self._earning = self._earning and self._credit_s < STILL_S_MAX
