@@ -15,7 +15,12 @@ from loadtests.chaos.drill import Drill, drilling
 from loadtests.chaos.system import System, running
 from loadtests.chaos.traffic import Plan
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(240),
+    # a connection that a client had begun when it was given up: seen once, on a busy machine
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <function Connection.__del__"),
+]
 
 LISTENERS = 5
 HURRY = 0.2
