@@ -1,14 +1,16 @@
 /**
  * Media: signed paths in, playlists and segments out, as from the origin.
  *
- * Init and media segments come from the cache or the origin. Playlists are made here, from the script's facts, which the origin
- * is asked for once; so a playlist costs it nothing, however many listen.
+ * Init and media segments come from the cache or the origin; behind a segment that was answered the next one is fetched ahead.
+ * Playlists are made here, from the script's facts, which the origin is asked for once; so a playlist costs it nothing, however
+ * many listen.
  */
 
+import { Ahead } from "./ahead.ts";
 import { type Representation, answer } from "./answers.ts";
 import { BoundedMap } from "./bounded.ts";
 import { type MediaPath, parseMediaPath } from "./paths.ts";
-import { type Facts, mediaPlaylist, multivariantPlaylist, parseFacts } from "./playlists.ts";
+import { type Facts, mediaPlaylist, multivariantPlaylist, parseFacts, segmentsOf } from "./playlists.ts";
 import { NOT_FOUND, UNAVAILABLE, forbidden, respond } from "./problems.ts";
 import { REVOKED, type Revocations } from "./revoked.ts";
 import { type Store, type Stored, type Timings } from "./store.ts";
@@ -52,6 +54,7 @@ export class Media {
   readonly #verifier: TokenVerifier;
   readonly #revocations: Revocations;
   readonly #store: Store;
+  readonly #ahead = new Ahead();
   readonly #playlists = new BoundedMap<string, Made>(
     PLAYLISTS_MAX,
     PLAYLISTS_BYTES_MAX,
@@ -98,7 +101,17 @@ export class Media {
     const method = request.method === "HEAD" ? "HEAD" : "GET";
     const { stored, cacheStatus } = await this.#store.find(method, asked, asked.path, host, context, timings);
     if (stored.status !== 200) return { response: passedOn(request, stored), cacheStatus };
-    return { response: answer(request, representationOf(stored, asked.kind === "facts")), cacheStatus };
+    const response = answer(request, representationOf(stored, asked.kind === "facts"));
+    // 200 or 206: not for a copy that is still good, nor for a range past the end
+    if (method === "GET" && asked.kind === "segment" && response.ok) this.#goOn(asked, host, context);
+    return { response, cacheStatus };
+  }
+
+  /** Looks for what follows in the background. What was answered is good, whatever becomes of this. */
+  #goOn(asked: MediaPath, host: string, context: ExecutionContext): void {
+    for (const next of this.#ahead.after(asked, host, Date.now())) {
+      context.waitUntil(this.#store.ahead(next, host, context).catch(() => undefined));
+    }
   }
 
   async #playlist(
@@ -121,6 +134,7 @@ export class Media {
       console.error("The origin's grid.json is none of a version that this Worker knows.");
       return { response: respond(UNAVAILABLE), cacheStatus };
     }
+    this.#ahead.learn(asked.base, segmentsOf(facts));
     const representation = await playlistOf(asked.kind, facts, header(stored, "Cache-Control"));
     this.#playlists.set(name, { representation, until: Date.now() + PLAYLIST_KEPT_MS });
     return { response: answer(request, representation), cacheStatus: `${cacheStatus}; detail="made here"` };

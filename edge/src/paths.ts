@@ -15,6 +15,8 @@ export interface MediaPath {
   readonly scriptId: string;
   readonly mediaVersion: string;
   readonly kind: Kind;
+  /** The number of a segment; null of everything else. */
+  readonly segment: number | null;
 }
 
 const RUNGS = "low|medium|high";
@@ -38,5 +40,13 @@ export function parseMediaPath(rawPath: string): MediaPath | null {
     scriptId: found["script"] ?? "",
     mediaVersion: found["version"] ?? "",
     kind,
+    segment: kind === "segment" ? Number.parseInt(found["segment"] ?? "", 10) : null,
   };
+}
+
+/** The segment so many behind the segment `asked`, under the same token; null if that is none. */
+export function segmentAfter(asked: MediaPath, count: number): MediaPath | null {
+  if (asked.segment === null) return null;
+  const segment = asked.segment + count;
+  return { ...asked, segment, path: asked.path.replace(/[0-9]+\.m4s$/, `${segment}.m4s`) };
 }

@@ -54,9 +54,14 @@ export function multivariantPlaylist(facts: Facts): string {
   return [...lines, ""].join("\n");
 }
 
+/** How many segments each rung has. */
+export function segmentsOf(facts: Facts): number {
+  return Math.ceil(framesOf(facts) / SEGMENT_FRAMES);
+}
+
 /** The segments of one rung; the same text for every rung. */
 export function mediaPlaylist(facts: Facts): string {
-  const frames = Math.ceil(facts.totalSamples / FRAME_SAMPLES) + 1;
+  const frames = framesOf(facts);
   const lines = [
     ...HEAD,
     "#EXT-X-TARGETDURATION:6",
@@ -69,6 +74,10 @@ export function mediaPlaylist(facts: Facts): string {
     lines.push(`#EXTINF:${seconds(Math.min(SEGMENT_FRAMES, frames - first) * FRAME_SAMPLES)},`, `${segment}.m4s`);
   }
   return [...lines, "#EXT-X-ENDLIST", ""].join("\n");
+}
+
+function framesOf(facts: Facts): number {
+  return Math.ceil(facts.totalSamples / FRAME_SAMPLES) + 1;
 }
 
 function seconds(samples: number): string {

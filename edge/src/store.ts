@@ -73,7 +73,7 @@ export class Store {
     context: ExecutionContext,
     timings: Timings,
   ): Promise<Found> {
-    const key = `https://${host}${path}`;
+    const key = keyOf(host, path);
     const began = Date.now();
     const hit = await caches.default.match(key);
     timings.add("cache", Date.now() - began);
@@ -89,6 +89,18 @@ export class Store {
     const kept = stored.status === 200 && method === "GET";
     const outcome = joined ? "; collapsed" : kept ? "; stored" : "";
     return { stored, cacheStatus: `fwd=uri-miss; fwd-status=${stored.status}${outcome}` };
+  }
+
+  /**
+   * Keeps the object at `wanted` unless it is kept, or somebody fetches it, for who will ask for it. It is a flight as all others:
+   * who asks meanwhile joins it, and whatever it brings but 200 is dropped. Rejects where the cache fails.
+   */
+  async ahead(wanted: MediaPath, host: string, context: ExecutionContext): Promise<void> {
+    const key = keyOf(host, wanted.path);
+    const hit = await caches.default.match(key);
+    // unread, it would hold one of the few connections of a request
+    await hit?.body?.cancel();
+    if (hit === undefined && !this.#flights.has(key)) await this.#fly(wanted, wanted.path, key, context);
   }
 
   /** What a flight that is under way brings, or one of our own. A refusal is about the token of the one who flew. */
@@ -151,6 +163,10 @@ export class Store {
     console.error(`An answer with ${stored.status} is not the origin's.`);
     return take(respond(UNAVAILABLE), PASSED_HEADERS);
   }
+}
+
+function keyOf(host: string, path: string): string {
+  return `https://${host}${path}`;
 }
 
 /** Whether an answer with 200 is what the origin says of a path: of its type, not empty, with its lifetime and its entity tag. */

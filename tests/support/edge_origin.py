@@ -1,4 +1,4 @@
-"""A playhead server for the tests of edge/, with one script of 20 s whose segments are all there.
+"""A playhead server for the tests of edge/, with one script of two minutes whose segments are all there.
 
     python -m tests.support.edge_origin
 
@@ -25,7 +25,7 @@ from tests.support.running import API, uploaded
 from tests.support.system import RunningSystem
 
 SAMPLE = Kind("sample.mp3", "-c:a libmp3lame -b:a 64k")
-SAMPLE_S = 20.0
+SAMPLE_S = 120.0
 KEYS = {"new": "a media key for tests, the one that signs", "old": "a media key for tests, the one before"}
 THIRD_KEY = "a media key for tests, which the server does not have"
 VALID_S = 3_600

@@ -1,5 +1,6 @@
 /** The Worker in miniflare, with an origin of ours behind it. */
 
+import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
@@ -14,6 +15,7 @@ declare const BUNDLES: string;
 declare const REPOSITORY: string;
 
 const START_TIMEOUT_MS = 60_000;
+const UNTIL_TIMEOUT_MS = 20_000;
 const DISPOSE_TIMEOUT_MS = 10_000;
 
 /** What tests/support/edge_origin.py says of the server that it has started. `signed`: prefixes, by what is special. */
@@ -28,6 +30,15 @@ export interface Announcement {
     "good" | "other" | "second_key" | "third_key" | "expired" | "unknown_script" | "unknown_version",
     string
   >;
+}
+
+/** Returns when it `holds`; fails when it takes too long. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, everyMs = 20): Promise<void> {
+  const deadline = Date.now() + UNTIL_TIMEOUT_MS;
+  while (!(await holds())) {
+    assert.ok(Date.now() < deadline, what);
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
+  }
 }
 
 /** A playhead server, its databases and one script, in processes of their own. */
@@ -65,6 +76,8 @@ export class Origin {
 export class Passage {
   /** Method and path of each. */
   readonly asked: string[] = [];
+  /** What `gate`, `refusal` and `away` are for, by its path. */
+  concerns: (url: string) => boolean = () => true;
   /** Answers, of the origin and refusals, wait for this. */
   gate: Promise<void> = Promise.resolve();
   /** Answered instead of what the origin says. */
@@ -82,18 +95,19 @@ export class Passage {
       if (revoked) this.revokedAsked += 1;
       else this.asked.push(`${request.method ?? ""} ${request.url ?? ""}`);
       if (revoked && this.silent) return;
-      if (this.away) {
+      const concerned = this.concerns(request.url ?? "");
+      if (this.away && concerned) {
         request.socket.destroy();
         return;
       }
       const { refusal } = this;
-      if (refusal !== null && !revoked) {
+      if (refusal !== null && !revoked && concerned) {
         void this.gate.then(() => response.writeHead(refusal.status, refusal.headers).end(refusal.body));
         return;
       }
       const { url = "", method, headers } = request;
       const onward = askFor(`${this.originUrl}${url}`, { method, headers }, (answer: IncomingMessage) => {
-        void (revoked ? Promise.resolve() : this.gate).then(() => {
+        void (revoked || !concerned ? Promise.resolve() : this.gate).then(() => {
           response.writeHead(answer.statusCode ?? 500, answer.headers);
           answer.pipe(response);
         });
@@ -101,6 +115,11 @@ export class Passage {
       onward.on("error", () => request.socket.destroy());
       request.pipe(onward);
     });
+  }
+
+  /** How often it was asked for what lies at `tail`, by whomever. */
+  times(tail: string): number {
+    return this.asked.filter((line) => line.startsWith("GET ") && line.endsWith(`/${tail}`)).length;
   }
 
   async open(): Promise<string> {
