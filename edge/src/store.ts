@@ -4,8 +4,14 @@
  * Owns: cache keys and tags, the fetch from the origin, and flights: of those who miss one object at once in one isolate, one
  * fetches it. Must not know: who may ask. Only answers with 200 are kept; every other answer goes to those who waited for it,
  * but for a 503 that came at once: it may be about the one who asked, so one of those who waited asks once more, for all.
+ *
+ *     in the cache                              hit
+ *     not there, a flight is under way          joined
+ *     not there, one landed LANDED_KEPT_MS ago  joined, for the look began before its answer was in the cache
+ *     else                                      a flight
  */
 
+import { BoundedMap } from "./bounded.ts";
 import { UNAVAILABLE, respond } from "./problems.ts";
 import type { MediaPath } from "./paths.ts";
 
@@ -16,6 +22,11 @@ const NOT_NOW = 503;
 const AT_ONCE_MS = 1_000;
 /** Should a flight not come in time, as its request was ended, one of those who wait flies anew and the others join that. */
 const FLIGHT_TIMEOUT_MS = 8_000;
+/** Longer than a look into the cache takes, and than an answer takes to get there. */
+const LANDED_KEPT_MS = 2_000;
+const LANDED_MAX = 500;
+/** Forty segments of the highest rung. */
+const LANDED_BYTES_MAX = 8 * 1024 * 1024;
 const KEPT_HEADERS = ["Content-Type", "Cache-Control", "ETag"] as const;
 const PASSED_HEADERS = ["Content-Type", "Cache-Control", "Retry-After", "WWW-Authenticate"] as const;
 
@@ -38,6 +49,11 @@ export interface Found {
   readonly cacheStatus: string;
 }
 
+interface Landed {
+  readonly stored: Stored;
+  readonly atMs: number;
+}
+
 interface Come {
   readonly stored: Stored;
   readonly joined: boolean;
@@ -55,6 +71,11 @@ export class Store {
   readonly #originUrl: string;
   readonly #flightTimeoutMs: number;
   readonly #flights = new Map<string, Promise<Stored>>();
+  readonly #landed = new BoundedMap<string, Landed>(
+    LANDED_MAX,
+    LANDED_BYTES_MAX,
+    ({ stored }) => stored.body.byteLength,
+  );
 
   constructor(originUrl: string, flightTimeoutMs = FLIGHT_TIMEOUT_MS) {
     this.#originUrl = originUrl;
@@ -100,10 +121,11 @@ export class Store {
     const hit = await caches.default.match(key);
     // unread, it would hold one of the few connections of a request
     await hit?.body?.cancel();
-    if (hit === undefined && !this.#flights.has(key)) await this.#fly(wanted, wanted.path, key, context);
+    const isThere = hit !== undefined || this.#flights.has(key) || this.#justLanded(key) !== null;
+    if (!isThere) await this.#fly(wanted, wanted.path, key, context);
   }
 
-  /** What a flight that is under way brings, or one of our own. A refusal is about the token of the one who flew. */
+  /** What a flight that is under way brings, or has just brought, or one of our own. A refusal is about the token of the one who flew. */
   async #come(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Come> {
     const began = Date.now();
     let passed: Promise<Stored> | undefined;
@@ -111,6 +133,8 @@ export class Store {
     for (;;) {
       const flight = this.#flights.get(key);
       if (flight === undefined || flight === passed) {
+        const landed = this.#justLanded(key);
+        if (landed !== null) return { stored: landed, joined: true };
         return { stored: await this.#fly(asked, path, key, context), joined: false };
       }
       const stored = await inTime(flight, this.#flightTimeoutMs);
@@ -119,6 +143,11 @@ export class Store {
       again ||= notNow;
       passed = flight;
     }
+  }
+
+  #justLanded(key: string): Stored | null {
+    const landed = this.#landed.get(key);
+    return landed !== undefined && Date.now() - landed.atMs < LANDED_KEPT_MS ? landed.stored : null;
   }
 
   async #fly(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Stored> {
@@ -136,6 +165,7 @@ export class Store {
   async #fetch(asked: MediaPath, path: string, key: string, context: ExecutionContext): Promise<Stored> {
     const stored = await this.#ask("GET", asked, path);
     if (stored.status === 200) {
+      this.#landed.set(key, { stored, atMs: Date.now() });
       const headers = new Headers(stored.headers.map(([name, value]) => [name, value]));
       headers.set("Cache-Tag", scriptTag(asked.scriptId));
       context.waitUntil(caches.default.put(key, new Response(stored.body, { headers })));

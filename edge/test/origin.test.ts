@@ -231,6 +231,23 @@ test("a fetch goes on when the request that began it has its answer", async () =
   assert.equal(passage.times("medium/8.m4s"), 1, "and it was fetched once");
 });
 
+test("what was fetched a moment ago answers also those who look before the cache has it, and nobody later", async () => {
+  const stored = "playhead-edge; fwd=uri-miss; fwd-status=200; stored";
+  const how = async (): Promise<string | null> => {
+    const answer = await ask("medium/12.m4s");
+    await bytes(answer);
+    return answer.headers.get("Cache-Status");
+  };
+  assert.equal(await how(), stored);
+  const kept = new URL(origin.about.signed.good.replace(/^\/p\/[^/]+/, "") + "medium/12.m4s", `https://${edge.host}`);
+  const caches = await worker.getCaches();
+  await until("taken out", () => caches.default.delete(String(kept)));
+  assert.equal(await how(), "playhead-edge; fwd=uri-miss; fwd-status=200; collapsed");
+  assert.equal(passage.times("medium/12.m4s"), 1);
+  await until("fetched anew", async () => (await how()) === stored, 100);
+  assert.equal(passage.times("medium/12.m4s"), 2);
+});
+
 test("what somebody else answers with 200 in the origin's name is neither kept nor passed on", async () => {
   const good = { "Content-Type": "audio/mp4", "Cache-Control": "public, max-age=60", ETag: '"x"' };
   for (const [tail, signed, wrong] of [
