@@ -14,9 +14,9 @@ are of an hour, in five formats. Measured in this order:
 | | by socket: `play` or `seek` to its ack, and then the same as over HTTP |
 | demand | 2, 4, 8 clients who ask for random places that nobody has encoded, one after the other |
 | crowd | 40 and 100 listeners who come within 10 s, each to a random place of a script of its own, and listen on |
+| edge | how much of what listeners ask for an edge has: all of `dev.py bench edge`; kept apart as `edge` |
 
-Cold: nobody has encoded that segment before, each sample has a script of its own. The load shares the machine. How much
-of it an edge takes over is another benchmark's: `dev.py bench edge`.
+Cold: nobody has encoded that segment before, each sample has a script of its own. The load shares the machine.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from loadtests import bench_edge
 from loadtests.ending import run
 from loadtests.keeping import RESULTS, keep
 from loadtests.machine import Result
@@ -230,6 +231,12 @@ def main() -> None:
     say_stream(measured, arguments, options.results if options.keep else None)
     if options.only is None:
         say_media(measured, arguments, options.results if options.keep else None)
+        bench_edge.bench(edge_options(options))
+
+
+def edge_options(options: argparse.Namespace) -> argparse.Namespace:
+    arguments = ["--results", str(options.results), *(["--keep"] if options.keep else [])]
+    return bench_edge.options_of([*arguments, *(["--rounds", "1"] if options.quick else [])])
 
 
 def say_stream(measured: Measured, arguments: dict[str, Any], folder: Path | None) -> None:
