@@ -197,11 +197,11 @@ _SCRIPTS = (
         path=f"{API}/scripts",
         name="upload",
         tag="scripts",
-        summary="Upload an audio file: as the body, with its fields in the query, or in a form.",
+        summary="Upload an audio or video file: as the body, with its fields in the query, or in a form.",
         access="bearer",
         endpoint=guarded(upload),
         fields=UploadFields,
-        content={"audio/*": {}, "application/octet-stream": {}, FORM_TYPE: _FORM_SCHEMA},
+        content={"audio/*": {}, "video/*": {}, "application/octet-stream": {}, FORM_TYPE: _FORM_SCHEMA},
         good=(
             Good(201, "The script, new or with this file; its media are being prepared.", ScriptAnswer),
             Good(200, "The same file was uploaded under this id before.", ScriptAnswer),

@@ -17,8 +17,10 @@ from playhead.http.decoding import Arrival, Incomplete, Pace, pieces, refused_en
 from playhead.http.problems import HttpCode, Problem, problem
 from playhead.playback.rejections import Code
 
+RAW_KINDS = ("audio/", "video/")
+"""Browsers call an mp4 or webm a video by its name, whatever is in it."""
 RAW_TYPES = ("application/octet-stream", "application/ogg")
-"""Beside every `audio/…`."""
+"""Beside all of RAW_KINDS."""
 FORM_TYPE = "multipart/form-data"
 FILE_FIELD = "file"
 FIELD_BYTES_MAX = 4 * 1024
@@ -169,7 +171,7 @@ def _readable(said: str | None) -> str:
 
 def is_raw(content_type: str) -> bool:
     """Whether a body of that type is the bytes of a file."""
-    return content_type.startswith("audio/") or content_type in RAW_TYPES
+    return content_type.startswith(RAW_KINDS) or content_type in RAW_TYPES
 
 
 async def open_body(request: web.Request, pace: Pace = UPLOAD_PACE) -> UploadBody | Problem:
@@ -184,7 +186,7 @@ async def open_body(request: web.Request, pace: Pace = UPLOAD_PACE) -> UploadBod
             raise InvalidForm("The form's `Content-Type` names no boundary.") from None
         return await form.open() or form
     if not is_raw(request.content_type):
-        detail = f"Send the file as `audio/…` or `{RAW_TYPES[0]}`, or a form as `{FORM_TYPE}`."
+        detail = f"Send the file as `audio/…`, `video/…` or `{RAW_TYPES[0]}`, or a form as `{FORM_TYPE}`."
         return problem(HttpCode.UNSUPPORTED_MEDIA_TYPE, detail)
     fields = validate(UploadFields, dict(given))
     return fields if isinstance(fields, Problem) else RawBody(request, fields, pace)

@@ -41,7 +41,8 @@ def part_of(request: web.Request, declared: Declared) -> Part:
     if (request.content_length or 0) != part.end - part.start:
         raise _invalid(f"Say `Content-Length: {part.end - part.start}`, and send so many bytes: the range has them.")
     if part.end and not is_raw(request.content_type):
-        raise Refused(problem(HttpCode.UNSUPPORTED_MEDIA_TYPE, f"Send the part as `audio/…` or `{RAW_TYPES[0]}`."))
+        detail = f"Send the part as `audio/…`, `video/…` or `{RAW_TYPES[0]}`."
+        raise Refused(problem(HttpCode.UNSUPPORTED_MEDIA_TYPE, detail))
     if refusal := refused_encoding(request):
         raise Refused(refusal)
     return part

@@ -58,7 +58,7 @@ PARTS = (
         headers={
             "Content-Range": "`bytes <first>-<last>/<size>`; or `bytes */<size>` without a body: what has become of it?"
         },
-        content={"audio/*": {}, "application/octet-stream": {}},
+        content={"audio/*": {}, "video/*": {}, "application/octet-stream": {}},
         good=(
             Good(202, "It has come; this is where the upload goes on.", UploadAnswer),
             Good(201, "It was the last one. The script; its media are being prepared.", ScriptAnswer),
