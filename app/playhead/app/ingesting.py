@@ -57,16 +57,18 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
                 visibility=file.visibility,
                 source=source,
                 replaces=None if before is None else before.media_version,
+                or_same_file=file.script_id is None,
             )
             if created.outcome in (Creation.CREATED, Creation.REPLACED):
                 sources.clear()
         finally:
             for stored in sources:
                 await storage.delete_prefix(stored)
-        if created.outcome in (Creation.EXISTS, Creation.TAKEN):
+        if created.script is None or created.outcome is Creation.EXISTS:
             raise CommandFailed(f"There is another script {script_id}. Choose another --script-id or none.")
         if created.outcome is Creation.TOO_MANY:
             raise CommandFailed(f"The script {script_id} has had too many other files lately. Try again in some hours.")
+        script_id = created.script.script_id
         await PrepareQueue(opened.jobs()).enqueue(script_id)
     print(script_id)
     return 0

@@ -121,7 +121,7 @@ class Creation(Enum):
     REPLACED = "replaced"
     """The owner's earlier file was the one to be replaced, or had failed; this one took its place."""
     UNCHANGED = "unchanged"
-    """The owner has uploaded the same file under this id before; its row stands as it was."""
+    """The owner has uploaded the same file before, under this id or where that is as good; its row stands as it was."""
     EXISTS = "exists"
     """The owner has another file under this id, and none that the upload was to replace."""
     TOO_MANY = "too_many"

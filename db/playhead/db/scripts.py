@@ -27,6 +27,7 @@ from playhead.db.script_rows import (
     SOURCE_COLUMNS,
     ClaimedScript,
     CreatedScript,
+    Creation,
     FormerVersion,
     Mark,
     Script,
@@ -68,6 +69,8 @@ select {COLUMNS} from audio_scripts
 where owner_id = $1 and media_version = $2 and status <> 'failed' and source_bytes = $3 and visibility = $4
 order by created_at limit 1
 """
+# one after the other for each owner and file, so that the second one finds what the first one has made
+_SAME_FILE_TURN = "select pg_advisory_xact_lock(hashtextextended('same file' || $1::text || $2::text, 0))"
 MARKS_OF = "select id, marks from audio_scripts where id = any($1::uuid[])"
 UNFINISHED_OF = """
 select count(*) from (
@@ -173,15 +176,23 @@ class ScriptRepository:
         visibility: Visibility,
         source: Source,
         replaces: str | None = None,
+        or_same_file: bool = False,
     ) -> CreatedScript:
         """The row of an upload that was measured, `queued`, owned by the listener of `claims`.
 
-        `replaces`: the media version of the owner's script that the upload was meant to replace.
+        `replaces`: the media version of the owner's script that the upload was meant to replace. `or_same_file`:
+        another script is as good that `same_file` finds, also one that is being made in this moment.
         """
+        owner_id = owner_of(claims)
         media = [getattr(source, name) for name in SOURCE_COLUMNS]
         tags = [source.tags.artist, source.tags.cover_key, marks_text(source.tags.marks)]
-        values = [script_id, owner_of(claims), title, visibility, "queued", None, *media, *tags]
+        values = [script_id, owner_id, title, visibility, "queued", None, *media, *tags]
         async with self._database.as_service_at_once() as connection:
+            if or_same_file:
+                await connection.execute(_SAME_FILE_TURN, owner_id, source.media_version)
+                same = (owner_id, source.media_version, source.source_bytes, visibility)
+                if (standing := script_or_none(await connection.fetchrow(SAME_FILE, *same))) is not None:
+                    return CreatedScript(outcome=Creation.UNCHANGED, script=standing)
             return await write_upload(connection, values, replaces)
 
     async def create_failed(

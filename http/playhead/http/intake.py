@@ -1,6 +1,6 @@
 """A file that lies whole in the storage becomes a script, however it came there.
 
-    its owner has it already? → measure → row (queued, or failed with the reason) → job
+    its owner has it already? → measure → has by now? → row (queued, or failed with the reason) → job
 
 A source is stored under a name of its own for each upload, so that whatever goes wrong it can be deleted without
 looking whose it is. It is kept when the row that names it was written, or may have been. The file that a script had
@@ -135,6 +135,7 @@ class Intake:
                 visibility=wanted.visibility,
                 source=measured,
                 replaces=wanted.replaces,
+                or_same_file=not wanted.own_id,
             )
         except DatabaseUnavailable:
             # The row may be there, and then it names the source.

@@ -4,6 +4,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -15,6 +16,7 @@ from playhead.db import ensure_logins, migrate
 from tests.support.audio import Kind, make
 from tests.support.tags import id3, text
 
+AT_ONCE = 3
 SOUND = Kind("sound.mp3", "-c:a libmp3lame -b:a 64k")
 
 
@@ -68,6 +70,18 @@ def test_without_a_title_that_of_the_file_is_taken_and_else_its_name(
     for file, title in ((plain, "sound"), (tagged, "What it is called")):
         assert run(["ingest", str(file)]) == 0
         assert asyncio.run(title_of(running, capsys.readouterr().out.strip())) == title
+
+
+def test_the_same_file_at_the_same_moment_is_one_script(
+    running: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = make(tmp_path, SOUND, 2.0)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        assert list(threads.map(lambda _: run(["ingest", str(file)]), range(AT_ONCE))) == [0] * AT_ONCE
+    script_ids = capsys.readouterr().out.split()
+    assert len(script_ids) == AT_ONCE and len(set(script_ids)) == 1
+    sources = data_dir / "media" / "sources"
+    assert len([path for path in sources.rglob("*") if path.is_file()]) == 1
 
 
 def test_a_database_that_is_set_goes_before_the_one_that_runs(

@@ -46,6 +46,7 @@ async def upload(
     title: str = "Script",
     visibility: Visibility = "listeners",
     replaces: str | None = None,
+    or_same_file: bool = False,
     **changed: Any,
 ) -> CreatedScript:
     return await scripts.create(
@@ -55,6 +56,7 @@ async def upload(
         visibility=visibility,
         source=replace(SOURCE, **changed),
         replaces=replaces,
+        or_same_file=or_same_file,
     )
 
 
