@@ -6,6 +6,8 @@ export interface Problem {
   readonly detail: string;
   readonly retry?: boolean;
   readonly headers?: Record<string, string>;
+  /** What is wrong with a token. For tests: no answer says it. */
+  readonly reason?: string;
 }
 
 export const NOT_FOUND: Problem = {
@@ -54,8 +56,14 @@ export const INTERNAL: Problem = {
   retry: true,
 };
 
-export function forbidden(detail: string): Problem {
-  return { status: 403, code: "forbidden", detail };
+/** A token that does not open what it is asked for: the same answer for each, or one that was signed could be told from a forged one. */
+export function forbidden(reason: string): Problem {
+  return {
+    status: 403,
+    code: "forbidden",
+    detail: "This address does not open this, or no longer does. Ask for a new one.",
+    reason,
+  };
 }
 
 export function respond(found: Problem, headers: Record<string, string> = {}): Response {

@@ -15,7 +15,7 @@ import { BoundedMap } from "./bounded.ts";
 import { inTime } from "./store.ts";
 import { type Claims, encode } from "./tokens.ts";
 
-export const REVOKED = "The media token was revoked: its session has ended, or the script was taken back. Ask for a new stream URL.";
+export const REVOKED = "The media token was revoked: its session has ended, or the script was taken back.";
 
 const REFRESH_MS = 20_000;
 const WAIT_MS = 1_000;

@@ -16,7 +16,7 @@ const KEPT_MAX = 5_000;
 const TOO_LONG = "The media token is too long, or no ASCII text.";
 const MALFORMED = "The media token is malformed.";
 const NOT_VALID = "The media token is not valid.";
-const EXPIRED = "The media token has expired. Ask for a new stream URL.";
+const EXPIRED = "The media token has expired.";
 const ANOTHER_SCRIPT = "The media token is for another script.";
 
 /** What a token says that opens something. */
@@ -35,7 +35,7 @@ export class TokenVerifier {
     this.#keys = importKeys(secrets);
   }
 
-  /** The claims of `token` if it allows `path` (from `/t/` on) at `nowS`, else what is wrong with it. */
+  /** The claims of `token` if it allows `path` (from `/t/` on) at `nowS`, else what is wrong with it, which no answer says. */
   async verify(token: string, path: string, nowS: number): Promise<Claims | string> {
     if (token.length > TOKEN_BYTES_MAX || !/^[\x00-\x7f]*$/.test(token)) return TOO_LONG;
     const claims = this.#good.get(token) ?? (await this.#opened(token));

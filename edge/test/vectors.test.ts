@@ -15,7 +15,14 @@ interface Tokens {
   keys: Record<string, string>;
   now_s: number;
   revoked: [string, number][];
-  cases: { name: string; path: string; status: number; kind?: string; detail?: string }[];
+  /** The body of every 403. */
+  refusal: string;
+  cases: { name: string; path: string; status: number; kind?: string; detail?: string; reason?: string }[];
+}
+
+interface Answer {
+  status: number;
+  told?: { headers: [string, string][]; body: string };
 }
 
 function vectors<Kind>(name: string): Kind {
@@ -23,15 +30,23 @@ function vectors<Kind>(name: string): Kind {
 }
 
 test("the edge opens and refuses what the origin does, in its words", async () => {
-  const { keys, now_s, revoked, cases } = vectors<Tokens>("media_tokens.json");
+  const { keys, now_s, revoked, refusal, cases } = vectors<Tokens>("media_tokens.json");
   assert.ok(cases.length > 80);
   const { worker, url } = await startWorker("admitting", {});
   try {
     const paths = cases.map((one) => one.path);
     const reply = await fetch(url, { method: "POST", body: JSON.stringify({ keys, now_s, revoked, paths }) });
     assert.equal(reply.status, 200, await reply.clone().text());
-    const answers = (await reply.json()) as object[];
-    cases.forEach(({ name, path: _path, ...expected }, index) => assert.deepEqual(answers[index], expected, name));
+    const answers = (await reply.json()) as Answer[];
+    const told = new Set<string>();
+    for (const [index, { name, path: _path, ...expected }] of cases.entries()) {
+      const { told: its, ...decided } = answers[index] as Answer;
+      assert.deepEqual(decided, expected, name);
+      if (expected.status !== 403) continue;
+      assert.equal(its?.body, refusal, name);
+      told.add(JSON.stringify(its));
+    }
+    assert.equal(told.size, 1, "of no two refusals one can be told from the other");
   } finally {
     await endWorker(worker);
   }

@@ -12,10 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
 from playhead.auth.media_paths import TOKEN_BYTES_MAX, InvalidMediaToken, MediaSigner, media_prefix
 from playhead.auth.revocations import Revocation, Revocations
+from playhead.http.media_refusals import DOES_NOT_OPEN
 from playhead.http.origin_paths import parse_media_path
-from playhead.http.problems import problem
+from playhead.http.problems import problem, respond
 from playhead.playback.rejections import Code
 
 PATH = Path(__file__).with_name("media_tokens.json")
@@ -184,15 +187,23 @@ def of_revoked() -> dict[str, str]:
 
 
 def answer(path: str) -> dict[str, object]:
-    """What the origin answers before it looks for the script: its status, and a refusal's detail."""
+    """What the origin answers before it looks for the script: its status, and a refusal's detail.
+
+    `reason`: what is wrong with the token, which no answer says.
+    """
     asked = parse_media_path(path)
     if asked is None:
         return {"status": 404, "detail": problem(Code.NOT_FOUND).detail}
     try:
         _revocations().check(MediaSigner(KEYS).verify(asked.token, asked.path, NOW_S))
     except InvalidMediaToken as error:
-        return {"status": 403, "detail": str(error)}
+        return {"status": 403, "detail": DOES_NOT_OPEN, "reason": str(error)}
     return {"status": 200, "kind": asked.kind}
+
+
+def body_of(response: web.Response) -> str:
+    assert isinstance(response.body, bytes)
+    return response.body.decode()
 
 
 def vectors() -> dict[str, object]:
@@ -205,7 +216,9 @@ def vectors() -> dict[str, object]:
         "a slash before": f"//p/{GOOD}{SEGMENT}",
     }
     cases = [{"name": name, "path": path, **answer(path)} for name, path in paths.items()]
-    return {"keys": KEYS, "now_s": NOW_S, "revoked": [list(row) for row in REVOKED.items()], "cases": cases}
+    refusal = body_of(respond(problem(Code.FORBIDDEN, DOES_NOT_OPEN)))
+    revoked = [list(row) for row in REVOKED.items()]
+    return {"keys": KEYS, "now_s": NOW_S, "revoked": revoked, "refusal": refusal, "cases": cases}
 
 
 if __name__ == "__main__":

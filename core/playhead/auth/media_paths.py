@@ -30,7 +30,10 @@ VALID_BEYOND_DURATION_S = 12 * 3600
 
 
 class InvalidMediaToken(Exception):
-    """The media token is malformed, forged, expired or made for another path."""
+    """The media token is malformed, forged, expired, revoked or made for another path.
+
+    Its message is for logs and tests: whoever asked is told the same whatever it is.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ class MediaSigner:
         body, _, mac = token.partition(".")
         claims = self._claims(body, mac)
         if claims.expires_at_s <= now_s:
-            raise InvalidMediaToken("The media token has expired. Ask for a new stream URL.")
+            raise InvalidMediaToken("The media token has expired.")
         if not path.startswith(claims.prefix):
             raise InvalidMediaToken("The media token is for another script.")
         return claims

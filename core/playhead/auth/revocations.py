@@ -18,7 +18,7 @@ from playhead.auth.media_paths import InvalidMediaToken, MediaClaims, expiry_s
 
 REVOKED_MAX = 128_000
 """Sessions that have ended in a process's copy, some 30 MB; what has ended first is forgotten first."""
-REVOKED = "The media token was revoked: its session has ended, or the script was taken back. Ask for a new stream URL."
+REVOKED = "The media token was revoked: its session has ended, or the script was taken back."
 ENDED_MARGIN_S = 3_600
 """How much longer than its last token the end of a session is kept: clocks differ, and an answer may be signed late."""
 SIGNED_LATE_S = 5

@@ -1,6 +1,7 @@
 /** A Worker that only admits, at a time that the test names: what workerd's own WebCrypto makes of the vectors. */
 
 import { admit } from "../../src/media.ts";
+import { type Problem, respond } from "../../src/problems.ts";
 import { Revocations } from "../../src/revoked.ts";
 import { TokenVerifier } from "../../src/tokens.ts";
 
@@ -14,6 +15,13 @@ interface Question {
   paths: string[];
 }
 
+/** What is decided, and all that is told of it. */
+async function refusal(found: Problem): Promise<{ status: number } & Record<string, unknown>> {
+  const { status, detail, reason } = found;
+  const response = respond(found);
+  return { status, detail, reason, told: { headers: [...response.headers], body: await response.text() } };
+}
+
 export default {
   async fetch(request: Request, _env: unknown, context): Promise<Response> {
     const { keys, now_s: nowS, revoked, endings = 0, by_operator = [], paths } = await request.json<Question>();
@@ -24,7 +32,7 @@ export default {
     const answers = [];
     for (const path of paths) {
       const found = await admit(verifier, revocations, path, nowS, context);
-      answers.push("code" in found ? { status: found.status, detail: found.detail } : { status: 200, kind: found.kind });
+      answers.push("code" in found ? await refusal(found) : { status: 200, kind: found.kind });
     }
     // and once more, when some are known
     for (const [index, path] of paths.entries()) {

@@ -2,9 +2,9 @@
 
 The token in the path is the authority, so whatever has a valid one may ask, from any site. Playlists and init segments
 are computed from the script's row; segments come from the storage, or are encoded while the player waits. A bad token
-is 403, as CDNs answer it. A file that the script had before is served like its present one, for as long as its tokens
-may last: who listens to it hears nothing of the replacement. Nor does a request need PostgreSQL for a script that this
-process has served before.
+is 403, as CDNs answer it, and no answer says what is bad about it. A file that the script had before is served like
+its present one, for as long as its tokens may last: who listens to it hears nothing of the replacement. Nor does a
+request need PostgreSQL for a script that this process has served before.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from playhead.auth.revocations import Revocations
 from playhead.cache import BoundedMap
 from playhead.db import Script, ScriptRepository
 from playhead.http.media_facts import FACTS_TYPE, media_facts
+from playhead.http.media_refusals import refused_token
 from playhead.http.origin_paths import MediaPath, parse_media_path
 from playhead.http.problems import HttpCode, Problem, problem, respond
 from playhead.http.representations import Representation, binary_representation, respond_to, text_representation
@@ -91,7 +92,7 @@ class Origin:
             claims = self._signer.verify(asked.token, asked.path, self._clock.now_ms() // 1000)
             self._revocations.check(claims)
         except InvalidMediaToken as error:
-            return problem(Code.FORBIDDEN, str(error))
+            return refused_token(error)
         script = await self._scripts.version(asked.script_id, asked.media_version)
         if script is None:
             return problem(Code.NOT_FOUND)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from playhead.auth.media_paths import InvalidMediaToken
 from playhead.http.decoding import decode
+from playhead.http.media_refusals import refused_token
 from playhead.http.problems import Problem, problem, respond
 from playhead.http.representations import respond_to, text_representation
 from playhead.http.route import Good, Route
@@ -61,7 +62,7 @@ async def serve_revoked(request: web.Request) -> web.StreamResponse:
     try:
         services.signer.verify(request.match_info["token"], REVOKED_PATH, services.clock.now_ms() // 1000)
     except InvalidMediaToken as error:
-        return respond(problem(Code.FORBIDDEN, str(error)))
+        return respond(refused_token(error))
     fields = await decode(request, RevokedFields, has_body=False)
     if isinstance(fields, Problem):
         return respond(fields)

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from playhead.auth.media_paths import MediaSigner
-from playhead.auth.revocations import REVOKED, Revocation, taken_back
+from playhead.auth.revocations import Revocation, taken_back
 from playhead.http import revoked
+from playhead.http.media_refusals import DOES_NOT_OPEN
 from playhead.http.revoked import REVOKED_PATH
 from playhead.sessions.redis_store import RedisStore
 from playhead.sessions.revocations import revoke
@@ -40,7 +41,7 @@ async def test_the_address_ends_with_its_session_and_the_next_session_has_anothe
     assert (await nobody.get(path)).status == 200
     assert (await anna.delete(f"/session/{first['session_id']}")).status == 200
     reply = await _refused(nobody, path)
-    assert (reply.status, reply.code, reply.json["detail"]) == (403, "forbidden", REVOKED)
+    assert (reply.status, reply.code, reply.json["detail"]) == (403, "forbidden", DOES_NOT_OPEN)
     assert reply.headers["Cache-Control"] == "no-store"
     again = await anna.play(script.script_id)
     assert again["session_id"] != first["session_id"]
@@ -59,7 +60,7 @@ async def test_a_script_taken_back_is_refused_until_it_is_asked_for_again(world:
     prefix = path[path.index("/t/") : path.rindex("/") + 1]
     # of the length that the addresses are for, and a while ago: what is signed now is newer
     await revoke(store.calls, taken_back(prefix, clock.now_ms(), script.duration_ms))
-    assert (await _refused(nobody, path)).json["detail"] == REVOKED
+    assert (await _refused(nobody, path)).json["detail"] == DOES_NOT_OPEN
     other = await world.script(anna)
     assert (await anna.get(f"/stream/{other.script_id}")).status == 200
     ended = (await anna.play(script.script_id))["session_id"]

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from playhead.http.media_refusals import DOES_NOT_OPEN
 from tests.vectors import make_media_tokens, make_playlists
 
 ROOT = Path(__file__).parents[3]
@@ -44,8 +45,13 @@ def test_only_what_is_meant_to_be_good_is() -> None:
 
 
 def test_there_is_a_case_for_every_refusal() -> None:
-    details = {case["detail"] for case in CASES if case["status"] != 200}
-    assert len(details) == 7, details
+    reasons = {case["reason"] for case in CASES if case["status"] == 403}
+    assert len(reasons) == 6, reasons
+    assert {case["status"] for case in CASES} == {200, 403, 404}
+
+
+def test_no_refusal_of_a_token_says_why() -> None:
+    assert {case["detail"] for case in CASES if case["status"] == 403} == {DOES_NOT_OPEN}
 
 
 def test_no_log_of_requests_keeps_their_tokens() -> None:
