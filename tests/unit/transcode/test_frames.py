@@ -1,8 +1,13 @@
-"""Kinds of frames, on headers laid out by hand from the standards."""
+"""Kinds of frames, on headers laid out by hand from the standards; and the search, beside one that looks everywhere."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from playhead.transcode import frames
 from playhead.transcode.frames import all_alike
@@ -45,11 +50,12 @@ MPEG_CASES = [
 
 
 @pytest.mark.parametrize(("body", "alike"), [case[1:] for case in MPEG_CASES], ids=[case[0] for case in MPEG_CASES])
-@pytest.mark.parametrize("block_bytes", [1_000, 1 << 20])
+@pytest.mark.parametrize("block_bytes", [2_000, 1 << 20])
 def test_whether_the_frames_of_an_mp3_are_of_one_kind(
     body: bytes, alike: bool, block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(frames, "_NEEDED_BYTES", 2_000)
     (tmp_path / "a.mp3").write_bytes(TAG + MONO + body)
     assert all_alike(tmp_path / "a.mp3", len(TAG + MONO), adts=False) is alike
 
@@ -75,3 +81,120 @@ def test_a_change_far_behind_the_beginning_is_seen(tmp_path: Path) -> None:
 def test_whether_the_frames_of_adts_are_of_one_kind(body: bytes, alike: bool, tmp_path: Path) -> None:
     (tmp_path / "a.aac").write_bytes(body)
     assert all_alike(tmp_path / "a.aac", 0, adts=True) is alike
+
+
+def simply_alike(data: bytes, frame_at: Callable[[bytes, int], tuple[int, int]]) -> bool:
+    """What all_alike shall find: looks at every byte, all of them at hand."""
+    first = at = 0
+    while at < len(data):
+        size, kind = frame_at(data, at)
+        if not size:
+            at += 1
+            while at < len(data):
+                size, kind = frame_at(data, at)
+                if size and frame_at(data, at + size)[1] == kind:
+                    break
+                at += 1
+            else:
+                return True
+        first = first or kind
+        if kind != first:
+            return False
+        at += size
+    return True
+
+
+PIECES = st.one_of(
+    st.builds(
+        bytes.__mul__, st.sampled_from([b"\xff", b"\xfb", b"\xff\xfb", b"\xff\xf1", b"\0"]), st.integers(1, 9_000)
+    ),
+    st.lists(st.sampled_from([0xFF, 0xFB, 0xF3, 0xF1, 0xF9, 0x90, 0x50, 0x40, 0]), max_size=60).map(bytes),
+    st.binary(max_size=60),
+    st.integers(1, 40).map(lambda number: TAG * number),
+)
+MPEG_FRAMES = st.sampled_from([*[STEREO] * 6, mpeg(bits=14, size=1_044), mpeg(bits=1, size=104), STEREO[:200], MONO])
+ADTS_FRAMES = st.sampled_from([*[adts()] * 6, adts(size=8_191), adts(size=7), adts()[:200], adts(channels=1)])
+
+
+def runs(of: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    return st.builds(bytes.__mul__, of, st.integers(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("adts", "pieces", "frame_at"),
+    [(False, PIECES | runs(MPEG_FRAMES), frames._mpeg_frame()), (True, PIECES | runs(ADTS_FRAMES), frames._adts_frame)],
+    ids=["mp3", "adts"],
+)
+@given(data=st.data())
+def test_the_search_finds_what_a_look_at_every_byte_finds(
+    adts: bool,
+    pieces: st.SearchStrategy[bytes],
+    frame_at: Callable[[bytes, int], tuple[int, int]],
+    data: st.DataObject,
+) -> None:
+    """In blocks as short as may be, so that all lies across their borders."""
+    body = b"".join(data.draw(st.lists(pieces, max_size=20)))
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "_BLOCK_BYTES", frames._NEEDED_BYTES)
+        (Path(folder) / "a").write_bytes(body)
+        assert all_alike(Path(folder) / "a", 0, adts) is simply_alike(body, frame_at)
+
+
+@pytest.mark.parametrize("adts_first", [None, adts()], ids=["mp3", "adts"])
+def test_the_search_finds_a_frame_wherever_the_border_of_a_block_lies_in_it(
+    adts_first: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "_BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(frames, "_NEEDED_BYTES", 1_000)
+    first, other = (STEREO, MONO) if adts_first is None else (adts_first, adts(channels=1))
+    for other_at in range(2_000 - 2 * len(other) - 9, 2_009):
+        between = b"\xff" * (other_at - len(first * 2))
+        (tmp_path / "a").write_bytes(first * 2 + between + other * 2)
+        assert not all_alike(tmp_path / "a", 0, adts_first is not None), other_at
+
+
+@pytest.mark.parametrize("fill", [b"\xff", b"\xfb", b"\xff\xfb", b"\xff\xfb\xff", b"\0"], ids=bytes.hex)
+def test_bytes_that_are_no_header_are_looked_at_by_no_line_of_python(
+    fill: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = searches = 0
+    real, shown = frames._mpeg_frame_of, frames._MPEG_SHOWN
+
+    def counted(head: bytes) -> tuple[int, int]:
+        nonlocal looks
+        looks += 1
+        return real(head)
+
+    class Counted:
+        def search(self, data: bytes, at: int) -> re.Match[bytes] | None:
+            nonlocal searches
+            searches += 1
+            return shown.search(data, at)
+
+    monkeypatch.setattr(frames, "_mpeg_frame_of", counted)
+    monkeypatch.setattr(frames, "_MPEG_SHOWN", Counted())
+    (tmp_path / "a.mp3").write_bytes(STEREO * 3 + fill * (3_000_000 // len(fill)) + STEREO * 3)
+    assert all_alike(tmp_path / "a.mp3", 0, adts=False)
+    assert looks <= 6 and searches <= 3_000_000 // frames._BLOCK_BYTES + 4
+
+
+@pytest.mark.parametrize(("passed_bytes", "alike"), [(9_000, True), (9_001, False)])
+def test_who_must_pass_too_many_bytes_cannot_tell(
+    passed_bytes: int, alike: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "PASSED_BYTES_MAX", 9_000)
+    for body in (bytes(passed_bytes), bytes(4_000) + STEREO * 9 + bytes(passed_bytes - 4_000) + STEREO * 9):
+        (tmp_path / "a.mp3").write_bytes(STEREO * 9 + body)
+        assert all_alike(tmp_path / "a.mp3", 0, adts=False) is alike
+
+
+@pytest.mark.parametrize(("number", "alike"), [(70, True), (71, False)])
+def test_who_must_pass_too_many_false_headers_cannot_tell(
+    number: int, alike: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "FALSE_HEADERS_MAX", 70)
+    false = STEREO[:4] + bytes(1_000)
+    begins = STEREO * 9 + bytes(9)
+    for body in (begins + false * number, begins + false * 30 + begins + false * (number - 30) + STEREO * 9):
+        (tmp_path / "a.mp3").write_bytes(body)
+        assert all_alike(tmp_path / "a.mp3", 0, adts=False) is alike
