@@ -1,6 +1,7 @@
 """Links of chained Ogg files, on pages laid out by hand from the standards."""
 
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,22 @@ def test_what_the_links_of_an_ogg_sound_like(
     monkeypatch.setattr(chains, "_BLOCK_BYTES", block_bytes)
     (tmp_path / "a.ogg").write_bytes(body)
     assert ogg_sounds(tmp_path / "a.ogg") == sounds
+
+
+def test_pages_that_begin_nothing_are_looked_at_by_no_line_of_python(tmp_path: Path) -> None:
+    lines = 0
+    (tmp_path / "a.ogg").write_bytes(opus() + b"OggS\0" * 100_000 + opus(1))
+
+    def counted(_frame: object, event: str, _argument: object) -> object:
+        nonlocal lines
+        lines += event == "line"
+        return counted
+
+    before = sys.gettrace()
+    sys.settrace(counted)  # type: ignore[arg-type]
+    try:
+        sounds = ogg_sounds(tmp_path / "a.ogg")
+    finally:
+        sys.settrace(before)
+    assert sounds == {Sound("opus", 48_000, 2), Sound("opus", 48_000, 1)}
+    assert lines < 500

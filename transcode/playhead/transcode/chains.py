@@ -4,14 +4,16 @@ Each link begins with pages that are marked so, one for each stream in it, whose
 are found by their marks, so a file of 2 GiB takes a second; blocks on the disk.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 _BLOCK_BYTES = 1024 * 1024
-_BEGINNINGS = (b"OggS\0\x02", b"OggS\0\x06")
-"""Marked as the first page of its stream; the second one as the last, too."""
+_BEGINNING = re.compile(rb"OggS\x00[\x02\x06]")
+"""Marked as the first page of its stream; with 6 as the last, too."""
+_BEGINNING_BYTES = 6
 _HEAD_BYTES = 27
 _PAGE_BYTES = _HEAD_BYTES + 255 + 255
 """Enough of a first page: its packet has under 100 bytes, but for Opus with many channels."""
@@ -45,7 +47,7 @@ def ogg_sounds(path: Path) -> set[Sound]:
 
 def _first_pages(file: BinaryIO) -> Iterator[int]:
     """Where they begin; the caller may read elsewhere meanwhile."""
-    kept = len(_BEGINNINGS[0]) - 1
+    kept = _BEGINNING_BYTES - 1
     at, data = 0, b""
     while True:
         file.seek(at + len(data))
@@ -53,10 +55,8 @@ def _first_pages(file: BinaryIO) -> Iterator[int]:
         if not more:
             return
         data += more
-        found = -1
-        while (found := data.find(b"OggS\0", found + 1)) >= 0:
-            if data.startswith(_BEGINNINGS, found):
-                yield at + found
+        for found in _BEGINNING.finditer(data):
+            yield at + found.start()
         at, data = at + max(0, len(data) - kept), data[-kept:]
 
 
