@@ -14,6 +14,7 @@ from socketio.exceptions import ConnectionError as Refused
 
 from playhead.app.embedded import EmbeddedPostgres
 from playhead.db import SessionRepository, open_database, stored_logins
+from tests.integration.http.uploading import until
 from tests.support.seekers import Ack, seekers
 from tests.support.sockets import Client
 from tests.support.system import Process, RunningSystem
@@ -108,6 +109,15 @@ async def test_a_server_that_is_told_to_stop_leaves_its_sessions_to_the_next_one
     joined = await again.call("join", {"session_id": state["session_id"]})
     assert joined["state"]["playing"] and joined["state"]["revision"] == state["revision"]
     await again.close()
+
+
+async def test_a_server_that_starts_removes_what_a_killed_one_had_decoded(make_system: StartSystem) -> None:
+    system = make_system(None, helper_commands=())
+    left = system.folder / "media" / ".scratch" / "playhead-conform-left"
+    left.mkdir(parents=True)
+    os.utime(left, (0.0, 0.0))
+    await asyncio.to_thread(system.start)
+    await until(lambda: not left.exists())
 
 
 async def test_servers_that_are_stopped_in_the_middle_of_commits_lose_nothing_that_was_acknowledged(

@@ -190,9 +190,14 @@ def precedence(settings: Settings) -> Precedence:
 
 
 def upload_ingest(settings: Settings, storage: Storage) -> Ingest:
-    """What measures uploads. It decodes on the disk of the media, whose space is watched, and not in the system's /tmp.
+    """What measures uploads. Raises SettingsError."""
+    return Ingest(programs(), storage, scratch_folder(settings))
 
-    The folder's name begins with a dot: no object can be called that. Raises SettingsError.
+
+def scratch_folder(settings: Settings) -> Path:
+    """Where uploads are decoded: on the disk of the media, whose space is watched, and not in the system's /tmp.
+
+    Its name begins with a dot: no object can be called that. Raises SettingsError.
     """
     folder = _disk_folder(settings)
     try:
@@ -201,7 +206,7 @@ def upload_ingest(settings: Settings, storage: Storage) -> Ingest:
     except OSError as error:
         name = environment_name("media_dir" if settings.storage_url is None else "data_dir")
         raise SettingsError(f"The folder {folder} cannot be used: {error}. Set {name}.") from None
-    return Ingest(programs(), storage, scratch)
+    return scratch
 
 
 def _disk_folder(settings: Settings) -> Path:

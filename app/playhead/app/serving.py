@@ -21,7 +21,15 @@ from aiohttp import web
 from playhead.app.composition import Core, command_rate, core
 from playhead.app.databases import database
 from playhead.app.listening import cannot_listen
-from playhead.app.machine import check_storage, media_storage, metrics_server, own_metrics, precedence, upload_ingest
+from playhead.app.machine import (
+    check_storage,
+    media_storage,
+    metrics_server,
+    own_metrics,
+    precedence,
+    scratch_folder,
+    upload_ingest,
+)
 from playhead.app.on_demand import OnDemand, demand_slots
 from playhead.app.player_build import source_folder
 from playhead.app.processes.listeners import BACKLOG_CONNECTIONS
@@ -43,7 +51,7 @@ from playhead.runtime.settings import Settings, SettingsError, environment_name
 from playhead.runtime.tasks import cancelled
 from playhead.sessions.announcements import Announcements
 from playhead.storage import Storage
-from playhead.transcode import Ingest, PrepareQueue, ProbeFailed, Refusal
+from playhead.transcode import Ingest, PrepareQueue, ProbeFailed, Refusal, sweep_scratch
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +70,7 @@ async def serve(settings: Settings, place: Place | None = None) -> int:
         server_clock(settings) as clock,
         _core(settings, opened, metrics, clock, storage) as (parts, on_demand),
         _measured(settings, metrics, parts, place),
+        swept_scratch(settings),
     ):
         await check_storage(storage, ScriptRepository(opened))
         services = _services(settings, opened, parts, metrics, storage, on_demand)
@@ -187,6 +196,16 @@ async def _measured(settings: Settings, metrics: Metrics, parts: Core, place: Pl
         await vitals.stop()
         if server is not None:
             await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
+async def swept_scratch(settings: Settings) -> AsyncIterator[None]:
+    """What killed servers of this machine left where uploads are decoded goes meanwhile: a worker has another disk."""
+    sweeping = asyncio.create_task(sweep_scratch(scratch_folder(settings)), name="sweep_scratch")
+    try:
+        yield
+    finally:
+        await cancelled(sweeping)
 
 
 class UploadIngest:

@@ -11,6 +11,7 @@ Owns: ffmpeg and ffprobe processes, what is asked of them, and the order of the 
     Worker            takes jobs, encodes all segments of a script, writes status and progress
     LoudnessMeter     measures how loud scripts are, beside the worker
     Collector         removes from the storage what no script needs
+    sweep_scratch     removes from a server's disk what killed processes decoded
     ToldStatus        tells what it writes
 """
 
@@ -24,6 +25,7 @@ from playhead.transcode.precedence import GivesWay, Precedence
 from playhead.transcode.probe import Measures, Refusal, RefusalKind
 from playhead.transcode.programs import Programs, ProgramsMissing, find_programs
 from playhead.transcode.queue import PrepareQueue
+from playhead.transcode.scratch import sweep_scratch
 from playhead.transcode.telling import ToldStatus
 from playhead.transcode.tries import ProbeFailed
 from playhead.transcode.worker import ScriptStatus, Worker
@@ -56,4 +58,5 @@ __all__ = [
     "Worker",
     "collect_regularly",
     "find_programs",
+    "sweep_scratch",
 ]

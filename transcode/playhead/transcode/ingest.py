@@ -31,6 +31,7 @@ from playhead.transcode.probe import (
 )
 from playhead.transcode.processes import Finished
 from playhead.transcode.programs import Limits, Programs
+from playhead.transcode.scratch import PREFIX
 from playhead.transcode.trial import refused_on_trial
 from playhead.transcode.tries import run_on_file
 
@@ -42,7 +43,7 @@ COPIES = 2
 """While a decoded source is put into the storage it is there twice."""
 CONFORMED_SUFFIX = ".flac"
 CONFORMED_NAME = "conformed#.flac"
-"""With a '#' no key of a storage, so where `scratch` lies in one, it removes what killed processes left."""
+"""With a '#' no key of a storage: where `scratch` lies in one, it removes what killed processes left, as scratch.py."""
 _COPY_BYTES = 1024 * 1024
 
 log = structlog.get_logger(__name__)
@@ -111,7 +112,7 @@ class Ingest:
 
     async def _conform(self, path: Path, key: str, irregular: Measures) -> Measures | Refusal:
         """Decodes the file into an object called `key` and measures that. `codec` stays what was uploaded."""
-        with tempfile.TemporaryDirectory(dir=self._scratch, prefix="playhead-conform-") as folder:
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=PREFIX) as folder:
             target = Path(folder) / CONFORMED_NAME
             if refusal := await self._decode(path, target, irregular.mixed):
                 return refusal
