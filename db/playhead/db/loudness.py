@@ -2,7 +2,7 @@
 
     take → hold, again and again → measured            once for each media version
            its holder dies: after the hold another one takes it, LOUDNESS_ATTEMPTS_MAX times in all
-           its holder stops, or cannot read the source now: give_back, not counted
+           its holder stops, cannot read the source now, or has its ffmpeg killed: give_back, not counted
 
 Only scripts whose beginning is encoded are taken: what somebody waits for goes first.
 """

@@ -255,6 +255,12 @@ async def test_a_script_that_cannot_be_measured_is_played_all_the_same_and_given
     assert (row.status, row.error, row.loudness) == ("ready", None, None)
 
 
+async def release(bench: Bench) -> None:
+    """All holds have run out."""
+    async with bench.database.as_service() as connection:
+        await connection.execute("update audio_scripts set loudness_held_until = null")
+
+
 @pytest.mark.parametrize("program", ["#!/bin/sh\necho Unknown filter\n", None], ids=["without the filter", "missing"])
 async def test_an_ffmpeg_that_cannot_measure_uses_up_no_script_s_attempts(
     program: str | None,
@@ -306,14 +312,12 @@ async def test_a_storage_that_refuses_uses_up_no_attempt_and_what_it_gives_is_me
     meter = LoudnessMeter(rows, refusing, programs)
     for _ in range(3 * LOUDNESS_ATTEMPTS_MAX):
         assert not await meter.next(), "it waits"
-        async with bench.database.as_service() as connection:
-            await connection.execute("update audio_scripts set loudness_held_until = null")
+        await release(bench)
     refusing.refused = frozenset({refused.script_id})
     assert not await meter.next(), "the newest first"
     assert await meter.next(), "and then not that one again"
     assert [(await bench.stored(script)).loudness is None for script in (readable, refused)] == [False, True]
-    async with bench.database.as_service() as connection:
-        await connection.execute("update audio_scripts set loudness_held_until = null")
+    await release(bench)
     refusing.refused = frozenset()
     assert await meter.next()
     assert (await bench.stored(refused)).loudness is not None

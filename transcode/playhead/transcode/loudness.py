@@ -4,12 +4,13 @@
 
 Nothing waits for it: one at a time, at low priority, about 20 s of CPU for an hour of sound. Until it was measured, and
 if it cannot be, a script is played as it is. What a killed worker had in hand another one measures, once the hold has
-run out.
+run out. Where something ends ffmpeg from outside, as the kernel that is short of memory, the attempt does not count.
 """
 
 import asyncio
 import math
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -24,12 +25,16 @@ from playhead.storage import ObjectMissing, Storage, StorageFailed
 from playhead.transcode.arguments import filter_help_arguments, loudness_arguments
 from playhead.transcode.processes import NICENESS, OutputTooLong, run
 from playhead.transcode.programs import Limits, Programs
+from playhead.transcode.tries import EndedByOthers, ended_by_others
 
 POLL_S = 2.0
 """How often an idle worker looks for a script to measure."""
 HOLD_S = 60.0
 REFUSED_HOLD_S = 60.0
 """How long a script is left alone whose source the storage did not give; others are tried meanwhile."""
+KILLED_HOLD_S = 600.0
+"""How long a script is left alone whose ffmpeg was ended from outside. One for which that happens each time, as it
+takes more memory than there is, costs little so."""
 HOLDS_AHEAD = 3
 """How often a hold is renewed before it would run out."""
 MEASURE_TIMEOUT_S = 7_200.0
@@ -90,7 +95,10 @@ class LoudnessMeter:
             await asyncio.sleep(poll_s)
 
     async def next(self) -> bool:
-        """Measures the next script; False: there is none, or the storage fails. Raises DatabaseUnavailable."""
+        """Measures the next script; False: there is none, or the storage or something else on the server is in the way.
+
+        Raises DatabaseUnavailable.
+        """
         taken = await self._rows.take(self._hold_s)
         if taken is None:
             return False
@@ -105,6 +113,10 @@ class LoudnessMeter:
             except StorageFailed as error:
                 self._tell_refused(error)
                 await self._rows.give_back(taken, REFUSED_HOLD_S)
+                return False
+            except EndedByOthers as error:
+                log.warning("A loudness is measured again later.", action="loudness_killed", error=str(error))
+                await self._rows.give_back(taken, KILLED_HOLD_S)
                 return False
             finally:
                 await cancelled(holding)
@@ -124,7 +136,7 @@ class LoudnessMeter:
         self._refused = True
 
     async def _measured(self, taken: Unmeasured) -> Loudness | None:
-        """None where the attempt failed for the file's sake. Raises StorageFailed."""
+        """None where the attempt failed for the file's sake. Raises StorageFailed and EndedByOthers."""
         try:
             async with self._storage.local_file(taken.source_key) as path:
                 self._refused = False
@@ -146,12 +158,15 @@ async def can_measure(programs: Programs) -> bool:
 
 
 async def measure_loudness(programs: Programs, path: Path) -> Loudness:
-    """The loudness of the file's first audio stream, as it will be heard. Raises MeasureFailed."""
+    """The loudness of the file's first audio stream, as it will be heard. Raises MeasureFailed and EndedByOthers."""
+    began_s = time.monotonic()
     command = programs.command(loudness_arguments(programs.ffmpeg, path), MEASURE_LIMITS, NICENESS)
     try:
         done = await run(command, timeout_s=MEASURE_TIMEOUT_S, output_bytes_max=0, niceness=NICENESS)
     except (OSError, OutputTooLong) as error:
         raise MeasureFailed(f"{type(error).__name__}: {error}") from error
+    if ended_by_others(done.code, time.monotonic() - began_s, MEASURE_LIMITS):
+        raise EndedByOthers(f"ffmpeg was ended from outside ({done.code})")
     if done.code != 0:
         raise MeasureFailed(f"ffmpeg ended with {done.code}: {done.last_error}")
     return loudness_told(done.errors)
