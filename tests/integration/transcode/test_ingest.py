@@ -1,14 +1,26 @@
 """From an upload in storage to its measures: what is kept, what is deleted, what takes an irregular source's place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from playhead.db import Source
 from playhead.media import Grid, source_key
 from playhead.storage import LocalStorage, ObjectMissing
-from playhead.transcode import Encoder, EncoderSource, Ingest, ProbeFailed, Programs, Refusal, RefusalKind
+from playhead.transcode import (
+    Encoder,
+    EncoderSource,
+    Ingest,
+    ProbeFailed,
+    Programs,
+    Refusal,
+    RefusalKind,
+    processes,
+    tries,
+)
+from playhead.transcode.ingest import CONFORM_NICENESS
 from tests.integration.transcode.conftest import SourceMaker
 from tests.integration.transcode.test_encoder import DURATION_S, SAME_MAX, SHIFTED_MIN, encoded_alone
 from tests.support.audio import Kind, decoded, decoded_length, error, ffmpeg, joined, reference
@@ -94,6 +106,25 @@ async def test_nothing_of_the_decoding_is_left_outside_the_storage(
     await upload(storage, source(WEBM, DURATION_S))
     await Ingest(programs, storage, scratch)(KEY, VERSION)
     assert list(scratch.iterdir()) == []
+
+
+async def test_decoding_weighs_less_than_what_listeners_wait_for_and_measuring_does_not(
+    ingest: Ingest, storage: LocalStorage, source: SourceMaker, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed: dict[str, set[int]] = {}
+
+    async def noted(command: Sequence[str], *, niceness: int, **limits: Any) -> processes.Finished:
+        said = int(command[command.index("nice") + 2]) if "nice" in command else 0
+        assert said == niceness, "its own, and that of its session"
+        program = programs.ffmpeg if programs.ffmpeg in command else programs.ffprobe
+        weighed.setdefault(program, set()).add(niceness)
+        return await processes.run(command, niceness=niceness, **limits)
+
+    monkeypatch.setattr(tries, "run", noted)
+    await upload(storage, source(WEBM, DURATION_S))
+    assert isinstance(await ingest(KEY, VERSION), Source)
+    assert weighed == {programs.ffmpeg: {CONFORM_NICENESS}, programs.ffprobe: {0}}
+    assert 0 < CONFORM_NICENESS < processes.NICENESS
 
 
 async def test_surround_sound_is_mixed_down_where_it_must_be_decoded(

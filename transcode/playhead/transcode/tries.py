@@ -50,7 +50,14 @@ class EndedByOthers(ProbeFailed):
 
 
 async def run_on_file(
-    programs: Programs, arguments: list[str], limits: Limits, *, timeout_s: float, output_bytes_max: int, timeouts: int
+    programs: Programs,
+    arguments: list[str],
+    limits: Limits,
+    *,
+    timeout_s: float,
+    output_bytes_max: int,
+    timeouts: int,
+    niceness: int = 0,
 ) -> Finished:
     """How the program ended by itself, or by the file's doing. `timeouts`: how many runs may take too long.
 
@@ -59,10 +66,9 @@ async def run_on_file(
     failure: type[ProbeFailed]
     for tried in range(1, TRIES_MAX + 1):
         began_s = time.monotonic()
+        command = programs.command(arguments, limits, niceness)
         try:
-            done = await run(
-                programs.command(arguments, limits), timeout_s=timeout_s, output_bytes_max=output_bytes_max
-            )
+            done = await run(command, timeout_s=timeout_s, output_bytes_max=output_bytes_max, niceness=niceness)
         except TimeoutError:
             problem, last, failure = f"did not end within {timeout_s:g} s", tried >= timeouts, ProbeFailed
         except OSError as error:
