@@ -230,8 +230,9 @@ def main() -> None:
     arguments = {name: given for name, given in vars(options).items() if name != "results"}
     say_stream(measured, arguments, options.results if options.keep else None)
     if options.only is None:
-        say_media(measured, arguments, options.results if options.keep else None)
+        line = kept_media(measured, arguments, options.results if options.keep else None)
         bench_edge.bench(edge_options(options))
+        print(line)
 
 
 def edge_options(options: argparse.Namespace) -> argparse.Namespace:
@@ -249,8 +250,8 @@ def say_stream(measured: Measured, arguments: dict[str, Any], folder: Path | Non
     print(result.line())
 
 
-def say_media(measured: Measured, arguments: dict[str, Any], folder: Path | None) -> None:
-    """All the rest: its rows, kept in `folder`, and its line."""
+def kept_media(measured: Measured, arguments: dict[str, Any], folder: Path | None) -> str:
+    """All the rest: its rows, kept in `folder`; answers its line."""
     figures, rows = figures_of(measured), rows_of(measured)
     result = Result("media", figures, goals_of(figures))
     for row in rows:
@@ -263,7 +264,7 @@ def say_media(measured: Measured, arguments: dict[str, Any], folder: Path | None
     if folder is not None:
         draw = partial(draw_media, measured)
         say_kept(keep(result, arguments, rows, folder, draw=draw, notes=measured.notes))
-    print(result.line())
+    return result.line()
 
 
 def say_kept(paths: Sequence[Path]) -> None:

@@ -17,6 +17,7 @@ import { type Store, type Stored, type Timings } from "./store.ts";
 import type { TokenVerifier } from "./tokens.ts";
 
 const PLAYLIST_TYPE = "application/vnd.apple.mpegurl";
+const FORBIDDEN = 403;
 const PLAYLISTS_MAX = 500;
 /** An hour has 14 kB, a day 330 kB: an isolate has 128 MB for everything. */
 const PLAYLISTS_BYTES_MAX = 16 * 1024 * 1024;
@@ -166,6 +167,8 @@ function header(stored: Stored, wanted: string): string {
 
 /** The origin's own answer, where it is no content: a refusal, or 503 with `Retry-After`. */
 function passedOn(request: Request, stored: Stored): Response {
+  // by whoever stands before it, or a server of another release: the same as here
+  if (stored.status === FORBIDDEN) return respond(forbidden("The origin refuses it."));
   const headers = new Headers(stored.headers.map(([name, value]) => [name, value]));
   headers.set("Cache-Control", "no-store");
   return new Response(request.method === "HEAD" ? null : stored.body, { status: stored.status, headers });

@@ -8,7 +8,7 @@ from pathlib import Path
 from playhead.app.databases import database
 from playhead.app.errors import CommandFailed
 from playhead.app.machine import check_storage, media_storage, upload_ingest
-from playhead.db import Creation, Script, ScriptRepository, Source, Visibility
+from playhead.db import Creation, DatabaseUnavailable, Script, ScriptRepository, Source, Visibility
 from playhead.media import media_version, source_key
 from playhead.runtime.settings import Settings
 from playhead.storage import Storage, Upload
@@ -38,7 +38,7 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
         scripts, script_id = ScriptRepository(opened), file.script_id or str(uuid.uuid4())
         await check_storage(storage, scripts)
         key = source_key(script_id, str(uuid.uuid4()))
-        sources = {key}
+        sources, is_measured = {key}, False
         try:
             upload = await _store(storage, key, file.path)
             version = media_version(upload.sha256)
@@ -49,6 +49,7 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
             if isinstance(source, Refusal):
                 raise CommandFailed(f"{file.path} cannot be played: {source.reason}")
             sources |= source.keys
+            is_measured = True
             before = await _before(scripts, file)
             created = await scripts.create(
                 {"sub": file.owner_id},
@@ -61,6 +62,10 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
             )
             if created.outcome in (Creation.CREATED, Creation.REPLACED):
                 sources.clear()
+        except DatabaseUnavailable:
+            if is_measured:  # its row may be there all the same
+                sources.clear()
+            raise
         finally:
             for stored in sources:
                 await storage.delete_prefix(stored)

@@ -185,8 +185,9 @@ def _programs(*values: str | None) -> Programs:
 
 
 def precedence(settings: Settings) -> Precedence:
-    """Of encoders that somebody waits for, among processes that have their media, or copies of them, in one folder."""
-    return Precedence(_disk_folder(settings))
+    """Of encoders that somebody waits for, among processes with one data folder. Media may lie on another machine's
+    disk, which a loop must not wait for."""
+    return Precedence(settings.data_dir)
 
 
 def upload_ingest(settings: Settings, storage: Storage) -> Ingest:

@@ -58,7 +58,7 @@ async def test_a_turn_that_does_not_come_is_waited_for_as_long_as_any_lock_and_b
     anna = listener()
     async with owner.transaction():
         await owner.execute(HOLD, anna["sub"], SOURCE.media_version)
-        async with asyncio.timeout(COMMAND_TIMEOUT_S + CANCEL_TIMEOUT_S):
+        async with asyncio.timeout(4 * (COMMAND_TIMEOUT_S + CANCEL_TIMEOUT_S)):
             waiting = asyncio.create_task(upload(scripts, anna, or_same_file=True))
             for who, version in ((listener(), SOURCE.media_version), (anna, "f" * 16)):
                 made = await upload(scripts, who, media_version=version, or_same_file=True)

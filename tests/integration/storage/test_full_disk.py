@@ -29,7 +29,10 @@ CHILD_TIMEOUT_S = 60.0
 def ways() -> list[tuple[str, str]]:
     """In which a disk can be full here, and what the system says then."""
     with tempfile.TemporaryDirectory() as folder:
-        mounts = shutil.which(DISK[0]) and subprocess.run([*DISK, folder, "true"], capture_output=True).returncode == 0
+        mounts = (
+            shutil.which(DISK[0])
+            and subprocess.run([*DISK, folder, "true"], capture_output=True, timeout=10).returncode == 0
+        )
     limited = ("size limit", "File too large")
     return [("no room", "No space left"), limited] if mounts else [limited]
 

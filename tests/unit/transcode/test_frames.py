@@ -198,3 +198,12 @@ def test_who_must_pass_too_many_false_headers_cannot_tell(
     for body in (begins + false * number, begins + false * 30 + begins + false * (number - 30) + STEREO * 9):
         (tmp_path / "a.mp3").write_bytes(body)
         assert all_alike(tmp_path / "a.mp3", 0, adts=False) is alike
+
+
+def test_so_many_frames_are_looked_at_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "many.aac"
+    path.write_bytes(adts(size=7) * 1_000)
+    monkeypatch.setattr(frames, "FRAMES_MAX", 1_001)
+    assert all_alike(path, 0, adts=True)
+    monkeypatch.setattr(frames, "FRAMES_MAX", 1_000)
+    assert not all_alike(path, 0, adts=True)

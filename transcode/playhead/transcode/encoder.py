@@ -11,8 +11,8 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,8 +104,9 @@ class Encoder:
         """
         plan = plan_chunk(source.grid, first_segment, end_segment)
         limit = asyncio.timeout(self._chunk_timeout_s)
-        sink = _untimed(sink, limit, self._chunk_timeout_s)
-        give_way = _untimed_standing(self._give_way, limit) if self._give_way is not None and niceness else None
+        watch = _Stopwatch(limit, self._chunk_timeout_s)
+        sink = _untimed(sink, watch)
+        give_way = _untimed_standing(self._give_way, watch) if self._give_way is not None and niceness else None
         collectors = [_Collector(plan, source.grid, rung, sink, give_way) for rung in rungs]
         began_s = time.monotonic()
         try:
@@ -191,40 +192,45 @@ class _Collector:
             self._segment += 1
 
 
-def _untimed(sink: Sink, limit: asyncio.Timeout, timeout_s: float) -> Sink:
-    """The time that the sink takes is none of ffmpeg's, which has its time anew for what comes next."""
-    working = 0
+class _Stopwatch:
+    """Stops `limit` while something goes on that is none of ffmpeg's time."""
 
-    async def take(rung: Rung, segment: int, body: bytes) -> None:
-        nonlocal working
-        working += 1
-        limit.reschedule(None)
+    def __init__(self, limit: asyncio.Timeout, timeout_s: float) -> None:
+        self._limit = limit
+        self._timeout_s = timeout_s
+        self._left_s = timeout_s
+        self._stopped = 0
+
+    @contextmanager
+    def stopped(self, *, anew: bool) -> Iterator[None]:
+        """`anew`: ffmpeg has all its time for what comes next."""
+        loop = asyncio.get_running_loop()
+        until_s = self._limit.when()
+        if until_s is not None and not self._stopped and not self._limit.expired():
+            self._left_s = until_s - loop.time()
+            self._limit.reschedule(None)
+        self._stopped += 1
         try:
-            await sink(rung, segment, body)
+            yield
         finally:
-            working -= 1
-            if not working and not limit.expired():
-                limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+            self._stopped -= 1
+            self._left_s = self._timeout_s if anew else self._left_s
+            if not self._stopped and not self._limit.expired():
+                self._limit.reschedule(loop.time() + self._left_s)
+
+
+def _untimed(sink: Sink, watch: _Stopwatch) -> Sink:
+    async def take(rung: Rung, segment: int, body: bytes) -> None:
+        with watch.stopped(anew=True):
+            await sink(rung, segment, body)
 
     return take
 
 
-def _untimed_standing(give_way: GiveWay, limit: asyncio.Timeout) -> GiveWay:
-    """Nor is the time in which it stands still for others."""
-    loop = asyncio.get_running_loop()
-    standing = 0
-
+def _untimed_standing(give_way: GiveWay, watch: _Stopwatch) -> GiveWay:
     async def wait() -> None:
-        nonlocal standing
-        began_s, is_first = loop.time(), not standing
-        standing += 1
-        try:
+        with watch.stopped(anew=False):
             await give_way()
-        finally:
-            standing -= 1
-        until_s = limit.when()
-        if is_first and until_s is not None and not limit.expired():
-            limit.reschedule(until_s + loop.time() - began_s)
 
     return wait
 

@@ -35,6 +35,8 @@ _SHOWING_BYTES = 3
 """Of a header that shows by these."""
 PASSED_BYTES_MAX = 256 * 1024 * 1024
 """In one file, between frames or behind them: an ID3 tag, whose size has 28 bits, is not longer."""
+FRAMES_MAX = 10_000_000
+"""In one file: 24 hours of ADTS at 96 kHz have 8.1 million, which take 4 s. Frames of 7 bytes could be more."""
 FALSE_HEADERS_MAX = 50_000
 """In one file, what looks like a frame's header and begins none. 400 MB of noise have so many; each takes 1 us."""
 
@@ -46,14 +48,15 @@ _NONE: _Frame = (0, 0)
 def all_alike(path: Path, first_frame_at: int, adts: bool) -> bool:
     """Whether all frames from `first_frame_at` on have one rate and one number of channels.
 
-    False, too, where more had to be passed on the way than PASSED_BYTES_MAX and FALSE_HEADERS_MAX: nobody knows then.
+    False, too, where more had to be passed on the way than PASSED_BYTES_MAX and FALSE_HEADERS_MAX, or there are more
+    than FRAMES_MAX: nobody knows then.
     """
     frame_at, first = _adts_frame if adts else _mpeg_frame(), 0
     with path.open("rb") as file:
         file.seek(first_frame_at)
         search = _Search(_Window(file), frame_at, _ADTS_SHOWN if adts else _MPEG_SHOWN)
         window = search.window
-        while True:
+        for _ in range(FRAMES_MAX):
             if len(window.data) - window.at < _NEEDED_BYTES:
                 window.move_on()
             size, kind = frame_at(window.data, window.at)
@@ -64,6 +67,7 @@ def all_alike(path: Path, first_frame_at: int, adts: bool) -> bool:
                 window.at += size
             elif not search.found_again():
                 return not search.gave_up
+    return False
 
 
 class _Window:

@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 
 FILE = ".on-demand"
-"""In a folder of media, where no key begins with a dot."""
-CLAIM_ATTEMPTS = 3
-"""Who looks has the file for some microseconds."""
+"""In a data folder, on a disk of the machine."""
+CLAIM_ATTEMPTS = 10
+"""Who looks has the file for some microseconds, and is let go on in between."""
 LOOK_S = 0.02
 STILL_S_MAX = 2.0
 """In one go. The first sound and a seek take less; a crowd may go on for ever."""
@@ -30,7 +30,7 @@ STILL_PER_S = 2.0
 class Precedence:
     """Of those who encode on demand, in `folder`. Where that cannot be written to, or has no locks, nobody has any.
 
-    On NFS nobody sees it: to look takes a lock that it gives to no reader. So no worker waits for another machine.
+    On NFS nobody sees it: to look takes a lock that it gives to no reader.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,15 +44,17 @@ class Precedence:
             return
         with suppress(OSError):
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            if any(self._locked(descriptor, fcntl.LOCK_SH) for _ in range(CLAIM_ATTEMPTS)):
-                self._descriptor = descriptor
-            else:
-                os.close(descriptor)
+            for _ in range(CLAIM_ATTEMPTS):
+                if self._locked(descriptor, fcntl.LOCK_SH):
+                    self._descriptor = descriptor
+                    return
+                os.sched_yield()
+            _close(descriptor)
 
     def give_up(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            _close(descriptor)
 
     @property
     def is_claimed(self) -> bool:
@@ -66,7 +68,7 @@ class Precedence:
         try:
             return not self._locked(descriptor, fcntl.LOCK_EX) and self._of_use
         finally:
-            os.close(descriptor)
+            _close(descriptor)
 
     def _locked(self, descriptor: int, kind: int) -> bool:
         try:
@@ -106,17 +108,13 @@ class GivesWay:
         """Returns when nobody has precedence, or too little was done meanwhile. Costs little where just asked."""
         if self._may_go_on(self._now_s()):
             return
-        began_s, is_first = self._now_s(), not self._still
         self._still += 1
         try:
             while not self._may_go_on(self._now_s()):
                 await self._sleep(LOOK_S)
         finally:
-            now_s = self._now_s()
-            self._reckon(now_s)
+            self._reckon(self._now_s())
             self._still -= 1
-            if is_first:
-                self._stood(now_s - began_s)
 
     def _may_go_on(self, now_s: float) -> bool:
         self._reckon(now_s)
@@ -131,8 +129,15 @@ class GivesWay:
         """What was stood still, or earned, since the last time."""
         passed_s, self._reckoned_s = now_s - self._reckoned_s, now_s
         if self._still:
-            self._credit_s -= passed_s
+            self._stood(passed_s)
+            self._credit_s = max(0.0, self._credit_s - passed_s)
             self._earning = self._earning or self._credit_s <= 0
         else:
             self._credit_s = min(STILL_S_MAX, self._credit_s + STILL_PER_S * passed_s)
             self._earning = self._earning and self._credit_s < STILL_S_MAX
+
+
+def _close(descriptor: int) -> None:
+    """The lock goes with it. A disk that is gone by then changes nothing."""
+    with suppress(OSError):
+        os.close(descriptor)

@@ -36,18 +36,22 @@ async def sweep_scratch(scratch: Path, *, interval_s: float = SWEEP_INTERVAL_S) 
 def swept(scratch: Path, before_s: float) -> int:
     """Removes folders of `scratch` in which nothing was written since then; answers how many. Others may do the same.
 
-    Raises OSError.
+    Raises OSError, the first of those that kept it from removing some; the others are gone then.
     """
-    removed = 0
+    removed, failures = 0, []
     with os.scandir(scratch) as found:
-        folders = [Path(entry) for entry in found if entry.name.startswith(PREFIX) and entry.is_dir()]
-    for folder in folders:
+        named = [entry for entry in found if entry.name.startswith(PREFIX)]
+    for folder in [Path(entry) for entry in named if entry.is_dir(follow_symlinks=False)]:
         try:
             if _written_at_s(folder) < before_s:
                 shutil.rmtree(folder)
                 removed += 1
         except FileNotFoundError:  # another process was faster, or whoever decodes there is done
             continue
+        except OSError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return removed
 
 
