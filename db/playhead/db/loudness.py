@@ -31,7 +31,7 @@ where id = (
     select id from audio_scripts
     where integrated_lufs is null and loudness_attempts < {LOUDNESS_ATTEMPTS_MAX} and status in ('processing', 'ready')
       and progress > 0 and (loudness_held_until is null or loudness_held_until < now())
-    order by loudness_held_until nulls first, created_at desc limit 1
+    order by created_at desc limit 1
     for update skip locked
 )
 returning id, media_version, source_key, loudness_attempts
@@ -59,7 +59,7 @@ class LoudnessRepository:
         self._database = database
 
     async def take(self, hold_s: float) -> Unmeasured | None:
-        """The newest script that nobody measures, first of those never held, held for so long; None: there is none."""
+        """The newest script that nobody measures, held for so long; None: there is none."""
         async with self._database.as_service() as connection:
             row = await connection.fetchrow(TAKE, hold_s)
         if row is None:

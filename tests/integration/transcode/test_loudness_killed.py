@@ -51,18 +51,6 @@ async def test_while_one_is_left_alone_whose_ffmpeg_was_killed_others_are_measur
     assert [(await bench.stored(script)).loudness is None for script in (other, killed)] == [False, True]
 
 
-async def test_one_whose_ffmpeg_is_killed_each_time_keeps_no_older_one_from_being_measured(
-    bench: Bench, rows: LoudnessRepository, storage: LocalStorage, tmp_path: Path
-) -> None:
-    path = tone(tmp_path, -23.0)
-    older, killed = await begun(bench, path), await begun(bench, path)
-    meter = LoudnessMeter(rows, storage, EndedPrograms(tmp_path / "ended", "ffmpeg", "kill -KILL $$", 1).make())
-    assert not await meter.next()
-    await release(bench)
-    assert await meter.next()
-    assert [(await bench.stored(script)).loudness is None for script in (older, killed)] == [False, True]
-
-
 async def test_an_ffmpeg_that_crashes_uses_up_an_attempt(
     bench: Bench, rows: LoudnessRepository, storage: LocalStorage, tmp_path: Path
 ) -> None:
