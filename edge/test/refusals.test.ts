@@ -18,6 +18,8 @@ declare const VECTORS: string;
 const KEY = "a media key for tests, the one that signs";
 const PREFIX = "/t/33333333-3333-4333-8333-333333333333/0123456789abcdef/";
 const { refusal } = JSON.parse(readFileSync(path.join(VECTORS, "media_tokens.json"), "utf8")) as { refusal: string };
+/** Of a server of an earlier release, or of whatever stands before it. */
+const OTHER_WORDS = JSON.stringify({ status: 403, code: "forbidden", detail: "The media token has expired." });
 const NOTHING_REVOKED = JSON.stringify({ revoked: [], by_operator: [], next: 0, more: false });
 
 let origin: Server;
@@ -34,7 +36,7 @@ before(async () => {
     }
     asked += 1;
     const headers = { "Content-Type": "application/problem+json", "Cache-Control": "no-store", "X-Of-The-Server": "1" };
-    response.writeHead(403, headers).end(request.method === "HEAD" ? undefined : refusal);
+    response.writeHead(403, headers).end(request.method === "HEAD" ? undefined : OTHER_WORDS);
   }).listen(0, "127.0.0.1");
   await once(origin, "listening");
   const ORIGIN_URL = `http://127.0.0.1:${(origin.address() as AddressInfo).port}`;
