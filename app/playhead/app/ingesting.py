@@ -38,7 +38,7 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
         scripts, script_id = ScriptRepository(opened), file.script_id or str(uuid.uuid4())
         await check_storage(storage, scripts)
         key = source_key(script_id, str(uuid.uuid4()))
-        sources, is_measured = {key}, False
+        sources = {key}
         try:
             upload = await _store(storage, key, file.path)
             version = media_version(upload.sha256)
@@ -49,23 +49,22 @@ async def ingest_file(settings: Settings, file: LocalFile) -> int:
             if isinstance(source, Refusal):
                 raise CommandFailed(f"{file.path} cannot be played: {source.reason}")
             sources |= source.keys
-            is_measured = True
             before = await _before(scripts, file)
-            created = await scripts.create(
-                {"sub": file.owner_id},
-                script_id=script_id,
-                title=file.title or source.tags.title or (file.path.stem if before is None else before.title),
-                visibility=file.visibility,
-                source=source,
-                replaces=None if before is None else before.media_version,
-                or_same_file=file.script_id is None,
-            )
+            try:
+                created = await scripts.create(
+                    {"sub": file.owner_id},
+                    script_id=script_id,
+                    title=file.title or source.tags.title or (file.path.stem if before is None else before.title),
+                    visibility=file.visibility,
+                    source=source,
+                    replaces=None if before is None else before.media_version,
+                    or_same_file=file.script_id is None,
+                )
+            except DatabaseUnavailable:
+                sources.clear()  # its row may be there all the same
+                raise
             if created.outcome in (Creation.CREATED, Creation.REPLACED):
                 sources.clear()
-        except DatabaseUnavailable:
-            if is_measured:  # its row may be there all the same
-                sources.clear()
-            raise
         finally:
             for stored in sources:
                 await storage.delete_prefix(stored)

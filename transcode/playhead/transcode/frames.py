@@ -4,7 +4,7 @@ Nothing in it says so, and ffmpeg begins anew where rate or channels change, and
 such a file depends on where a run began. So each frame's header is looked at (ISO/IEC 11172-3 section 2.4.1.3, 13818-7
 section 6.2); tags and damage between frames are passed. Reads the whole file once, in blocks: 24 hours take 1 to 2 s.
 
-What is passed is strangers' bytes, looked through by a compiled expression, 20 MB of one byte in 0.1 s; Python looks
+What is passed is strangers' bytes, looked through by a compiled expression, 20 MB of 0xFF in 0.1 s; Python looks
 only at what may be a header, and not for ever.
 """
 

@@ -34,7 +34,7 @@ REFUSED_HOLD_S = 60.0
 """How long a script is left alone whose source the storage did not give; others are tried meanwhile."""
 KILLED_HOLD_S = 600.0
 """How long a script is left alone whose ffmpeg was ended from outside. One for which that happens each time, as it
-takes more memory than there is, costs little so."""
+takes more memory than there is, is tried again and again."""
 HOLDS_AHEAD = 3
 """How often a hold is renewed before it would run out."""
 MEASURE_TIMEOUT_S = 7_200.0

@@ -59,11 +59,11 @@ class Precedence:
     @property
     def is_claimed(self) -> bool:
         """By any process."""
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC) if self._of_use else None
-        except OSError:
+        if not self._of_use:
             return False
-        if descriptor is None:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
             return False
         try:
             return not self._locked(descriptor, fcntl.LOCK_EX) and self._of_use
